@@ -1,0 +1,18 @@
+"""Collections of images: folders, CSV tables, the benchmarks of the field; and files to RGB."""
+
+from diml.data.benchmarks import open_dataset
+from diml.data.collection import Collection, Skipped, open_csv, open_folder
+from diml.data.images import ENDINGS, MAX_PIXELS, open_image, printable, to_rgb
+
+__all__ = [
+    "ENDINGS",
+    "MAX_PIXELS",
+    "Collection",
+    "Skipped",
+    "open_csv",
+    "open_dataset",
+    "open_folder",
+    "open_image",
+    "printable",
+    "to_rgb",
+]

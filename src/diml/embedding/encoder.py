@@ -1,0 +1,203 @@
+"""The encoder: images in, feature maps out."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from diml.embedding.preprocessing import Pixels, Preprocessing
+from diml.embedding.resampling import RESAMPLINGS
+from diml.errors import ImageError, ModelError, UsageError
+from diml.feature_maps import FeatureMaps, Geometry
+
+Source = TypeVar("Source")
+# Batches that are decoded ahead of the model: enough to hide a slow file, few enough to bound the memory.
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of a stream of images.
+
+    Attributes:
+        indices: places of the embedded images in the stream.
+        maps: their feature maps, with geometry.
+        kept: what `keep` made of each decoded image; empty where none was asked for.
+        failures: place and reason of images that could not be read.
+    """
+
+    indices: list[int]
+    maps: FeatureMaps
+    kept: list[Any] = field(default_factory=list)
+    failures: list[tuple[int, ImageError]] = field(default_factory=list)
+
+
+class Encoder(nn.Module):
+    """Backbone, then resampling to the matching grid, then an affine head.
+
+    Args:
+        backbone: any module from pixels (n, 3, H, W) to a map (n, c, h, w), or to a map and a pooled vector (n, c) of
+            its own, which is then used in place of the mean.
+        preprocessing: how the backbone wants its pixels.
+        head: a linear layer from the channels to the embedding, or None for the channels themselves.
+        grid: rows and columns of the matching grid, up to the backbone's own.
+        resampling: name of the way to that grid, see `RESAMPLINGS`.
+
+    >>> import torch
+    >>> encoder = Encoder(torch.nn.Conv2d(3, 5, 32, 32), Preprocessing(size=(224, 224)), grid=(4, 4))
+    >>> encoder(torch.zeros(2, 3, 224, 224))
+    FeatureMaps(n=2, grid=4x4, dim=5, torch.float32, cpu)
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        preprocessing: Preprocessing,
+        head: nn.Linear | None = None,
+        grid: tuple[int, int] = (4, 4),
+        resampling: str = "area",
+    ) -> None:
+        super().__init__()
+        if resampling not in RESAMPLINGS:
+            raise UsageError(f"resampling {resampling!r} came; expected one of {', '.join(RESAMPLINGS)}")
+        if min(grid) < 1:
+            raise UsageError(f"grid {grid[0]}x{grid[1]} came; expected at least 1x1")
+        self.backbone = backbone
+        self.preprocessing = preprocessing
+        self.head = head
+        self.grid = (int(grid[0]), int(grid[1]))
+        self.resampling = resampling
+
+    def forward(self, pixels: Float[Tensor, "n 3 H W"]) -> FeatureMaps:
+        """Normalised pixels to maps; differentiable."""
+        features, pooled = _map_and_pooled(self.backbone(pixels))
+        height, width = features.shape[2:]
+        if self.grid[0] > height or self.grid[1] > width:
+            raise UsageError(
+                f"grid {self.grid[0]}x{self.grid[1]} was asked of a backbone whose map is {height}x{width}; ask for at most that"
+            )
+        local = RESAMPLINGS[self.resampling](features, self.grid).flatten(2).mT
+        if pooled is None and self.resampling != "area":
+            pooled = features.mean(dim=(2, 3))
+        if self.head is not None:
+            local = self.head(local)
+            pooled = None if pooled is None else self.head(pooled)
+        return FeatureMaps(local.contiguous(), self.grid, pooled)
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    @torch.no_grad()
+    def channels(self) -> int:
+        """The backbone's channels, as one blank image shows them."""
+        features, _ = _map_and_pooled(self.backbone(torch.zeros(1, 3, *self.preprocessing.size, device=self.device)))
+        return features.shape[1]
+
+    def stream(
+        self,
+        images: Iterable[Source],
+        read: Callable[[Source], Image.Image | Tensor],
+        *,
+        batch_size: int = 32,
+        workers: int | None = None,
+        keep: Callable[[Image.Image], Any] | None = None,
+    ) -> Iterator[Batch]:
+        """Embed images as they come: threads decode ahead while the model works, and order is kept.
+
+        Args:
+            images: anything that `read` can open.
+            read: opens one image, as PIL (RGB, oriented) or as a tensor (3, H, W) of uint8 0..255 or floats 0..1; runs in
+                the decoding threads, and raises ImageError for what cannot be read.
+            batch_size: images per pass of the backbone.
+            workers: decoding threads; by default as many as cores, at most 8.
+            keep: made of each decoded image (RGB, oriented) in the decoding thread, such as a thumbnail.
+
+        Yields:
+            Batch: images that cannot be read are in its `failures`; nothing is raised for them.
+        """
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size} came; expected at least 1")
+        self.eval()
+        with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="diml-decode") as pool:
+            
+            def ready(source: Source) -> tuple[Pixels, Any] | ImageError:
+                try:
+                    image = read(source)
+                    kept = keep(image) if keep is not None and isinstance(image, Image.Image) else None
+                    return self.preprocessing(image), kept
+                except ImageError as error:
+                    return error
+
+            decoded = _ahead(pool, ready, images, AHEAD * batch_size)
+            for group in _batched(decoded, batch_size):
+                yield self._embed(group)
+
+    @torch.no_grad()
+    def _embed(self, group: list[tuple[int, tuple[Pixels, Any] | ImageError]]) -> Batch:
+        read = [(index, item) for index, item in group if not isinstance(item, ImageError)]
+        failures = [(index, item) for index, item in group if isinstance(item, ImageError)]
+        values = [item[0].values for _, item in read]
+        if not values:
+            return Batch([], self._nothing(), [], failures)
+        if len({v.dtype for v in values}) > 1:
+            values = [v.float() / 255 if v.dtype == torch.uint8 else v for v in values]
+        maps = self(self.preprocessing.normalise(torch.stack(values).to(self.device)))
+        if not torch.isfinite(maps.local).all():
+            raise ModelError("the model gave NaN or infinite features; check its weights and its precision")
+        geometry = Geometry(
+            torch.tensor([item[0].size for _, item in read]),
+            torch.tensor([item[0].visible for _, item in read], dtype=torch.float64),
+        )
+        maps = FeatureMaps(maps.local, maps.grid, maps.own_pooled, geometry)
+        return Batch([index for index, _ in read], maps, [item[1] for _, item in read], failures)
+
+    @torch.no_grad()
+    def _nothing(self) -> FeatureMaps:
+        """Maps of no image, of the right grid and dim."""
+        one = self(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
+        geometry = Geometry(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.float64))
+        return FeatureMaps(one.local, one.grid, one.own_pooled, geometry)[:0]
+
+
+def _map_and_pooled(output: Any) -> tuple[Tensor, Tensor | None]:
+    features, pooled = output if isinstance(output, tuple) else (output, None)
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        came = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ModelError(f"the backbone gave {came}; expected a map (n, c, h, w), or a map and a pooled vector (n, c)")
+    return features, pooled
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Source], Any], items: Iterable[Source], ahead: int
+) -> Iterator[Any]:
+    """Results in order, with at most `ahead` items at work or waiting."""
+    waiting: deque[Future[Any]] = deque()
+    remaining = iter(items)
+    try:
+        for item in remaining:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[tuple[int, Any]]]:
+    numbered = enumerate(items)
+    while group := list(itertools.islice(numbered, size)):
+        yield group

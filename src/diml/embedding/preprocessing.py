@@ -1,0 +1,127 @@
+"""From an image to a model's pixels, keeping account of which part of the original they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from PIL import Image
+from torch import Tensor
+
+from diml.errors import ImageError, UsageError
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class Pixels(NamedTuple):
+    """One image made ready.
+
+    Attributes:
+        values: (3, H, W) in the model's size, uint8 0..255 or float 0..1, not yet normalised.
+        size: width and height of the original, after its EXIF orientation.
+        visible: `x0, y0, x1, y1` in pixels of the original: what the values show.
+    """
+
+    values: Shaped[Tensor, "3 h w"]
+    size: tuple[int, int]
+    visible: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model wants its pixels.
+
+    Args:
+        size: height and width of the model's input.
+        mean, std: per channel, of values 0..1.
+        interpolation: nearest, bilinear, bicubic or lanczos, with antialiasing.
+        fit: `"whole"` resizes the whole image to the input (nothing is cut off; the aspect ratio is not kept, and boxes
+            account for it); `"crop"` resizes the shorter side to `size / crop` and takes the centre, as in the paper's
+            protocol (256, then 224).
+        crop: share of the resized image that the centre crop keeps, for `fit="crop"`.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bicubic"
+    fit: Literal["whole", "crop"] = "whole"
+    crop: float = 0.875
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in _FILTERS:
+            raise UsageError(f"interpolation {self.interpolation!r} came; expected one of {', '.join(_FILTERS)}")
+        if self.fit not in ("whole", "crop"):
+            raise UsageError(f"fit {self.fit!r} came; expected whole or crop")
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"crop {self.crop} came; expected a share above 0 and up to 1")
+
+    def __call__(self, image: Image.Image | Shaped[Tensor, "c h w"]) -> Pixels:
+        """Resize one image (RGB, already oriented; or a tensor) and say what of it is visible.
+
+        >>> Preprocessing(size=(8, 8))(Image.new("RGB", (100, 50))).visible
+        (0.0, 0.0, 100.0, 50.0)
+        >>> Preprocessing(size=(8, 8), fit="crop", crop=1.0)(Image.new("RGB", (100, 50))).visible
+        (25.0, 0.0, 75.0, 50.0)
+        """
+        if isinstance(image, Tensor):
+            image = _checked(image)
+            width, height = image.shape[2], image.shape[1]
+        else:
+            width, height = image.size
+        to_width, to_height, left, top = self._plan(width, height)
+        resized = self._resize(image, to_width, to_height)
+        rows, columns = self.size
+        values = resized[:, top : top + rows, left : left + columns]
+        x, y = width / to_width, height / to_height
+        return Pixels(values, (width, height), (left * x, top * y, (left + columns) * x, (top + rows) * y))
+
+    def _plan(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Size to resize to, and the left and top of the input in it."""
+        rows, columns = self.size
+        if self.fit == "whole":
+            return columns, rows, 0, 0
+        scale = max(columns / width, rows / height) / self.crop
+        to_width, to_height = max(columns, round(width * scale)), max(rows, round(height * scale))
+        return to_width, to_height, (to_width - columns) // 2, (to_height - rows) // 2
+
+    def _resize(self, image: Image.Image | Tensor, width: int, height: int) -> Tensor:
+        if isinstance(image, Tensor):
+            mode = self.interpolation if self.interpolation in ("bilinear", "bicubic") else "bicubic"
+            resized = F.interpolate(image[None], size=(height, width), mode=mode, antialias=True)[0]
+            return resized.clamp(0, 1)
+        resized_image = image.resize((width, height), _FILTERS[self.interpolation])
+        flat = torch.frombuffer(bytearray(resized_image.tobytes()), dtype=torch.uint8)
+        return flat.reshape(height, width, 3).permute(2, 0, 1)
+
+    def normalise(self, values: Shaped[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """Values 0..255 (uint8) or 0..1 (float) to what the model was trained on, `(value - mean) / std`."""
+        scaled = values.float() / 255 if values.dtype == torch.uint8 else values.float()
+        mean, std = scaled.new_tensor(self.mean)[:, None, None], scaled.new_tensor(self.std)[:, None, None]
+        return (scaled - mean) / std
+
+
+def _checked(image: Tensor) -> Float[Tensor, "3 h w"]:
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
+        raise ImageError(f"a tensor of shape {tuple(image.shape)} came as an image; expected (3, H, W) or (1, H, W)")
+    if image.dtype == torch.uint8:
+        image = image.float() / 255
+    elif not image.is_floating_point():
+        raise ImageError(f"a tensor of {image.dtype} came as an image; expected uint8 0..255 or floats 0..1")
+    image = image.float()
+    if not torch.isfinite(image).all():
+        raise ImageError("a tensor with NaN or infinite pixels came as an image; replace them before embedding")
+    if image.min() < -1e-3 or image.max() > 1 + 1e-3:
+        raise ImageError(
+            f"a float tensor with values {image.min():.3g} to {image.max():.3g} came as an image; expected 0..1, "
+            "not normalised"
+        )
+    return image.clamp(0, 1).expand(3, -1, -1)

@@ -1,0 +1,86 @@
+"""Writing what was drawn: the whole file, or none of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from diml.errors import DimlError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = ("png", "svg", "pdf")
+
+
+def check_output(path: str | os.PathLike[str], endings: Sequence[str] = PICTURES) -> str:
+    """The ending of a file to write, in lower case without the dot; meant to be called before the long work starts.
+
+    Raises:
+        UsageError: the ending is none of `endings`.
+        DimlError: the folder does not exist, or the path is itself a folder.
+
+    >>> check_output("why.PNG")
+    'png'
+    """
+    path = Path(path)
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in endings:
+        known = ", ".join("." + each for each in endings)
+        raise UsageError(f"{path} cannot be written: its ending should be one of {known}")
+    if path.is_dir():
+        raise DimlError(f"{path} cannot be written: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise DimlError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
+    return ending
+
+
+def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file through a temporary one beside it, so that no one ever sees half of it.
+
+    Args:
+        path: what to write, replacing what is there (the target, where it is a link).
+        write: is given the open temporary file.
+
+    Raises:
+        DimlError: the file cannot be written (folder missing, permission, disk full).
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".diml-{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise DimlError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 120) -> None:
+    """Save a figure as PNG, SVG or PDF, by the ending of the path.
+
+    Raises:
+        UsageError: another ending.
+        DimlError: the file cannot be written.
+    """
+    ending = check_output(path)
+    # Without the date the same picture gives the same bytes (PNG carries none).
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    write_whole(path, lambda file: figure.savefig(file, format=ending, dpi=dpi, metadata=metadata))
+
+
+def save_page(html: str, path: str | os.PathLike[str]) -> None:
+    """Save an HTML page in UTF-8.
+
+    Raises:
+        UsageError: the ending is not .html.
+        DimlError: the file cannot be written.
+    """
+    check_output(path, ("html", "htm"))
+    write_whole(path, lambda file: file.write(html.encode("utf-8", "replace")))

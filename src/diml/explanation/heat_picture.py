@@ -1,0 +1,90 @@
+"""The heat of where the similarity comes from, laid over the grey images."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from diml.explanation.lettering import width
+from diml.explanation.marks import Box, cell_box
+from diml.explanation.page import FAINT, Page, Panel, leading
+from diml.explanation.words import digits, number
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+    from matplotlib.colors import LinearSegmentedColormap
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+AGAINST, NOTHING, FOR = "#0072B2", "#FFFFFF", "#D55E00"
+BAR = 2.6
+OPACITY = 0.75
+
+
+def heat_scale(heat_a: Float[Tensor, "h w"], heat_b: Float[Tensor, "h w"]) -> float:
+    """The heat at either end of the colours, the same for both images: the largest value without its sign.
+
+    Zero lies in the middle, so that one colour always means "for" and the other "against".
+    """
+    largest = max(float(each.abs().max()) for each in (heat_a, heat_b))
+    return largest if largest > 0 else 1.0
+
+
+def colours() -> LinearSegmentedColormap:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("diml", [AGAINST, NOTHING, FOR])
+
+
+def draw_heat(page: Page, panel: Panel, heat: Float[Tensor, "h w"], limit: float, visible: Box) -> None:
+    """Colour the cells of an image and write their values where there is room.
+
+    `visible` is the rectangle, in pixels, that the grid divides; what lies outside of it stays grey.
+    """
+    from matplotlib.colors import Normalize
+
+    values = heat.double().cpu().numpy()
+    (grey,) = panel.axes.images
+    grey.set(cmap="gray", norm=Normalize(-160, 255))
+    x0, y0, x1, y1 = visible
+    norm = Normalize(-limit, limit)
+    panel.axes.imshow(
+        values, extent=(x0, x1, y1, y0), aspect="auto", cmap=colours(), norm=norm, alpha=OPACITY, interpolation="nearest"
+    )
+    panel.axes.set(xlim=(0, panel.size[0]), ylim=(panel.size[1], 0))
+    _write_values(page, panel, values, visible)
+
+
+def _write_values(page: Page, panel: Panel, values: NDArray[np.float64], visible: Box) -> None:
+    rows, columns = values.shape
+    places = digits(float(abs(values).max()))
+    covered = visible[2] - visible[0], visible[3] - visible[1]
+    for row, column in product(range(rows), range(columns)):
+        x0, y0, x1, y1 = cell_box((row, column), (rows, columns), covered)
+        left, top = panel.at(max(visible[0] + x0, 0), max(visible[1] + y0, 0))
+        right, bottom = panel.at(min(visible[0] + x1, panel.size[0]), min(visible[1] + y1, panel.size[1]))
+        text = number(values[row, column], places)
+        size = next((each for each in (8.0, 7.0, 6.0) if width(text, each) + 0.06 <= right - left), None)
+        if size is not None and bottom - top >= leading(size):
+            page.text((left + right) / 2, (top + bottom) / 2, text, size, ha="center", va="center")
+
+
+def draw_scale(
+    page: Page, centre: float, y: float, heats: tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]], limit: float
+) -> None:
+    """A bar of the colours that occur, with words at its ends."""
+    import numpy as np
+
+    low = min(0.0, *(float(each.min()) for each in heats))
+    high = max(0.0, *(float(each.max()) for each in heats))
+    places = digits(max(high, -low))
+    x = centre - BAR / 2
+    axes = page.axes(x, y, BAR, 0.14)
+    values = np.linspace(low, high if high > low else low + limit, 256)[None]
+    axes.imshow(values, cmap=colours(), vmin=-limit, vmax=limit, alpha=OPACITY, aspect="auto")
+    page.text(x - 0.1, y + 0.07, number(low, places), 8.5, ha="right", va="center")
+    page.text(x + BAR + 0.1, y + 0.07, number(high, places), 8.5, va="center")
+    left = "counts against it" if low < 0 else "adds nothing"
+    page.text(x, y + 0.2, left, 8.5, color=FAINT)
+    page.text(x + BAR, y + 0.2, "adds to the similarity", 8.5, color=FAINT, ha="right")

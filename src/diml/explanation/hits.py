@@ -1,0 +1,65 @@
+"""What both pictures of a search need of its hits, whoever made them."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from diml.explanation.marks import Mark, marks, original_size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from diml.matching import Match
+
+READING = (
+    "Ranked by similarity: 1 is the same, 0 is unrelated, below 0 is opposed. "
+    "Boxes of one number and colour are what counted most: a part of the query (small, left) and the part of the hit that it was "
+    "matched with. \N{LEFT DOUBLE QUOTATION MARK}Whole\N{RIGHT DOUBLE QUOTATION MARK} compares the images in one piece, "
+    "\N{LEFT DOUBLE QUOTATION MARK}parts\N{RIGHT DOUBLE QUOTATION MARK} their matched parts."
+)
+NO_HITS = "Nothing was found."
+
+
+class Hit(Protocol):
+    """One hit of a search, as these pictures need it; `size` is width and height of the original in pixels."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def similarity(self) -> float: ...
+    @property
+    def structural(self) -> float: ...
+    @property
+    def pooled(self) -> float: ...
+    @property
+    def thumbnail(self) -> bytes: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def match(self) -> Match: ...
+
+
+def hit_marks(hit: Hit, query_size: tuple[int, int], parts: int) -> list[Mark]:
+    """The strongest pairs of parts of the query and a hit; `a` is the query."""
+    match = hit.match
+    return marks(match, parts, original_size(match.maps_a, query_size), (int(hit.size[0]), int(hit.size[1])))
+
+
+def thumbnail_image(hit: Hit) -> Image:
+    import PIL.Image
+
+    return PIL.Image.open(io.BytesIO(hit.thumbnail)).convert("RGB")
+
+
+def query_title(query_image: Image | str | os.PathLike[str], name: str | None) -> str:
+    if name is not None:
+        return name
+    path = query_image if isinstance(query_image, str | os.PathLike) else getattr(query_image, "filename", "")
+    return Path(path).name or "the query"

@@ -1,0 +1,176 @@
+"""The hits of a search as one HTML page that needs nothing but itself: no request, no script."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, query_title
+from diml.explanation.marks import Box, Mark, inset
+from diml.explanation.page import spread
+from diml.explanation.picture import opened
+from diml.explanation.words import digits, number, signed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Units of the drawing of one hit; the browser scales it.
+QUERY, GAP, FOUND = 110.0, 40.0, 190.0
+WIDE = QUERY + GAP + FOUND
+QUERY_PIXELS = 320
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where an image stands in the drawing, and the size of its original in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    size: tuple[int, int]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        return self.x + x / self.size[0] * self.width, self.y + y / self.size[1] * self.height
+
+
+def hits_page(
+    hits: Iterable[Hit],
+    query_image: Image | str | os.PathLike[str],
+    *,
+    query_name: str | None = None,
+    index: str = "",
+    parts: int = 3,
+) -> str:
+    """A self-contained HTML page of the hits of a search, for wide and narrow screens.
+
+    Args:
+        hits: as a search gave them, best first.
+        query_image: a path or a PIL image.
+        query_name: what to call the query; its file name if left out.
+        index: the name of what was searched.
+        parts: how many pairs of parts to show on each hit, from 1.
+
+    Raises:
+        UsageError: `parts` is below 1.
+        ImageError: the query cannot be read.
+    """
+    hits = list(hits)
+    query = opened(query_image)
+    data = _data_uri(_jpeg(query))
+    cards = "\n".join(_card(hit, query.size, parts) for hit in hits)
+    found = f"{len(hits)} image{'' if len(hits) == 1 else 's'}" + (f" from {index}" if index else "")
+    page = files("diml.explanation").joinpath("hits_page.html").read_text(encoding="utf-8")
+    values = {
+        "name": text(query_title(query_image, query_name)),
+        "data": data,
+        "found": text(found),
+        "reading": text(READING if hits else NO_HITS),
+        "cards": cards,
+    }
+    # One pass, so that a placeholder's look-alike in a file name stays what it is.
+    first, *rest = page.split("{{")
+    return first + "".join(values[key] + after for key, _, after in (piece.partition("}}") for piece in rest))
+
+
+def text(raw: str) -> str:
+    """Text as HTML, for elements and quoted attributes; what is no Unicode (a broken file name) becomes `?`.
+
+    >>> text('<b> & "c"')
+    '&lt;b&gt; &amp; &quot;c&quot;'
+    """
+    return escape(raw.encode("utf-8", "replace").decode("utf-8"), quote=True)
+
+
+def _jpeg(image: Image) -> bytes:
+    small = image.copy()
+    small.thumbnail((QUERY_PIXELS, QUERY_PIXELS))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def _card(hit: Hit, query_size: tuple[int, int], parts: int) -> str:
+    shown = hit_marks(hit, query_size, parts)
+    label = "" if hit.label is None else f'<p class="label"><bdi>{text(hit.label)}</bdi></p>'
+    return (
+        f'<li><p class="head"><span class="rank">{hit.rank}</span> <strong>{number(hit.similarity)}</strong>'
+        f' <span class="faint">whole {number(hit.pooled)} · parts {number(hit.structural)}</span></p>\n'
+        f'{_drawing(hit, query_size, shown)}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
+        f'<p class="faint">{_contributions(shown)}</p></li>'
+    )
+
+
+def _contributions(shown: list[Mark]) -> str:
+    places = digits(max(abs(mark.pair.contribution) for mark in shown))
+    return " ".join(
+        f'<span class="pair"><b style="background:{mark.colour};color:{mark.ink}">{mark.number}</b>'
+        f" {signed(mark.pair.contribution, places)}</span>"
+        for mark in shown
+    )
+
+
+def _drawing(hit: Hit, query_size: tuple[int, int], shown: list[Mark]) -> str:
+    size = (int(hit.size[0]), int(hit.size[1]))
+    tall = max(_fitted(query_size, QUERY)[1], _fitted(size, FOUND)[1])
+    left, right = _frame(query_size, 0, QUERY, tall), _frame(size, QUERY + GAP, FOUND, tall)
+    alt = f"Hit {hit.rank}: {hit.path}, similarity {number(hit.similarity)}, beside the query; the parts that counted most are boxed"
+    marked = "".join(_mark(mark, left, right) for mark in reversed(shown))
+    return (
+        f'<svg viewBox="-8 -4 {WIDE + 16:g} {tall + 8:.1f}" role="img" aria-label="{text(alt)}">'
+        f'<use href="#query" transform="translate({left.x:.1f} {left.y:.1f}) scale({left.width:.2f} {left.height:.2f})"/>'
+        f'<image href="{_data_uri(hit.thumbnail)}" {_rectangle(right)} preserveAspectRatio="none"/>'
+        f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{marked}</svg>'
+    )
+
+
+def _fitted(size: tuple[int, int], side: float) -> tuple[float, float]:
+    """Width and height of an image in a square of that side; a hair keeps a visible width."""
+    scale = side / max(size)
+    return max(size[0] * scale, 3.0), max(size[1] * scale, 3.0)
+
+
+def _frame(size: tuple[int, int], x: float, side: float, tall: float) -> Frame:
+    width, height = _fitted(size, side)
+    return Frame(x + (side - width) / 2, (tall - height) / 2, width, height, size)
+
+
+def _rectangle(frame: Frame) -> str:
+    return f'x="{frame.x:.1f}" y="{frame.y:.1f}" width="{frame.width:.1f}" height="{frame.height:.1f}"'
+
+
+def _mark(mark: Mark, left: Frame, right: Frame) -> str:
+    a, b = _inset(mark.a_box, mark.a_place, left), _inset(mark.b_box, mark.b_place, right)
+    start = (a.x + a.width, left.at(0, spread(mark.a_box, mark.a_level))[1])
+    end = (b.x, right.at(0, spread(mark.b_box, mark.b_level))[1])
+    middle = (start[0] + end[0]) / 2
+    curve = f"M{start[0]:.1f} {start[1]:.1f}C{middle:.1f} {start[1]:.1f} {middle:.1f} {end[1]:.1f} {end[0]:.1f} {end[1]:.1f}"
+    dashes = ' stroke-dasharray="4 3"' if mark.dashed else ""
+    lines = f'<rect {_rectangle(a)}/><rect {_rectangle(b)}/><path d="{curve}"/>'
+    discs = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6.5" fill="{mark.colour}" stroke="{mark.ink}"/>'
+        f'<text x="{x:.1f}" y="{y + 3.2:.1f}" fill="{mark.ink}">{mark.number}</text>'
+        for x, y in (start, end)
+    )
+    return (
+        f'<g class="line"{dashes}><g stroke="{mark.ink}" stroke-width="3.4">{lines}</g>'
+        f'<g stroke="{mark.colour}" stroke-width="2">{lines}</g></g>{discs}'
+    )
+
+
+def _inset(box: Box, place: tuple[int, int], frame: Frame) -> Frame:
+    step = 3.6 * frame.size[0] / frame.width, 3.6 * frame.size[1] / frame.height
+    x0, y0, x1, y1 = inset(box, place, step)
+    left, top = frame.at(x0, y0)
+    right, bottom = frame.at(x1, y1)
+    return Frame(left, top, right - left, bottom - top, frame.size)

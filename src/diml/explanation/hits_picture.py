@@ -1,0 +1,89 @@
+"""The hits of a search as a picture: each beside the query, with the parts that counted most."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from math import ceil
+from typing import TYPE_CHECKING
+
+from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, query_title, thumbnail_image
+from diml.explanation.lettering import shorten, wrap
+from diml.explanation.page import FAINT, Page, draw_marks, leading
+from diml.explanation.picture import opened
+from diml.explanation.words import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+# All in inches.
+MARGIN, COLUMNS, BETWEEN = 0.35, 3, 0.45
+QUERY, GAP, FOUND = 1.0, 0.45, 1.75
+CELL = QUERY + GAP + FOUND
+LINES = 0.72
+HEADER = 1.9
+MOST = 60
+
+
+def draw_hits(
+    hits: Iterable[Hit],
+    query_image: Image | str | os.PathLike[str],
+    *,
+    query_name: str | None = None,
+    parts: int = 3,
+) -> Figure:
+    """Draw the hits of a search in a grid, best first, each joined to the query by its strongest pairs of parts.
+
+    Args:
+        hits: as a search gave them, best first; 60 are drawn at most, and the picture then says so.
+        query_image: a path or a PIL image.
+        query_name: what to call the query; its file name if left out.
+        parts: how many pairs of parts to show on each hit, from 1.
+
+    Raises:
+        UsageError: `parts` is below 1.
+        ImageError: the query cannot be read.
+    """
+    hits = list(hits)
+    query = opened(query_image)
+    shown = hits[:MOST]
+    columns = min(COLUMNS, max(len(shown), 2))
+    tall = FOUND + LINES + 0.3
+    rows = ceil(len(shown) / columns) if shown else 0
+    page = Page(2 * MARGIN + columns * (CELL + BETWEEN) - BETWEEN, 2 * MARGIN + HEADER + rows * tall)
+    _draw_header(page, query, query_title(query_image, query_name), len(hits))
+    for place, hit in enumerate(shown):
+        row, column = divmod(place, columns)
+        _draw_hit(page, MARGIN + column * (CELL + BETWEEN), MARGIN + HEADER + row * tall, hit, query, parts)
+    return page.figure
+
+
+def _draw_header(page: Page, query: Image, name: str, count: int) -> None:
+    side = HEADER - 0.35
+    page.image(query, (MARGIN, MARGIN, MARGIN + side, MARGIN + side), query.size)
+    x = MARGIN + side + 0.25
+    room = page.width - x - MARGIN
+    page.text(x, MARGIN, shorten(f"Images like {name}", room, 15, bold=True), 15, weight="bold")
+    text = READING if count else NO_HITS
+    y = page.paragraph(x, MARGIN + 0.36, wrap(text, room, 9.5), 9.5, color=FAINT)
+    if count > MOST:
+        page.text(x, y + 0.05, f"The first {MOST} of {count:,} hits.", 9.5, color=FAINT)
+
+
+def _draw_hit(page: Page, x: float, y: float, hit: Hit, query: Image, parts: int) -> None:
+    head = f"{hit.rank}.  {number(hit.similarity)}"
+    page.text(x, y, head, 13, weight="bold")
+    details = f"whole {number(hit.pooled)}, parts {number(hit.structural)}"
+    page.text(x + CELL, y + 0.03, details, 8.5, color=FAINT, ha="right")
+    y += 0.3
+    shown = hit_marks(hit, query.size, parts)
+    size = (int(hit.size[0]), int(hit.size[1]))
+    left = page.image(query, (x, y, x + QUERY, y + FOUND), query.size)
+    right = page.image(thumbnail_image(hit), (x + QUERY + GAP, y, x + CELL, y + FOUND), size)
+    draw_marks(page, left, right, shown, badge=6, slim=0.6)
+    y += FOUND + 0.07
+    if hit.label is not None:
+        page.text(x, y, shorten(hit.label, CELL, 9.5), 9.5)
+        y += leading(9.5)
+    page.text(x, y, shorten(hit.path, CELL, 8.5), 8.5, color=FAINT)

@@ -1,0 +1,115 @@
+"""Text that fits: what a font can show, how wide it is, where to break and what to leave out."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
+
+# Comes with matplotlib; the others serve the scripts that it lacks, where the machine has one of them.
+FONT = "DejaVu Sans"
+FALLBACKS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+)
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+@cache
+def _characters(name: str) -> frozenset[int]:
+    """The codepoints that a font can show; none where it is not installed."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    file = next((entry.fname for entry in fontManager.ttflist if entry.name == name), None)
+    return frozenset() if file is None else frozenset(get_font(file).get_charmap())
+
+
+def _fonts_for(text: str) -> list[str]:
+    """The font, and the first installed one that helps where it does not do."""
+    lacking = {ord(character) for character in text} - _characters(FONT)
+    if not lacking:
+        return [FONT]
+    best = max(FALLBACKS, key=lambda name: len(lacking & _characters(name)))
+    return [FONT, best] if lacking & _characters(best) else [FONT]
+
+
+def legible(text: str) -> tuple[str, list[str]]:
+    """A text that can be shown, and the names of the fonts for it.
+
+    Control and direction characters (a file name may hold them) become spaces or vanish; what no font can show becomes U+FFFD.
+
+    >>> legible("a$b\\n.jpg")
+    ('a$b .jpg', ['DejaVu Sans'])
+    """
+    kinds = {character: unicodedata.category(character) for character in text}
+    text = "".join(" " if kinds[c] in ("Cc", "Zl", "Zp") else c for c in text if kinds[c] != "Cf")
+    fonts = _fonts_for(text)
+    known = frozenset[int]().union(*(_characters(name) for name in fonts))
+    return "".join(c if ord(c) in known else UNKNOWN for c in text), fonts
+
+
+def properties(text: str, size: float, bold: bool = False) -> FontProperties:
+    from matplotlib.font_manager import FontProperties
+
+    return FontProperties(family=legible(text)[1], size=size, weight="bold" if bold else "normal")
+
+
+def width(text: str, size: float, bold: bool = False) -> float:
+    """How wide a legible text is, in inches, at a size in points."""
+    from matplotlib.textpath import text_to_path
+
+    measured: float = text_to_path.get_text_width_height_descent(text, properties(text, size, bold), ismath=False)[0]
+    return measured / 72
+
+
+def shorten(text: str, inches: float, size: float, bold: bool = False) -> str:
+    """The text, legible; if it is wider than it may be, without its middle (both ends of a file name tell most).
+
+    >>> shorten("DSC_0001_a_very_long_name_indeed.jpg", 1.5, 10)
+    'DSC_000…ed.jpg'
+    """
+    text = legible(text)[0]
+    if width(text, size, bold) <= inches:
+        return text
+    # No character is narrower than a tenth of its size in practice, so the search need not begin with thousands of them.
+    few, many = 0, min(len(text) - 1, int(inches * 72 / size * 10))
+    while few < many:
+        middle = (few + many + 1) // 2
+        if width(without_middle(text, middle), size, bold) <= inches:
+            few = middle
+        else:
+            many = middle - 1
+    return without_middle(text, few)
+
+
+def without_middle(text: str, keep: int) -> str:
+    """The first and last characters around an ellipsis, `keep` of them in all; the text itself if it is that short.
+
+    >>> without_middle("abcdefgh.jpg", 6)
+    'abc…jpg'
+    """
+    if len(text) <= keep + 1:
+        return text
+    tail = keep // 2
+    return text[: keep - tail] + ELLIPSIS + (text[-tail:] if tail else "")
+
+
+def wrap(text: str, inches: float, size: float) -> list[str]:
+    """Lines that are no wider than `inches`; broken at spaces, and a single word that is too wide is shortened."""
+    lines: list[str] = []
+    for word in legible(text)[0].split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and width(longer, size) <= inches:
+            lines[-1] = longer
+        else:
+            lines.append(shorten(word, inches, size))
+    return lines

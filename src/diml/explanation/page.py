@@ -1,0 +1,166 @@
+"""A matplotlib figure measured in inches from its top left corner, and images on it. No pyplot, no display, no global state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from diml.explanation.lettering import legible, shorten, wrap
+from diml.explanation.marks import Box, Mark, inset
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from PIL.Image import Image
+
+INK, FAINT, EDGE = "#1a1a1a", "#5f5f5f", "#b0b0b0"
+# More pixels than a page can show only make it slow and large.
+ENOUGH_PIXELS = 900
+
+
+@dataclass(frozen=True)
+class Panel:
+    """An image on a page: its axes count pixels of the original; x, y, width and height are inches on the page."""
+
+    axes: Axes
+    x: float
+    y: float
+    width: float
+    height: float
+    size: tuple[int, int]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a pixel of the original lies on the page."""
+        return self.x + x / self.size[0] * self.width, self.y + y / self.size[1] * self.height
+
+    def pixels(self, points: float) -> tuple[float, float]:
+        """How many pixels of the original, across and down, a length in points is."""
+        return points / 72 * self.size[0] / self.width, points / 72 * self.size[1] / self.height
+
+
+class Page:
+    """A white figure of `width` x `height` inches to put things on."""
+
+    def __init__(self, width: float, height: float) -> None:
+        from matplotlib.figure import Figure
+
+        self.width, self.height = width, height
+        self.figure: Figure = Figure(figsize=(width, height), facecolor="white", layout="none")
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Inches from the top left, as the fraction of the figure that matplotlib wants."""
+        return x / self.width, 1 - y / self.height
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        left, bottom = self.place(x, y + height)
+        axes = self.figure.add_axes((left, bottom, width / self.width, height / self.height))
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        for spine in axes.spines.values():
+            spine.set(visible=True, color=EDGE, linewidth=0.8)
+        return axes
+
+    def text(self, x: float, y: float, text: str, size: float, **style: Any) -> Text:
+        """A line of text; `y` is its top. What a font cannot show is replaced, and `$` is a dollar sign."""
+        text, fonts = legible(text)
+        style = {"va": "top", "color": INK} | style
+        fraction = self.place(x, y)
+        return self.figure.text(*fraction, text, size=size, family=fonts, parse_math=False, usetex=False, **style)
+
+    def paragraph(self, x: float, y: float, lines: list[str], size: float, **style: Any) -> float:
+        """Lines as `wrap` gave them; returns where the next paragraph may begin."""
+        for i, line in enumerate(lines):
+            self.text(x, y + i * leading(size), line, size, **style)
+        return y + len(lines) * leading(size)
+
+    def title(self, text: str, panel_x: float, y: float, width: float, size: float = 11) -> None:
+        """A file name above an image, shortened in its middle where it is much wider."""
+        self.text(panel_x + width / 2, y, shorten(text, width + 0.6, size, bold=True), size, ha="center", weight="bold")
+
+    def image(self, picture: Image, cell: Box, size: tuple[int, int]) -> Panel:
+        """An image, as large as fits and centred in a cell `x0, y0, x1, y1`; `size` is that of the original."""
+        x0, y0, x1, y1 = cell
+        scale = min((x1 - x0) / size[0], (y1 - y0) / size[1])
+        # A hair is still drawn as a line: extreme shapes keep a visible side.
+        width, height = max(size[0] * scale, 0.04), max(size[1] * scale, 0.04)
+        x, y = (x0 + x1 - width) / 2, (y0 + y1 - height) / 2
+        axes = self.axes(x, y, width, height)
+        axes.imshow(enough(picture), extent=(0, size[0], size[1], 0), aspect="auto")
+        return Panel(axes, x, y, width, height, size)
+
+    def box(self, panel: Panel, mark: Mark, box: Box, place: tuple[int, int], width: float) -> Box:
+        """A mark's box on an image, inset where others share the cell; returns where it was drawn, in pixels."""
+        from matplotlib.patches import Rectangle
+
+        x0, y0, x1, y1 = inset(box, place, panel.pixels(width + 2.2))
+        patch = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=mark.colour, linewidth=width, clip_on=False)
+        patch.set(linestyle="--" if mark.dashed else "-", path_effects=lifted(mark, width), zorder=3, gid="part")
+        panel.axes.add_patch(patch)
+        return x0, y0, x1, y1
+
+    def badge(self, x: float, y: float, mark: Mark, size: float = 8) -> None:
+        """The number of a mark on a disc of its colour, centred at (x, y)."""
+        from matplotlib.lines import Line2D
+
+        at = self.place(x, y)
+        disc = Line2D([at[0]], [at[1]], marker="o", markersize=size * 1.9, color=mark.colour, zorder=6)
+        disc.set(markeredgecolor=mark.ink, markeredgewidth=0.8, transform=self.figure.transFigure)
+        self.figure.add_artist(disc)
+        style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "color": mark.ink, "zorder": 7}
+        self.text(x, y, str(mark.number), size if mark.number < 100 else size * 0.7, weight="bold", **style)
+
+    def join(self, start: tuple[float, float], end: tuple[float, float], mark: Mark, width: float) -> None:
+        """A curve between two points of the page, leaving and arriving level so that neighbours stay apart."""
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
+
+        middle = (start[0] + end[0]) / 2
+        points = [self.place(*each) for each in (start, (middle, start[1]), (middle, end[1]), end)]
+        curve = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+        patch = PathPatch(curve, fill=False, edgecolor=mark.colour, linewidth=width, capstyle="round", zorder=5)
+        patch.set(linestyle="--" if mark.dashed else "-", path_effects=lifted(mark, width), gid="joint")
+        self.figure.add_artist(patch).set_transform(self.figure.transFigure)
+
+
+def draw_marks(page: Page, a: Panel, b: Panel, shown: list[Mark], badge: float = 8, slim: float = 1) -> None:
+    """Boxes on both images, joined; the strongest is drawn last, so that it lies on top. `slim` scales the lines."""
+    for mark in reversed(shown):
+        a_box = page.box(a, mark, mark.a_box, mark.a_place, 2.2 * slim)
+        b_box = page.box(b, mark, mark.b_box, mark.b_place, 2.2 * slim)
+        start = a.at(a_box[2], spread(mark.a_box, mark.a_level))
+        end = b.at(b_box[0], spread(mark.b_box, mark.b_level))
+        page.join(start, end, mark, mark.width * slim)
+        page.badge(*start, mark, badge)
+        page.badge(*end, mark, badge)
+
+
+def spread(box: Box, level: tuple[int, int]) -> float:
+    """How far down a box the k-th line of n begins."""
+    k, n = level
+    return box[1] + (box[3] - box[1]) * (k + 1) / (n + 1)
+
+
+def leading(size: float) -> float:
+    """From one line of text to the next, in inches."""
+    return size * 1.38 / 72
+
+
+def paragraphs(texts: list[str], inches: float, size: float) -> list[list[str]]:
+    return [wrap(text, inches, size) for text in texts]
+
+
+def lifted(mark: Mark, width: float) -> list[Any]:
+    """An edge around a line, so that it can be seen on any image."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=width + 1.6, foreground=mark.ink), Normal()]
+
+
+def enough(picture: Image) -> Image:
+    """The picture at no more pixels than a page can show."""
+    if max(picture.size) <= ENOUGH_PIXELS:
+        return picture
+    small = picture.copy()
+    small.thumbnail((ENOUGH_PIXELS, ENOUGH_PIXELS))
+    return small

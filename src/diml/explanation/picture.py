@@ -1,0 +1,176 @@
+"""One pair of images and why they are similar, on one page."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
+from diml.explanation.marks import Mark, marks, original_size, visible_box
+from diml.explanation.numbers import heat, one_pair
+from diml.explanation.page import FAINT, Page, draw_marks, leading, paragraphs
+from diml.explanation.words import CAVEAT, describe, digits, number, percent, signed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+    from diml.matching import Match
+
+# All in inches.
+MARGIN, GAP, SIDE = 0.35, 1.1, 3.9
+TALLEST, WIDEST = 4.2, 9.4
+TITLE, HEADING, SCALE = 0.3, 0.55, 0.6
+HEAT_HEIGHT = 3.2
+ROW = 0.27
+MOST_ROWS = 16
+BODY = 10.0
+HOW = "A pair counts by how alike its two parts look to the model, and by how much of the images the matching gives it."
+
+
+@dataclass(frozen=True)
+class Side:
+    """What stands beside the images, broken into lines, so that its height is known before the page is made."""
+
+    words: list[list[str]]
+    how: list[str]
+    caveat: list[str]
+    rows: list[Mark]
+    more: int
+
+    @property
+    def height(self) -> float:
+        lines = sum(len(each) for each in self.words) * leading(BODY) + len(self.words) * 0.08
+        table = 0.5 + len(self.how) * leading(8.5) + (len(self.rows) + bool(self.more)) * ROW
+        return 1.25 + lines + table + 0.2 + len(self.caveat) * leading(8.5)
+
+
+def draw_match(
+    match: Match,
+    image_a: Image | str | os.PathLike[str],
+    image_b: Image | str | os.PathLike[str],
+    *,
+    parts: int = 6,
+    title_a: str | None = None,
+    title_b: str | None = None,
+) -> Figure:
+    """Draw why two images are similar: the strongest pairs of parts, boxed and joined, and a heat for each image.
+
+    Args:
+        match: of this pair of images; best from `model.explain`.
+        image_a, image_b: paths, or PIL images; a smaller copy of the original will do.
+        parts: how many pairs of parts to show, the strongest first, from 1.
+        title_a, title_b: what to write above the images; their file names if left out.
+
+    Returns:
+        A matplotlib figure; `diml.explanation.save_picture(figure, "why.png")` writes it as PNG, SVG or PDF.
+
+    Raises:
+        UsageError: `parts` is below 1, or the match is not of one pair of images.
+        ImageError: an image cannot be read.
+    """
+    match = one_pair(match)
+    title_a = _name(image_a, "first image") if title_a is None else title_a
+    title_b = _name(image_b, "second image") if title_b is None else title_b
+    picture_a, picture_b = opened(image_a), opened(image_b)
+    size_a, size_b = original_size(match.maps_a, picture_a.size), original_size(match.maps_b, picture_b.size)
+    shown = marks(match, parts, size_a, size_b)
+    side = _side(match, shown)
+
+    tall, (width_a, width_b) = _cells(size_a, size_b)
+    heat_tall = min(tall, HEAT_HEIGHT)
+    left = TITLE + tall + HEADING + heat_tall + SCALE
+    gap = max(GAP, 6.0 - width_a - width_b)
+    page = Page(2 * MARGIN + width_a + gap + width_b + 0.45 + SIDE, 2 * MARGIN + max(left, side.height))
+    x_a, x_b = MARGIN, MARGIN + width_a + gap
+    top = MARGIN + TITLE
+    page.title(title_a, x_a, MARGIN, width_a)
+    page.title(title_b, x_b, MARGIN, width_b)
+    panel_a = page.image(picture_a, (x_a, top, x_a + width_a, top + tall), size_a)
+    panel_b = page.image(picture_b, (x_b, top, x_b + width_b, top + tall), size_b)
+    draw_marks(page, panel_a, panel_b, shown)
+
+    top += tall + HEADING
+    heats = heat(match)
+    page.text(x_a, top - 0.32, _heading(match), BODY, weight="bold")
+    limit = heat_scale(*heats)
+    panel_a = page.image(picture_a.convert("L"), (x_a, top, x_a + width_a, top + heat_tall), size_a)
+    panel_b = page.image(picture_b.convert("L"), (x_b, top, x_b + width_b, top + heat_tall), size_b)
+    draw_heat(page, panel_a, heats[0], limit, visible_box(match.maps_a, size_a))
+    draw_heat(page, panel_b, heats[1], limit, visible_box(match.maps_b, size_b))
+    draw_scale(page, (x_a + x_b + width_b) / 2, top + heat_tall + 0.2, heats, limit)
+    _draw_side(page, x_b + width_b + 0.45, side, match)
+    return page.figure
+
+
+def opened(image: Image | str | os.PathLike[str]) -> Image:
+    """A PIL image as RGB, upright; a path is opened."""
+    from diml.data.images import open_image, to_rgb
+
+    return open_image(Path(image)) if isinstance(image, str | os.PathLike) else to_rgb(image)
+
+
+def _name(image: Image | str | os.PathLike[str], otherwise: str) -> str:
+    path = image if isinstance(image, str | os.PathLike) else getattr(image, "filename", "")
+    return Path(path).name or otherwise
+
+
+def _cells(size_a: tuple[int, int], size_b: tuple[int, int]) -> tuple[float, tuple[float, float]]:
+    """The height that both images get, and the width of each; very long shapes are made to fit into milder ones."""
+    a, b = (min(max(width / height, 0.45), 2.5) for width, height in (size_a, size_b))
+    tall = min(TALLEST, (WIDEST - GAP) / (a + b))
+    return tall, (a * tall, b * tall)
+
+
+def _heading(match: Match) -> str:
+    total = float(match.similarity[0]) - float(match.residual[0])
+    return f"Where the similarity comes from: the cells of each image add up to {number(total)}"
+
+
+def _side(match: Match, shown: list[Mark]) -> Side:
+    words = describe(match, [mark.pair for mark in shown])
+    # The score stands above in large type, so its sentence need not repeat the number.
+    words[0] = words[0].split(": ", 1)[1]
+    texts = paragraphs([*words, HOW, CAVEAT], SIDE, BODY)
+    how, caveat = paragraphs([HOW, CAVEAT], SIDE, 8.5)
+    rows = shown if len(shown) <= MOST_ROWS else shown[: MOST_ROWS - 1]
+    return Side(texts[:-2], how, caveat, rows, len(shown) - len(rows))
+
+
+def _draw_side(page: Page, x: float, side: Side, match: Match) -> None:
+    similarity = float(match.similarity[0])
+    page.text(x, MARGIN, "Similarity", 12, color=FAINT)
+    page.text(x, MARGIN + 0.22, number(similarity), 44, weight="bold")
+    y = MARGIN + 1.05
+    for lines in side.words:
+        y = page.paragraph(x, y, lines, BODY) + 0.08
+    y += 0.15
+    page.text(x, y, "The strongest pairs of parts", 12, weight="bold")
+    y = page.paragraph(x, y + 0.26, side.how, 8.5, color=FAINT) + 0.12
+    strongest = max(abs(mark.pair.contribution) for mark in side.rows)
+    for mark in side.rows:
+        _draw_row(page, x, y, mark, strongest, similarity)
+        y += ROW
+    if side.more:
+        page.text(x + 0.3, y, f"and {side.more:,} more", 9, color=FAINT)
+        y += ROW
+    page.paragraph(x, y + 0.08, side.caveat, 8.5, color=FAINT)
+
+
+def _draw_row(page: Page, x: float, y: float, mark: Mark, strongest: float, similarity: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    page.badge(x + 0.11, y + 0.09, mark)
+    value = signed(mark.pair.contribution, digits(strongest))
+    page.text(x + 0.95, y + 0.09, value, 9.5, ha="right", va="center")
+    share = percent(mark.pair.contribution, similarity)
+    if share:
+        page.text(x + 1.05, y + 0.09, f"{share} of it", 9.5, color=FAINT, va="center")
+    longest = SIDE - 2.0
+    length = longest * abs(mark.pair.contribution) / strongest if strongest > 0 else 0.0
+    at, (wide, tall) = page.place(x + 2.0, y + 0.16), (length / page.width, 0.14 / page.height)
+    bar = Rectangle(at, wide, tall, facecolor=mark.colour, edgecolor="black", linewidth=0.4)
+    bar.set(hatch="////" if mark.dashed else None, transform=page.figure.transFigure)
+    page.figure.add_artist(bar)

@@ -1,0 +1,148 @@
+"""The numbers of a match in plain sentences, for someone who has not read the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diml.explanation.numbers import one_pair
+
+if TYPE_CHECKING:
+    from diml.matching import Match, PartPair
+
+# Below this a residual is rounding: contributions sum to the similarity within 1e-5 in float32.
+NOTICEABLE = 5e-4
+# From here up a reader wonders why a picture and its copy do not reach 1.
+NEAR_ONE = 0.9
+
+CAVEAT = "This accounts for the score, not for the world: it says what the model compared."
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A rounded number with a real minus sign, and no minus before a zero.
+
+    >>> number(-0.0001), number(-0.25)
+    ('0.000', '\N{MINUS SIGN}0.250')
+    """
+    text = f"{value:.{digits}f}"
+    if text.startswith("-"):
+        text = text[1:] if float(text) == 0 else "\N{MINUS SIGN}" + text[1:]
+    return text
+
+
+def digits(largest: float) -> int:
+    """How many decimals show small numbers next to the largest of them: two significant ones of it, 3 to 6 in all.
+
+    >>> digits(0.71), digits(0.0016)
+    (3, 4)
+    """
+    return next((n for n in range(3, 6) if abs(largest) >= 0.95 * 10.0 ** (1 - n)), 6)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """As `number`, with a plus before what adds.
+
+    >>> signed(0.041), signed(0.0)
+    ('+0.041', '0.000')
+    """
+    text = number(value, digits)
+    return "+" + text if value > 0 and float(text) != 0 else text
+
+
+def percent(part: float, whole: float) -> str:
+    """A part as a share of a positive whole; a share of nothing, or of less, says nothing and is left out.
+
+    >>> percent(0.2, 0.8), percent(0.005, 0.8), percent(0.2, -0.1)
+    ('25 %', '0.6 %', '')
+    """
+    if whole < NOTICEABLE:
+        return ""
+    share = 100 * part / whole
+    return f"{number(share, 0 if abs(share) >= 9.95 else 1)} %"
+
+
+def describe(match: Match, shown: Sequence[PartPair] = ()) -> list[str]:
+    """The score of one pair of images and what it is made of, a sentence or two per line.
+
+    Args:
+        match: of one pair of images.
+        shown: the pairs of parts that stand beside these words, as `match.parts(n)` gave them; the words then
+            say how much of the similarity they carry.
+
+    Raises:
+        UsageError: the match is not of one pair of images.
+    """
+    match = one_pair(match)
+    lines = [_score(match), _make_up(match)]
+    if shown:
+        lines.append(_carried(match, shown))
+    return lines + _reservations(match)
+
+
+def _score(match: Match) -> str:
+    text = f"Similarity {number(float(match.similarity[0]))}: 1 is the same, 0 is unrelated, below 0 is opposed."
+    if float(match.similarity[0]) >= NEAR_ONE:
+        text += " An image with itself comes to slightly less than 1, because the matching is soft."
+    return text
+
+
+def _make_up(match: Match) -> str:
+    parts, whole = _fraction(match.weight), _fraction(1 - match.weight)
+    pooled, structural = number(float(match.pooled[0])), number(float(match.structural[0]))
+    return (
+        f"It is {whole} from the images as a whole (pooled similarity {pooled}) "
+        f"and {parts} from their matched parts (structural similarity {structural})."
+    )
+
+
+def _fraction(weight: float) -> str:
+    return "half" if weight == 0.5 else f"{100 * weight:.3g} %"
+
+
+def _carried(match: Match, shown: Sequence[PartPair]) -> str:
+    similarity = float(match.similarity[0])
+    carried = sum(pair.contribution for pair in shown)
+    count = match.maps_a.parts * match.maps_b.parts
+    share = percent(carried, similarity)
+    these = "The pair of parts shown carries" if len(shown) == 1 else f"The {len(shown)} pairs of parts shown carry"
+    text = f"{these} {number(carried)} of it" + (f" ({share})" if share else "")
+    left = count - len(shown)
+    if left == 0:
+        return text + "; there are no others."
+    return text + f"; {left:,} weaker pair{'s' if left > 1 else ''} make{'' if left > 1 else 's'} up the rest."
+
+
+def _reservations(match: Match) -> list[str]:
+    lines = []
+    against = float(match.contributions[0].detach().clamp(max=0).sum())
+    if against <= -NOTICEABLE:
+        lines.append(f"Pairs of unlike parts count against it: {number(against)} in all.")
+    residual = float(match.residual[0])
+    if abs(residual) >= NOTICEABLE:
+        lines.append(
+            f"{signed(residual)} belongs to no pair of parts (the residual: "
+            "this model sums up an image in another way than by the mean of its parts)."
+        )
+    if not bool(match.converged[0]):
+        lines.append("The matching stopped before it had converged, so the numbers are approximate.")
+    return lines
+
+
+def describe_pairs(shown: Sequence[PartPair]) -> list[str]:
+    """One line per pair of parts: its place in the ranking, where it lies in both images, what it contributes, its share.
+
+    Places are boxes `x0,y0-x1,y1` in pixels of the originals; row and column (from 0) where these are unknown.
+    """
+    places = digits(max((abs(pair.contribution) for pair in shown), default=0.0))
+    return [
+        f"{i:>3}  {_place(pair.a, pair.a_box)}  \N{LEFT RIGHT ARROW}  {_place(pair.b, pair.b_box)}"
+        f"  {signed(pair.contribution, places)}  similarity {number(pair.similarity)}, mass {pair.mass:.3f}"
+        for i, pair in enumerate(shown, start=1)
+    ]
+
+
+def _place(cell: tuple[int, int], box: Sequence[float] | None) -> str:
+    if box is None:
+        return f"row {cell[0]} column {cell[1]}"
+    x0, y0, x1, y1 = (f"{edge:.0f}" for edge in box)
+    return f"{x0},{y0}-{x1},{y1}"

@@ -1,0 +1,188 @@
+"""Feature maps: what a model makes of images, and the one type that every room of the house speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diml.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where feature maps lie in their original images.
+
+    Attributes:
+        size: (n, 2) int64, width and height of each original in pixels, after its EXIF orientation is applied.
+        visible: (n, 4) float64, the rectangle `x0, y0, x1, y1` of each original, in pixels, that the model saw; it may
+            reach beyond the image where a crop was larger than it. The grid divides this rectangle evenly.
+    """
+
+    size: Int[Tensor, "n 2"]
+    visible: Float[Tensor, "n 4"]
+
+    def __post_init__(self) -> None:
+        if self.size.ndim != 2 or self.size.shape[1] != 2 or self.visible.shape != (len(self.size), 4):
+            raise UsageError(
+                f"geometry came with size {tuple(self.size.shape)} and visible {tuple(self.visible.shape)}; "
+                "expected (n, 2) and (n, 4) of the same n"
+            )
+
+    def __getitem__(self, index: Tensor | slice) -> Geometry:
+        return Geometry(self.size[index], self.visible[index])
+
+
+class FeatureMaps:
+    """The feature maps of n images: `d` numbers at each of `r = h * w` locations ("parts").
+
+    Args:
+        local: (n, r, d), one vector per part, row by row of the grid, **not** normalised.
+        grid: `(h, w)`, rows and columns, with `h * w == r`.
+        pooled: (n, d), one vector per image. Left out, it is the mean of `local` over the parts, which makes
+            every similarity decompose exactly; a model whose pooled vector is something else (class token, GeM) passes
+            its own, and a `Match` then reports the difference as its residual.
+        geometry: where the maps lie in their original images, if known.
+
+    Raises:
+        UsageError: a shape that does not fit.
+
+    Indexing with an int (keeps the axis, n = 1), slice, list or tensor picks images:
+
+    >>> import torch
+    >>> maps = FeatureMaps(torch.arange(24.0).reshape(2, 4, 3), grid=(2, 2))
+    >>> maps
+    FeatureMaps(n=2, grid=2x2, dim=3, torch.float32, cpu)
+    >>> maps[1].pooled
+    tensor([[16.5000, 17.5000, 18.5000]])
+    """
+
+    def __init__(
+        self,
+        local: Float[Tensor, "n r d"],
+        grid: tuple[int, int],
+        pooled: Float[Tensor, "n d"] | None = None,
+        geometry: Geometry | None = None,
+    ) -> None:
+        height, width = grid
+        if local.ndim != 3 or not local.is_floating_point():
+            raise UsageError(f"local came as {local.dtype} of shape {tuple(local.shape)}; expected floats (n, r, d)")
+        if height * width != local.shape[1] or local.shape[1] == 0:
+            raise UsageError(f"grid {height}x{width} came with {local.shape[1]} parts; expected height * width of them")
+        if pooled is not None and pooled.shape != (local.shape[0], local.shape[2]):
+            raise UsageError(
+                f"pooled came with shape {tuple(pooled.shape)}; expected {(local.shape[0], local.shape[2])}"
+            )
+        if geometry is not None and len(geometry.size) != len(local):
+            raise UsageError(f"geometry of {len(geometry.size)} images came with maps of {len(local)}")
+        self.local = local
+        self.grid = (int(height), int(width))
+        self.own_pooled = pooled
+        self.geometry = geometry
+
+    @cached_property
+    def pooled(self) -> Float[Tensor, "n d"]:
+        """(n, d): the model's own pooled vector, or the mean over the parts (summed in float32 or better)."""
+        return self.mean if self.own_pooled is None else self.own_pooled
+
+    @cached_property
+    def mean(self) -> Float[Tensor, "n d"]:
+        """(n, d): the mean over the parts, float32 for half precision maps, else the dtype of the maps."""
+        return self.local.to(torch.promote_types(self.dtype, torch.float32)).mean(dim=1)
+
+    def __len__(self) -> int:
+        return self.local.shape[0]
+
+    @property
+    def dim(self) -> int:
+        return self.local.shape[2]
+
+    @property
+    def parts(self) -> int:
+        """r, the number of locations."""
+        return self.local.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.local.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.local.device
+
+    @overload
+    def __getitem__(self, index: int) -> FeatureMaps: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> FeatureMaps: ...
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> FeatureMaps:
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"image {index} was asked of feature maps of {len(self)}")
+            index = slice(index, index + 1 or None)
+        elif not isinstance(index, slice):
+            index = torch.as_tensor(index, device=self.device)
+            if index.ndim == 0:
+                index = index[None]
+        pooled = None if self.own_pooled is None else self.own_pooled[index]
+        geometry = self.geometry
+        if geometry is not None:
+            geometry = geometry[index.to(geometry.size.device) if isinstance(index, Tensor) else index]
+        return FeatureMaps(self.local[index], self.grid, pooled, geometry)
+
+    def to(self, *args: torch.dtype | torch.device | str) -> FeatureMaps:
+        """Move to a device or cast to a dtype, as `Tensor.to`; the geometry keeps its precision and stays on the CPU."""
+        pooled = None if self.own_pooled is None else self.own_pooled.to(*args)
+        return FeatureMaps(self.local.to(*args), self.grid, pooled, self.geometry)
+
+    def detach(self) -> FeatureMaps:
+        pooled = None if self.own_pooled is None else self.own_pooled.detach()
+        return FeatureMaps(self.local.detach(), self.grid, pooled, self.geometry)
+
+    @staticmethod
+    def cat(several: Sequence[FeatureMaps]) -> FeatureMaps:
+        """One after the other; the geometry is kept where all of them have one."""
+        if not several:
+            raise UsageError("no feature maps came to be joined; expected at least one")
+        first = several[0]
+        for maps in several:
+            if maps.grid != first.grid or maps.dim != first.dim:
+                raise UsageError(f"{maps} cannot be joined to {first}: the grid and dim must be the same")
+            if (maps.own_pooled is None) != (first.own_pooled is None):
+                raise UsageError("feature maps with and without a pooled vector of their own cannot be joined")
+        own = [maps.own_pooled for maps in several if maps.own_pooled is not None]
+        known = [maps.geometry for maps in several if maps.geometry is not None]
+        geometry = None
+        if len(known) == len(several):
+            geometry = Geometry(torch.cat([g.size for g in known]), torch.cat([g.visible for g in known]))
+        return FeatureMaps(
+            torch.cat([maps.local for maps in several]), first.grid, torch.cat(own) if own else None, geometry
+        )
+
+    def boxes(self, i: int) -> Float[Tensor, "r 4"] | None:
+        """(r, 4) float64: the box `x0, y0, x1, y1` of every cell of image i in pixels of its original, clipped to it.
+
+        The frame is the original after its EXIF orientation, x to the right and y down. None where the geometry is unknown.
+
+        >>> geometry = Geometry(torch.tensor([[100, 50]]), torch.tensor([[0.0, 0.0, 100.0, 50.0]]))
+        >>> FeatureMaps(torch.zeros(1, 4, 3), (2, 2), geometry=geometry).boxes(0)[3].tolist()
+        [50.0, 25.0, 100.0, 50.0]
+        """
+        if self.geometry is None:
+            return None
+        x0, y0, x1, y1 = self.geometry.visible[i].tolist()
+        width, height = self.geometry.size[i].tolist()
+        rows, columns = self.grid
+        x = torch.linspace(x0, x1, columns + 1, dtype=torch.float64).clamp(0, width)
+        y = torch.linspace(y0, y1, rows + 1, dtype=torch.float64).clamp(0, height)
+        row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        row, column = row.reshape(-1), column.reshape(-1)
+        return torch.stack([x[column], y[row], x[column + 1], y[row + 1]], dim=1)
+
+    def __repr__(self) -> str:
+        h, w = self.grid
+        return f"FeatureMaps(n={len(self)}, grid={h}x{w}, dim={self.dim}, {self.dtype}, {self.device})"

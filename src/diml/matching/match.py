@@ -1,0 +1,188 @@
+"""A match: the plan between two images, and every number that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching.transport import TransportPlan
+
+Cell = tuple[int, int]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PartPair:
+    """A pair of parts and what it brings to the similarity.
+
+    Attributes:
+        a, b: (row, column) of the cell in each image's grid.
+        a_box, b_box: `x0, y0, x1, y1` of the cells in pixels of the originals; None where the geometry is unknown.
+        mass: share of the matching's mass that goes from a to b, 0..1; all pairs sum to 1.
+        similarity: cosine of the two parts, -1..1.
+        contribution: what the pair adds to the similarity; may be negative.
+        share: contribution / similarity of the images; NaN where that is 0.
+    """
+
+    a: Cell
+    b: Cell
+    a_box: Box | None
+    b_box: Box | None
+    mass: float
+    similarity: float
+    contribution: float
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The matches of n pairs of images: a plan each, everything else derived from it.
+
+    A contribution explains the score, not the world: it says which parts of the two feature maps made the number, and a
+    cell of a feature map has seen more of the image than the box it is drawn in.
+
+    An image's similarity with itself is below 1, because entropy blurs the plan; contributions may be negative.
+
+    Args:
+        maps_a: maps of n images.
+        maps_b: maps of n images, matched one by one with those of a; the grids may differ, the dim may not.
+        transport: the plans, (n, r_a, r_b); held fixed, they carry no gradient.
+        weight: share of the structural similarity, 0..1.
+
+    >>> import torch
+    >>> from diml.matching import Matcher
+    >>> maps = FeatureMaps(torch.eye(4).reshape(1, 4, 4), grid=(2, 2))
+    >>> match = Matcher().match(maps, maps)
+    >>> round(match.similarity.item(), 4), round(match.contributions.sum().item(), 4)
+    (1.0, 1.0)
+    >>> match.parts(1)[0].b
+    (0, 0)
+    """
+
+    maps_a: FeatureMaps
+    maps_b: FeatureMaps
+    transport: TransportPlan
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        a, b = self.maps_a, self.maps_b
+        if a.dim != b.dim or len(a) != len(b):
+            raise UsageError(f"{a} cannot be matched with {b}: n and dim must be the same")
+        if self.transport.plan.shape != (len(a), a.parts, b.parts):
+            raise UsageError(
+                f"a plan of shape {tuple(self.transport.plan.shape)} came for pairs {(len(a), a.parts, b.parts)}"
+            )
+        if not 0 <= self.weight <= 1:
+            raise UsageError(f"weight {self.weight} came; expected 0 (pooled only) to 1 (structural only)")
+
+    def __len__(self) -> int:
+        return len(self.maps_a)
+
+    def __getitem__(self, index: int) -> Match:
+        """The match of one pair, as a Match of n = 1."""
+        a, b = self.maps_a[index], self.maps_b[index]
+        at = range(len(self))[index]
+        return Match(a, b, self.transport[slice(at, at + 1)], self.weight)
+
+    @property
+    def plan(self) -> Float[Tensor, "n r_a r_b"]:
+        return self.transport.plan
+
+    @property
+    def converged(self) -> Bool[Tensor, " n"]:
+        return self.transport.converged
+
+    @cached_property
+    def local_similarity(self) -> Float[Tensor, "n r_a r_b"]:
+        """`S_ij = hat(a_i) . hat(b_j)`, -1..1."""
+        return F.normalize(_full(self.maps_a.local), dim=-1) @ F.normalize(_full(self.maps_b.local), dim=-1).mT
+
+    @cached_property
+    def structural(self) -> Float[Tensor, " n"]:
+        """`s = sum_ij T_ij S_ij`, -1..1."""
+        return (self.plan * self.local_similarity).sum(dim=(1, 2))
+
+    @cached_property
+    def pooled(self) -> Float[Tensor, " n"]:
+        """`p = hat(pooled_a) . hat(pooled_b)`, -1..1, of the models' pooled vectors."""
+        a, b = _full(self.maps_a.pooled), _full(self.maps_b.pooled)
+        return (F.normalize(a, dim=-1) * F.normalize(b, dim=-1)).sum(dim=-1)
+
+    @property
+    def similarity(self) -> Float[Tensor, " n"]:
+        """`(1 - w) p + w s`, -1..1."""
+        return (1 - self.weight) * self.pooled + self.weight * self.structural
+
+    @cached_property
+    def contributions(self) -> Float[Tensor, "n r_a r_b"]:
+        """What each pair of parts adds: `w T_ij S_ij + (1 - w) (a_i . b_j) / (r_a r_b |pooled_a| |pooled_b|)`.
+
+        `pooled` is here the mean of the parts, so all pairs sum to `similarity - residual`, and the residual is 0 up to
+        rounding unless a model brings a pooled vector of its own.
+        """
+        shared = _pooled_shares(self.maps_a) @ _pooled_shares(self.maps_b).mT
+        return self.weight * self.plan * self.local_similarity + (1 - self.weight) * shared
+
+    @property
+    def residual(self) -> Float[Tensor, " n"]:
+        """`similarity - sum of contributions`: what the parts do not explain."""
+        return self.similarity - self.contributions.sum(dim=(1, 2))
+
+    def parts(self, n: int | None = None) -> list[PartPair]:
+        """The n strongest pairs of parts of one pair of images (all of them for None), by contribution, largest first.
+
+        Raises:
+            UsageError: this Match holds several pairs of images, or n < 1.
+        """
+        if len(self) != 1:
+            raise UsageError(f"parts were asked of a Match of {len(self)} pairs; take one of them first, match[0].parts()")
+        if n is not None and n < 1:
+            raise UsageError(f"n={n} parts were asked for; expected at least 1")
+        values = self.contributions[0].detach().flatten()
+        order = values.argsort(descending=True, stable=True)[:n].tolist()
+        boxes_a, boxes_b = (_boxes(maps) for maps in (self.maps_a, self.maps_b))
+        columns = [t[0].detach().flatten().tolist() for t in (self.plan, self.local_similarity, self.contributions)]
+        total = self.similarity.item()
+        pairs = []
+        for flat in order:
+            i, j = divmod(flat, self.maps_b.parts)
+            mass, similarity, contribution = (column[flat] for column in columns)
+            pairs.append(
+                PartPair(
+                    a=divmod(i, self.maps_a.grid[1]),
+                    b=divmod(j, self.maps_b.grid[1]),
+                    a_box=boxes_a[i] if boxes_a else None,
+                    b_box=boxes_b[j] if boxes_b else None,
+                    mass=mass,
+                    similarity=similarity,
+                    contribution=contribution,
+                    share=contribution / total if total else float("nan"),
+                )
+            )
+        return pairs
+
+    def __repr__(self) -> str:
+        return f"Match(n={len(self)}, a={self.maps_a}, b={self.maps_b}, weight={self.weight})"
+
+
+def _full(x: Tensor) -> Tensor:
+    """Half precision is stored, never computed in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _pooled_shares(maps: FeatureMaps) -> Float[Tensor, "n r d"]:
+    """Each part's share of the unit pooled vector, `x_i / (r |pooled|)`: they sum to `hat(pooled)` over the parts."""
+    norm = maps.mean.norm(dim=-1).clamp(min=1e-12)  # the clamp of F.normalize, so that both agree at zero
+    return _full(maps.local) / (maps.parts * norm[:, None, None])
+
+
+def _boxes(maps: FeatureMaps) -> list[Box] | None:
+    boxes = maps.boxes(0)
+    return None if boxes is None else [tuple(box) for box in boxes.tolist()]

@@ -1,0 +1,232 @@
+"""Entropic optimal transport between the parts of two images: Sinkhorn's iterations, each pair stopping by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from diml.errors import UsageError
+
+# Problems are solved a few hundred at a time so that their kernels stay in the cache: measured twice as fast as in one piece.
+CHUNK = 512
+# Where (largest - smallest cost) / eps exceeds this, exp(-cost / eps) leaves the range of the type and the log domain is used.
+MAX_RANGE = {torch.float32: 80.0, torch.float64: 600.0}
+
+
+@dataclass(frozen=True)
+class TransportPlan:
+    """Transport plans of n pairs and how well they were solved.
+
+    Attributes:
+        plan: (n, r_a, r_b) mass moved from each part of a to each part of b; rows sum to `mu_a`, columns to `mu_b`.
+        iterations: (n,) Sinkhorn iterations each pair took.
+        error: (n,) L1 distance of the plan's row and column sums to the marginals.
+        converged: (n,) whether the error is within the tolerance; where not, `max_iterations` ended it.
+
+    A single problem (r_a, r_b) gives a plan (r_a, r_b) and 0-d tensors.
+    """
+
+    plan: Float[Tensor, "*n r_a r_b"]
+    iterations: Int[Tensor, "*n"]
+    error: Float[Tensor, "*n"]
+    converged: Bool[Tensor, "*n"]
+
+    def __getitem__(self, index: slice | Tensor) -> TransportPlan:
+        return TransportPlan(self.plan[index], self.iterations[index], self.error[index], self.converged[index])
+
+
+@torch.no_grad()
+def transport_plan(
+    local_similarity: Float[Tensor, "*n r_a r_b"],
+    mu_a: Float[Tensor, "*n r_a"],
+    mu_b: Float[Tensor, "*n r_b"],
+    eps: float = 0.05,
+    tolerance: float = 1e-3,
+    max_iterations: int = 1000,
+) -> TransportPlan:
+    """The plan of least cost `1 - S` between two sets of parts, blurred by entropy.
+
+    `T = argmin over U(mu_a, mu_b) of sum T_ij (1 - S_ij) + eps * sum T_ij (log T_ij - 1)`, by Sinkhorn's iterations
+    (Cuturi 2013; Zhao et al. 2021, eq. 7). Every pair stops by itself once the L1 error of its marginals is within the
+    tolerance, so a pair's plan does not depend on what else is in the batch. The log domain is entered by itself, pair
+    by pair, where `exp(-cost / eps)` would leave the range of the type; there the arithmetic is float64.
+
+    The plan carries no gradient: it is held fixed in training, as in the paper. That is a surrogate, since the
+    similarity is not the objective that the plan minimises; on real features the true gradient differs by some 40 %.
+
+    Args:
+        local_similarity: (n, r_a, r_b) or (r_a, r_b), usually cosines in -1..1.
+        mu_a: (n, r_a), >= 0, each row summing to 1; zero entries are allowed.
+        mu_b: (n, r_b), likewise.
+        eps: strength of the entropy, > 0, in units of the cost; small values sharpen the plan and need more iterations.
+        tolerance: largest L1 error of the marginals, >= 0. float32 reaches about 1e-6.
+        max_iterations: where an unconverged pair stops; the result says so.
+
+    Raises:
+        UsageError: shapes that do not fit, eps <= 0, a non-finite similarity, marginals that do not sum to 1.
+
+    >>> import torch
+    >>> similarity = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> half = torch.tensor([0.5, 0.5])
+    >>> result = transport_plan(similarity, half, half)
+    >>> result.plan
+    tensor([[5.0000e-01, 1.0306e-09],
+            [1.0306e-09, 5.0000e-01]])
+    >>> bool(result.converged), int(result.iterations)
+    (True, 1)
+    """
+    _check(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations)
+    batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
+    dtype = torch.promote_types(local_similarity.dtype, torch.float32)
+    similarity = local_similarity.reshape(-1, r_a, r_b).to(dtype)
+    rows, columns = mu_a.reshape(-1, r_a).to(dtype), mu_b.reshape(-1, r_b).to(dtype)
+    n = len(similarity)
+    result = TransportPlan(
+        torch.empty_like(similarity),
+        torch.zeros(n, dtype=torch.int64, device=similarity.device),
+        torch.zeros(n, dtype=dtype, device=similarity.device),
+        torch.zeros(n, dtype=torch.bool, device=similarity.device),
+    )
+    for start in range(0, n, CHUNK):
+        piece = slice(start, start + CHUNK)
+        _solve_chunk(similarity[piece], rows[piece], columns[piece], eps, tolerance, max_iterations, result[piece])
+    return TransportPlan(
+        result.plan.reshape(*batch, r_a, r_b),
+        result.iterations.reshape(batch),
+        result.error.reshape(batch),
+        result.converged.reshape(batch),
+    )
+
+
+def _check(
+    similarity: Tensor, mu_a: Tensor, mu_b: Tensor, eps: float, tolerance: float, max_iterations: int
+) -> None:
+    expected = similarity.shape[:-1], similarity.shape[:-2] + similarity.shape[-1:]
+    if similarity.ndim < 2 or (mu_a.shape, mu_b.shape) != expected:
+        raise UsageError(
+            f"local similarity {tuple(similarity.shape)} came with marginals {tuple(mu_a.shape)} and "
+            f"{tuple(mu_b.shape)}; expected (..., r_a, r_b) with (..., r_a) and (..., r_b)"
+        )
+    if not eps > 0 or not tolerance >= 0 or max_iterations < 1:
+        raise UsageError(
+            f"eps={eps}, tolerance={tolerance}, max_iterations={max_iterations} came; "
+            "expected eps > 0, tolerance >= 0 and max_iterations >= 1"
+        )
+    if not torch.isfinite(similarity).all():
+        raise UsageError("the local similarity holds NaN or infinity; check the feature maps it was made from")
+    for name, mu in (("mu_a", mu_a), ("mu_b", mu_b)):
+        mass = mu.sum(dim=-1, dtype=torch.promote_types(mu.dtype, torch.float32))
+        if not ((mass - 1).abs() < 1e-2).all() or (mu < 0).any():
+            raise UsageError(f"{name} must be >= 0 and sum to 1 for every pair; divide it by its sum")
+
+
+Solver = Callable[[Tensor, Tensor, Tensor, float, int], TransportPlan]
+
+
+def _solve_chunk(
+    similarity: Tensor, mu_a: Tensor, mu_b: Tensor, eps: float, tolerance: float, limit: int, out: TransportPlan
+) -> None:
+    """Solve one chunk into `out`, each pair in the domain that its range of costs asks for."""
+    # A constant taken off a pair's costs changes its potentials and not its plan; the smallest cost becomes 0.
+    exponent = (similarity - similarity.amax(dim=(1, 2), keepdim=True)) / eps
+    wide = exponent.amin(dim=(1, 2)) < -MAX_RANGE[exponent.dtype]
+    domains: list[tuple[Tensor, Solver]] = [(~wide, _scaling), (wide, _log_domain)]
+    for where, solver in domains:
+        if where.all():
+            _store(solver(exponent, mu_a, mu_b, tolerance, limit), out, slice(None))
+        elif where.any():
+            _store(solver(exponent[where], mu_a[where], mu_b[where], tolerance, limit), out, where)
+
+
+def _store(solved: TransportPlan, out: TransportPlan, where: Tensor | slice) -> None:
+    for target, value in (
+        (out.plan, solved.plan),
+        (out.iterations, solved.iterations),
+        (out.error, solved.error),
+        (out.converged, solved.converged),
+    ):
+        target[where] = value.to(target.dtype)
+
+
+def _scaling(exponent: Tensor, mu_a: Tensor, mu_b: Tensor, tolerance: float, limit: int) -> TransportPlan:
+    """Matrix scaling `T = diag(u) K diag(v)`, `K = exp(-cost / eps)`: the fast way where K is representable."""
+    kernel = exponent.exp()
+    transposed = kernel.mT.contiguous()
+
+    def start(pairs: Tensor | slice) -> tuple[Tensor, ...]:
+        return kernel[pairs], transposed[pairs], mu_a[pairs], mu_b[pairs]
+
+    def step(state: tuple[Tensor, ...], row_sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        k, k_t, rows, columns = state
+        u = rows / row_sums
+        v = columns / _times(k_t, u)
+        row_sums = _times(k, v)
+        return u, v, row_sums, (u * row_sums - rows).abs().sum(dim=-1)
+
+    u, v, iterations, error = _iterate(start, step, kernel.sum(dim=-1), mu_b.shape, tolerance, limit)
+    return _finished(u[:, :, None] * kernel * v[:, None, :], mu_b, iterations, error, tolerance)
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """(n, r, s) times (n, s): a fixed order of summation per pair, so that its result is the same in every batch."""
+    return (matrix * vector[:, None, :]).sum(dim=-1)
+
+
+def _log_domain(exponent: Tensor, mu_a: Tensor, mu_b: Tensor, tolerance: float, limit: int) -> TransportPlan:
+    """The same iterations on potentials `f, g` in units of eps, `T = exp(f + g - cost / eps)`: right for any range."""
+    double = torch.float32 if exponent.device.type == "mps" else torch.float64
+    exponent, mu_a, mu_b = exponent.to(double), mu_a.to(double), mu_b.to(double)
+    transposed, log_a, log_b = exponent.mT.contiguous(), mu_a.log(), mu_b.log()
+
+    def start(pairs: Tensor | slice) -> tuple[Tensor, ...]:
+        return exponent[pairs], transposed[pairs], log_a[pairs], log_b[pairs], mu_a[pairs]
+
+    def step(state: tuple[Tensor, ...], row_sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        m, m_t, log_rows, log_columns, rows = state
+        f = log_rows - row_sums
+        g = log_columns - (m_t + f[:, None, :]).logsumexp(dim=-1)
+        row_sums = (m + g[:, None, :]).logsumexp(dim=-1)
+        return f, g, row_sums, ((f + row_sums).exp() - rows).abs().sum(dim=-1)
+
+    f, g, iterations, error = _iterate(start, step, exponent.logsumexp(dim=-1), mu_b.shape, tolerance, limit)
+    return _finished((f[:, :, None] + exponent + g[:, None, :]).exp(), mu_b, iterations, error, tolerance)
+
+
+def _iterate(
+    start: Callable[[Tensor | slice], tuple[Tensor, ...]],
+    step: Callable[[tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor, Tensor, Tensor]],
+    row_sums: Tensor,
+    shape_b: torch.Size,
+    tolerance: float,
+    limit: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run `step` until each pair's error is within the tolerance; a pair's result is the one of its own last step."""
+    u, v = torch.zeros_like(row_sums), row_sums.new_zeros(shape_b)
+    error = row_sums.new_zeros(len(row_sums))
+    iterations = torch.zeros(len(row_sums), dtype=torch.int64, device=row_sums.device)
+    pairs = torch.arange(len(row_sums), device=row_sums.device)  # those still at work
+    state = start(slice(None))
+    for iteration in range(1, limit + 1):
+        u_now, v_now, row_sums, error_now = step(state, row_sums)
+        open_ = error_now > tolerance
+        if iteration == limit:
+            open_ = torch.zeros_like(open_)
+        if open_.all():
+            continue
+        done, at = ~open_, pairs[~open_]
+        u[at], v[at], error[at], iterations[at] = u_now[done], v_now[done], error_now[done], iteration
+        pairs, row_sums = pairs[open_], row_sums[open_]
+        if not len(pairs):
+            break
+        state = start(pairs)
+    return u, v, iterations, error
+
+
+def _finished(plan: Tensor, mu_b: Tensor, iterations: Tensor, row_error: Tensor, tolerance: float) -> TransportPlan:
+    # The last half-step meets the columns up to rounding; what is left of their error is added to be exact.
+    error = row_error + (plan.sum(dim=1) - mu_b).abs().sum(dim=-1)
+    return TransportPlan(plan, iterations, error, row_error <= tolerance)

@@ -1,0 +1,334 @@
+"""The structural model: an encoder and a matcher, loaded, saved and used as one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from diml.data.images import open_image, to_rgb
+from diml.embedding import (
+    Batch,
+    Encoder,
+    Preprocessing,
+    TimmBackbone,
+    fit_whitening,
+    lite0,
+    lite0_preprocessing,
+    load_weights,
+)
+from diml.errors import ImageError, ModelError, UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching import Match, Matcher
+
+Source = str | os.PathLike[str] | Image.Image | Tensor
+FORMAT, VERSION = "diml-model", 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class StructuralModel(nn.Module):
+    """Embeds images as feature maps and tells how similar two of them are, part by part.
+
+    Args:
+        encoder: images to feature maps.
+        matcher: how two feature maps are compared.
+        name: how the model is called in what is printed and stored.
+        head_fitted_on: in words, what the head was fitted or trained on; None without a head.
+
+    >>> from PIL import Image
+    >>> model = StructuralModel.from_pretrained("lite0")
+    >>> maps = model.encode([Image.new("RGB", (64, 48), "red"), Image.new("RGB", (64, 48), "blue")])
+    >>> maps
+    FeatureMaps(n=2, grid=4x4, dim=1280, torch.float32, cpu)
+    >>> match = model.explain(maps[0], maps[1])
+    >>> abs(match.contributions.sum().item() - match.similarity.item()) < 1e-10
+    True
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        matcher: Matcher | None = None,
+        name: str = "custom",
+        head_fitted_on: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.matcher = matcher or Matcher()
+        self.name = name
+        self.head_fitted_on = head_fitted_on
+
+    # --- where models come from ---
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | os.PathLike[str], *, backbone: nn.Module | None = None) -> StructuralModel:
+        """Load a model.
+
+        Args:
+            name_or_folder: one of
+
+                - `"lite0"`: EfficientNet-Lite0 with ImageNet weights from an installed package; no download, no head;
+                - `"timm:NAME?weights=FILE"`: any timm model with weights from a .safetensors or .pth file;
+                - `"timm:NAME?weights=hub"`: the same with the hub's weights, which are downloaded only then;
+                - `"timm:NAME?weights=random"`: untrained, for tests;
+                - a folder written by `save_pretrained`, or an index, which carries its model.
+            backbone: for a saved model whose backbone is a module of the caller's: that module, to load the weights into.
+
+        Raises:
+            ModelError: nothing of that name, a file that is missing, damaged, unsafe, newer, or that does not fit.
+        """
+        spec = os.fspath(name_or_folder)
+        if spec == "lite0":
+            return cls(Encoder(lite0(), lite0_preprocessing()), name="lite0")
+        if spec.startswith("timm:"):
+            return _from_timm(cls, spec)
+        folder = Path(spec)
+        for place in (folder, folder / "model"):
+            if (place / CONFIG).is_file():
+                return _from_folder(cls, place, backbone)
+        if folder.exists():
+            raise ModelError(f"{spec}: holds no {CONFIG}, so it is no saved model; give a folder written by save_pretrained")
+        raise ModelError(f"{spec}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
+
+    @classmethod
+    def wrap(
+        cls,
+        backbone: nn.Module,
+        preprocessing: Preprocessing | None = None,
+        *,
+        grid: tuple[int, int] = (4, 4),
+        matcher: Matcher | None = None,
+        name: str = "custom",
+    ) -> StructuralModel:
+        """Make a model of any module that yields a map (n, c, h, w), or a map and a pooled vector (n, c) of its own.
+
+        >>> model = StructuralModel.wrap(torch.nn.Conv2d(3, 8, 32, 32))
+        >>> model.encode(torch.zeros(3, 100, 80)).local.shape
+        torch.Size([1, 16, 8])
+        """
+        return cls(Encoder(backbone, preprocessing or Preprocessing(), grid=grid), matcher, name)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write `config.json` and `model.safetensors`, each by an atomic rename, the configuration last.
+
+        Raises:
+            ModelError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / (WEIGHTS + ".part")
+            part.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()}))
+            part.replace(folder / WEIGHTS)
+            part = folder / (CONFIG + ".part")
+            part.write_text(json.dumps(self.config(), indent=2) + "\n", encoding="utf-8")
+            part.replace(folder / CONFIG)
+        except OSError as error:
+            raise ModelError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
+
+    def config(self) -> dict[str, Any]:
+        """Everything but the weights, as it stands in `config.json`."""
+        if not isinstance(self.matcher.marginals, str):
+            raise ModelError("a model whose marginals are not one of the named schemes cannot be saved; name one")
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            **self._embedding_config(),
+            "head_fitted_on": self.head_fitted_on,
+            "matching": asdict(self.matcher),
+        }
+
+    def _embedding_config(self) -> dict[str, Any]:
+        encoder = self.encoder
+        backbone = encoder.backbone
+        return {
+            "backbone": backbone.spec if isinstance(backbone, TimmBackbone) else {"kind": "module"},
+            "preprocessing": asdict(encoder.preprocessing),
+            "grid": list(encoder.grid),
+            "resampling": encoder.resampling,
+            "head": None if encoder.head is None else [encoder.head.in_features, encoder.head.out_features],
+        }
+
+    # --- what it is ---
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.encoder.grid
+
+    @property
+    def dim(self) -> int:
+        """Numbers per part."""
+        if self.encoder.head is not None:
+            return self.encoder.head.out_features
+        return self.encoder.channels
+
+    @property
+    def head_fitted(self) -> bool:
+        return self.encoder.head is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the embedding, weights and settings alike: two models with the same one make the same maps."""
+        digest = hashlib.sha256(json.dumps(self._embedding_config(), sort_keys=True).encode())
+        for name, value in sorted(self.encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    def with_grid(self, grid: tuple[int, int]) -> StructuralModel:
+        """The same model, sharing its weights, with another matching grid."""
+        old = self.encoder
+        encoder = Encoder(old.backbone, old.preprocessing, old.head, grid, old.resampling)
+        return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
+
+    def with_matcher(self, **changes: Any) -> StructuralModel:
+        """The same model, sharing its weights, with some settings of the matcher changed, such as `marginals=`."""
+        return StructuralModel(self.encoder, self.matcher.replace(**changes), self.name, self.head_fitted_on)
+
+    # --- what it does ---
+
+    def stream(
+        self,
+        images: Iterable[Source],
+        *,
+        batch_size: int = 32,
+        workers: int | None = None,
+        keep: Callable[[Image.Image], Any] | None = None,
+    ) -> Iterator[Batch]:
+        """Embed images as they come; what cannot be read is reported in the batch and not raised. See `Encoder.stream`."""
+        return self.encoder.stream(images, read_image, batch_size=batch_size, workers=workers, keep=keep)
+
+    def encode(
+        self,
+        images: Source | Iterable[Source],
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+    ) -> FeatureMaps:
+        """Feature maps of images, float32, on the model's device, with their geometry; without gradient.
+
+        Args:
+            images: one image or several: paths, PIL images (any mode; EXIF orientation is applied, transparency is laid
+                on white), tensors (3, H, W) of uint8 0..255 or floats 0..1.
+            batch_size: images per pass.
+            device: where to run; the model is moved there. By default where it is.
+
+        Raises:
+            ImageError: the first image that cannot be read.
+            UsageError: no image came.
+        """
+        if device is not None:
+            self.to(device)
+        if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, Tensor) and images.ndim < 4):
+            images = [images]
+        batches = []
+        for batch in self.stream(images, batch_size=batch_size):
+            if batch.failures:
+                raise batch.failures[0][1]
+            batches.append(batch.maps)
+        if not batches:
+            raise UsageError("no images came to be encoded; give at least one")
+        return FeatureMaps.cat(batches)
+
+    def fit_head(self, images: FeatureMaps | Iterable[Source], dim: int = 128, *, on: str | None = None) -> StructuralModel:
+        """Fit the head of an untrained model: PCA whitening of the pooled vectors, in place, replacing any head.
+
+        Args:
+            images: images, or the maps of this model without a head (dim = the backbone's channels), more than `dim`.
+            dim: numbers per part afterwards; fewer where the images do not differ in so many directions.
+            on: in words what they are, kept with the model.
+
+        Raises:
+            UsageError: too few images, or maps that are not the backbone's own.
+        """
+        self.encoder.head = None
+        maps = images if isinstance(images, FeatureMaps) else self.encode(images)
+        if maps.dim != self.encoder.channels:
+            raise UsageError(
+                f"maps of dim {maps.dim} came to fit a head on {self.encoder.channels} channels; encode them without a head"
+            )
+        self.encoder.head = fit_whitening(maps.mean, dim).to(self.encoder.device)
+        self.head_fitted_on = on or f"{len(maps)} images"
+        return self
+
+    def match(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:
+        """Match image k of a with image k of b; differentiable, the plan held fixed. See `Matcher.match`."""
+        return self.matcher.match(maps_a, maps_b)
+
+    def similarity(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Float[Tensor, "n m"]:
+        """(n, m) similarities of all pairs; differentiable, the plan held fixed. See `Matcher.similarity`."""
+        return self.matcher.similarity(maps_a, maps_b)
+
+    def explain(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:
+        """Match in float64 at marginal tolerance 1e-6: the numbers that are shown, here and for the hits of a search."""
+        a, b = (maps.detach().to("cpu").to(torch.float64) for maps in (maps_a, maps_b))
+        return self.matcher.tight().match(a, b)
+
+    def extra_repr(self) -> str:
+        return f"name={self.name!r}, grid={self.grid}, {self.matcher}"
+
+
+def read_image(source: Source) -> Image.Image | Tensor:
+    """Open what `encode` takes: a path, a PIL image, or a tensor, which stays one."""
+    if isinstance(source, Tensor):
+        return source
+    if isinstance(source, Image.Image):
+        return to_rgb(source)
+    if isinstance(source, str | os.PathLike):
+        return open_image(Path(source))
+    raise ImageError(f"{type(source).__name__} came as an image; expected a path, a PIL image or a tensor (3, H, W)")
+
+
+def _from_timm(cls: type[StructuralModel], spec: str) -> StructuralModel:
+    architecture, _, weights = spec.removeprefix("timm:").partition("?weights=")
+    if not weights:
+        raise ModelError(
+            f"{spec}: comes without weights; say {spec.split('?')[0]}?weights=FILE, or ?weights=hub to download them"
+        )
+    backbone = TimmBackbone(architecture, from_hub=weights == "hub")
+    if weights not in ("hub", "random"):
+        load_weights(backbone, Path(weights))
+    return cls(Encoder(backbone, backbone.preprocessing()), name=f"timm:{architecture}")
+
+
+def _from_folder(cls: type[StructuralModel], folder: Path, backbone: nn.Module | None) -> StructuralModel:
+    config = _read_config(folder / CONFIG)
+    if config["backbone"]["kind"] == "timm":
+        backbone = TimmBackbone(config["backbone"]["architecture"])
+    elif backbone is None:
+        raise ModelError(f"{folder}: was saved with a backbone of its maker's; pass that module as backbone=")
+    head = nn.Linear(*config["head"]) if config["head"] else None
+    pixels = {k: tuple(v) if isinstance(v, list) else v for k, v in config["preprocessing"].items()}
+    encoder = Encoder(backbone, Preprocessing(**pixels), head, tuple(config["grid"]), config["resampling"])
+    try:
+        encoder.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [""])[0][:160]
+        raise ModelError(f"{folder / WEIGHTS}: cannot be loaded ({reason}); copy the whole model folder again") from error
+    return cls(encoder.eval(), Matcher(**config["matching"]), config["name"], config["head_fitted_on"])
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: cannot be read as JSON ({error}); copy the whole model folder again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{file}: is no configuration of a diml model; give a folder written by save_pretrained")
+    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
+        raise ModelError(f"{file}: has format version {config.get('version')}, this diml reads up to {VERSION}; update diml")
+    needed = {"name", "backbone", "preprocessing", "grid", "resampling", "head", "head_fitted_on", "matching"}
+    if missing := needed - config.keys():
+        raise ModelError(f"{file}: lacks {', '.join(sorted(missing))}; save the model again")
+    return config

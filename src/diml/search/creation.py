@@ -1,0 +1,157 @@
+"""Creation: from a model and a first collection to an empty table, a stored model and, last of all, the manifest."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from diml.data.collection import Collection
+from diml.errors import StoreError, UsageError
+from diml.feature_maps import FeatureMaps
+from diml.model import StructuralModel
+from diml.search.intake import Block, FileState, Item, blocks, column_names, examine
+from diml.search.manifest import FILE, MODEL, TABLE, Manifest, sizes
+from diml.search.schema import check_columns, table_schema
+from diml.search.store import Store
+
+# Images on which the head of an index is fitted; whitening 128 directions gains little from more.
+SAMPLE = 2000
+DIM = 128
+EXACT_LIMIT = 100_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an index is to be made.
+
+    Attributes:
+        model: the model as it came.
+        dim: outputs of the head that is fitted for a model without one; None for the default, 0 for no head.
+        columns: further columns beyond those that the first collection has.
+        exact_limit: number of images up to which the coarse search is exact.
+    """
+
+    model: StructuralModel
+    dim: int | None = None
+    columns: tuple[str, ...] = ()
+    exact_limit: int = EXACT_LIMIT
+
+    def __post_init__(self) -> None:
+        if self.dim is not None and self.dim < 0:
+            raise UsageError(f"dim {self.dim} came; expected 1 or more, or 0 to keep the backbone's own channels")
+        check_columns(self.columns)
+        if self.dim and self.model.head_fitted and self.dim != self.model.dim:
+            raise UsageError(
+                f"dim {self.dim} was asked for and the model {self.model.name} has a head of dim {self.model.dim}; leave dim out"
+            )
+
+
+def create(
+    folder: Path,
+    plan: Plan,
+    collection: Collection,
+    items: Sequence[Item],
+    batch_size: int,
+    seen: Callable[[Block], None],
+) -> tuple[Manifest, Store, StructuralModel, list[Block]]:
+    """Make an index under its lock; whatever an earlier creation left behind is made anew.
+
+    Args:
+        seen: called with every block that is embedded on the way.
+
+    Returns:
+        The manifest, the store, the model with its head, and what was embedded for fitting it, ready to be stored.
+    """
+    columns = check_columns(dict.fromkeys([*column_names(collection), *plan.columns]))
+    _clear(folder)
+    model, embedded = _with_head(plan, collection.name, items, batch_size, seen)
+    shape = embedded[0].maps if embedded else _probe(model)
+    model.save_pretrained(folder / MODEL)
+    store = Store.create(folder, table_schema(shape.dim, shape.parts, columns))
+    manifest = Manifest(
+        model=model.name,
+        fingerprint=model.fingerprint,
+        made_from=plan.model.fingerprint,
+        grid=shape.grid,
+        dim=shape.dim,
+        asked_dim=DIM if plan.dim is None else plan.dim,
+        head=model.head_fitted_on or "none",
+        own_pooled=shape.own_pooled is not None,
+        columns=columns,
+        exact_limit=plan.exact_limit,
+        collection=str(collection.root.absolute()),
+        model_files=sizes(folder / MODEL),
+        table_version=store.version,
+    )
+    manifest.write(folder)
+    return manifest, store, model, embedded
+
+
+def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -> None:
+    """Let a model in that the index was made with, before or after its head was fitted.
+
+    Raises:
+        StoreError: another model, or another grid.
+    """
+    if model.grid != manifest.grid:
+        ours, theirs = ("x".join(map(str, grid)) for grid in (manifest.grid, model.grid))
+        raise StoreError(f"{folder} has grid {ours} and {theirs} was asked for; leave the grid out, or make another index")
+    if model.fingerprint not in (manifest.fingerprint, manifest.made_from):
+        raise StoreError(
+            f"{folder} was made with the model {manifest.model} ({manifest.fingerprint[:8]}) and {model.name} "
+            f"({model.fingerprint[:8]}) came; leave the model out to use the index's own, or make another index"
+        )
+
+
+def check_same_dim(folder: Path, manifest: Manifest, dim: int | None) -> None:
+    if dim is not None and dim not in (manifest.asked_dim, manifest.dim):
+        raise StoreError(f"{folder} has dim {manifest.dim} and {dim} was asked for; leave dim out, or make another index")
+
+
+def _clear(folder: Path) -> None:
+    for part in (MODEL, TABLE + ".lance"):
+        if (folder / part).exists():
+            shutil.rmtree(folder / part)
+    (folder / (FILE + ".part")).unlink(missing_ok=True)
+
+
+def _with_head(
+    plan: Plan, name: str, items: Sequence[Item], batch_size: int, seen: Callable[[Block], None]
+) -> tuple[StructuralModel, list[Block]]:
+    """The model with a head fitted on a sample of the images; as it came if it has one or the images are too few."""
+    least = 2 * (DIM if plan.dim is None else plan.dim)
+    if plan.model.head_fitted or plan.dim == 0 or len(items) < least:
+        return plan.model, []
+    sample: list[Block] = []
+    for block in blocks(plan.model, _shuffled(items), batch_size):
+        sample.append(block)
+        seen(block)
+        if sum(map(len, sample)) >= max(SAMPLE, least):
+            break
+    readable = sum(map(len, sample))
+    if readable < least:
+        return plan.model, sample
+    maps = FeatureMaps.cat([block.maps for block in sample])
+    model = plan.model.with_grid(plan.model.grid)  # a shallow copy: the caller's own gets no head
+    model.fit_head(maps, plan.dim or min(DIM, maps.dim), on=f"{readable} of {len(items)} images of {name}")
+    head = model.encoder.head
+    assert head is not None
+    head.to("cpu")
+    embedded = [block.through(head) for block in sample]
+    head.to(model.encoder.device)
+    return model, embedded
+
+
+def _shuffled(items: Sequence[Item]) -> Iterator[tuple[Item, FileState]]:
+    """In an order that is random and the same every time: folders of one class must not make the sample."""
+    for at in random.Random(0).sample(range(len(items)), len(items)):
+        yield items[at], examine(items[at].file)
+
+
+def _probe(model: StructuralModel) -> FeatureMaps:
+    return model.encode(Image.new("RGB", (64, 64), "grey"))

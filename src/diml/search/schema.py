@@ -1,0 +1,60 @@
+"""The columns of the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from diml.errors import UsageError
+
+# Columns that a condition may name, beside those of the user.
+PLAIN = ("id", "path", "label", "hash", "bytes", "mtime_ns", "width", "height")
+LARGE = ("visible", "pooled", "map", "thumbnail")
+_TAKEN = frozenset({*PLAIN, *LARGE, "_rowid", "_rowaddr", "_rowoffset", "_distance", "_score", "_relevance_score"})
+
+
+def table_schema(dim: int, parts: int, columns: Iterable[str]) -> pa.Schema:
+    """The schema of a table of maps of `parts` locations and `dim` numbers each.
+
+    >>> table_schema(2, 4, ["designer"]).field("map").type
+    FixedSizeListType(fixed_size_list<item: halffloat>[8])
+    """
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("path", pa.string(), nullable=False),
+            pa.field("label", pa.string()),
+            *(pa.field(name, pa.string()) for name in columns),
+            pa.field("hash", pa.string(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+            pa.field("mtime_ns", pa.int64(), nullable=False),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("visible", pa.list_(pa.float64(), 4), nullable=False),
+            pa.field("pooled", pa.list_(pa.float32(), dim), nullable=False),
+            pa.field("map", pa.list_(pa.float16(), parts * dim), nullable=False),
+            pa.field("thumbnail", pa.binary(), nullable=False),
+        ]
+    )
+
+
+def check_columns(columns: Iterable[str]) -> tuple[str, ...]:
+    """Names that the table can carry and a condition can name; SQL knows no case.
+
+    >>> check_columns(["designer", "wing length"])
+    ('designer', 'wing length')
+    """
+    seen: set[str] = set()
+    for name in columns:
+        if name.lower() in _TAKEN:
+            raise UsageError(f"the column {name!r} has a name that the index needs itself; rename it in the CSV")
+        if not re.fullmatch(r"\w[^.`\"\x00-\x1f]*", name):
+            raise UsageError(
+                f"the column {name!r} cannot be kept in an index; begin its name with a letter or digit, without dots and quotes"
+            )
+        if name.lower() in seen:
+            raise UsageError(f"the column {name!r} comes twice, differing in case at most; rename one of them in the CSV")
+        seen.add(name.lower())
+    return tuple(columns)

@@ -1,0 +1,290 @@
+"""The store: one LanceDB table, and every question and change that an index puts to it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from lancedb.index import HnswFlat
+
+from diml.errors import StoreError, UsageError
+from diml.search.manifest import TABLE
+from diml.search.schema import LARGE, PLAIN
+
+# Candidates that the graph keeps in hand: 0.992 of the true 100 nearest were found at 100,000 rows.
+EF = 300
+# A writer that compacts the table removes the files of the version a reader has just opened; the reader then asks again.
+READS = 5
+# Small commits that may pile up before they are compacted.
+FRAGMENTS = 16
+CHUNK = 2048
+_LANCE_ERRORS = (RuntimeError, OSError, ValueError)
+
+T = TypeVar("T")
+
+
+class Known(NamedTuple):
+    """What is stored about an image, without what was computed from it; `meta` is its label and its further columns."""
+
+    path: str
+    hash: str
+    bytes: int
+    mtime_ns: int
+    meta: dict[str, str | None]
+
+
+class Store:
+    """A table of images. Writing methods must be called under the lock of the index; reading needs none."""
+
+    def __init__(self, folder: Path, table: Any) -> None:
+        self.folder = folder
+        self._table = table
+
+    @classmethod
+    def create(cls, folder: Path, schema: pa.Schema) -> Store:
+        try:
+            return cls(folder, _connect(folder).create_table(TABLE, schema=schema, mode="overwrite"))
+        except _LANCE_ERRORS as error:
+            raise StoreError(f"{folder} cannot be written: {_brief(error)}") from error
+
+    @classmethod
+    def open(cls, folder: Path, at_least: int = 0) -> Store:
+        """Open the table and make sure that all of its data is there.
+
+        Raises:
+            StoreError: files of the table are missing or cut off, or its version is older than `at_least`.
+        """
+        again = f"{folder} was copied in part: {{}}; copy the index again"
+        try:
+            store = cls(folder, _connect(folder).open_table(TABLE))
+            if store.version < at_least:
+                raise StoreError(again.format(f"its table is at version {store.version} instead of {at_least}"))
+            # Touches a column of every data file, which opening does not.
+            store._read(lambda: store._table.count_rows("id = ''"))
+        except (StoreError, *_LANCE_ERRORS) as error:
+            if isinstance(error, StoreError) and error.__cause__ is None:
+                raise
+            raise StoreError(again.format("the data of its table is missing or cut off")) from error
+        return store
+
+    @property
+    def version(self) -> int:
+        return int(self._table.version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._table.schema
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the user's further columns."""
+        return [name for name in self.schema.names if name not in PLAIN and name not in LARGE]
+
+    # Reading
+
+    def count(self, where: str | None = None) -> int:
+        """Number of rows, or of those that meet a condition.
+
+        Raises:
+            UsageError: the condition cannot be used.
+        """
+        if where is None:
+            return self._read(self._table.count_rows)
+        try:
+            return self._read(lambda: self._table.count_rows(_condition(where)))
+        except StoreError as error:
+            if _is_missing(error):
+                raise
+            raise UsageError(self._wrong_where(where, error)) from error
+
+    def known(self) -> dict[str, Known]:
+        """What is stored, by id."""
+        metas = ["label", *self.columns]
+        rows = self._scan(["id", "path", "hash", "bytes", "mtime_ns", *metas])
+        lists = [rows[name].to_pylist() for name in ("id", "path", "hash", "bytes", "mtime_ns")]
+        meta = zip(*(rows[name].to_pylist() for name in metas), strict=True)
+        return {
+            row[0]: Known(*row[1:], dict(zip(metas, values, strict=True)))
+            for row, values in zip(zip(*lists, strict=True), meta, strict=True)
+        }
+
+    def hashes(self, ids: Sequence[str] | None = None) -> dict[str, str]:
+        """Content hash by id, of all images or of those of the given ids that are stored."""
+        parts = [self._scan(["id", "hash"], where) for where in ([None] if ids is None else _in_chunks(ids))]
+        return {id: hash for part in parts for id, hash in zip(*(part[c].to_pylist() for c in ("id", "hash")), strict=True)}
+
+    def labels(self) -> list[str | None]:
+        """The distinct labels, sorted."""
+        found = pc.unique(self._scan(["label"])["label"]).to_pylist()
+        return sorted(label for label in found if label is not None)
+
+    def nearest(self, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
+        """The `limit` rows of the largest cosine with a vector, best first, ties by id: all columns and `_distance`.
+
+        Rows of an all-zero pooled vector have cosine 0; the table itself would leave them out.
+
+        Args:
+            vector: (dim,) float32.
+            limit: at most the number of rows that meet `where`.
+            exact: look at every row, not at the graph.
+        """
+        found = self._nearest(vector, limit + 1, where, exact) if np.any(vector) else self._rows([])
+        if len(found) < limit and not exact:
+            return self.nearest(vector, limit, where, exact=True)
+        if len(found) < limit:
+            found = pa.concat_tables([found, self._without_direction(found["id"].to_pylist(), limit - len(found), where)])
+        elif len(found) > limit and exact and found["_distance"][limit - 1] == found["_distance"][limit]:
+            found = self._break_tie(found, vector, limit, where)
+        return _ordered(found)[:limit]
+
+    def _nearest(self, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
+        query = self._coarse(vector, limit, where).select([*self.schema.names, "_distance"])
+        query = query.bypass_vector_index() if exact else query.ef(max(EF, limit))
+        return _ordered(self._read(query.to_arrow))
+
+    def _coarse(self, vector: np.ndarray, limit: int, where: str | None) -> Any:
+        query = self._table.search(vector, vector_column_name="pooled").distance_type("cosine").limit(limit)
+        return query if where is None else query.where(_condition(where), prefilter=True)
+
+    def _break_tie(self, found: pa.Table, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
+        """Where equal distances straddle the end of a shortlist, those of the smallest ids get in."""
+        edge = np.float32(found["_distance"][limit].as_py())
+        query = self._coarse(vector, self.count(where), where).bypass_vector_index().select(["id", "_distance"])
+        beyond = np.nextafter(edge, np.float32(np.inf))
+        tied = self._read(query.distance_range(lower_bound=float(edge), upper_bound=float(beyond)).to_arrow)
+        closer = found.filter(pc.less(found["_distance"], pa.scalar(edge, pa.float32())))
+        ids = sorted(tied["id"].to_pylist())[: limit - len(closer)]
+        return pa.concat_tables([closer, self._rows(ids, distance=float(edge))])
+
+    def _without_direction(self, found: Sequence[str], limit: int, where: str | None) -> pa.Table:
+        rest = set(self._scan(["id"], where)["id"].to_pylist()) - set(found)
+        return self._rows(sorted(rest)[:limit], distance=1.0)
+
+    def _rows(self, ids: Sequence[str], distance: float = 1.0) -> pa.Table:
+        parts = [self._scan(self.schema.names, where).cast(self.schema) for where in _in_chunks(ids)]
+        rows = pa.concat_tables(parts) if parts else self.schema.empty_table()
+        return rows.append_column("_distance", pa.array([distance] * len(rows), pa.float32()))
+
+    def _scan(self, columns: list[str], where: str | None = None) -> pa.Table:
+        query = self._table.search().select(columns).limit(None)
+        return self._read((query if where is None else query.where(_condition(where))).to_arrow)
+
+    def _read(self, ask: Callable[[], T]) -> T:
+        for attempt in range(READS):
+            try:
+                return ask()
+            except _LANCE_ERRORS as error:
+                if attempt + 1 == READS or not _is_missing(error):
+                    raise StoreError(f"{self.folder} cannot be read: {_brief(error)}") from error
+        raise AssertionError("unreachable")
+
+    def _wrong_where(self, where: str, error: Exception) -> str:
+        names = ", ".join([*PLAIN[:3], *self.columns, *PLAIN[3:]])
+        return (
+            f"the condition {where!r} cannot be used ({_brief(error.__cause__ or error)}); expected SQL on the columns "
+            f"{names}, such as \"label = 'cat'\""
+        )
+
+    # Writing
+
+    def put(self, rows: pa.Table, replacing: bool) -> None:
+        """Add rows in one commit, in place of stored ones of the same id if there are any."""
+        if not replacing:
+            return self._write(lambda: self._table.add(rows))
+        merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+        self._write(lambda: merge.execute(rows))
+
+    def amend(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set single columns of stored rows: id -> column -> value. Whole rows are rewritten, which keeps the files whole."""
+        ids = sorted(changes)
+        for start in range(0, len(ids), CHUNK):
+            part = ids[start : start + CHUNK]
+            rows = self._scan(self.schema.names, _is_in(part)).cast(self.schema)
+            self.put(_amended(rows, changes), replacing=True)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        for where in _in_chunks(sorted(ids)):
+            self._write(lambda where=where: self._table.delete(where))
+
+    def tidy(self, exact_limit: int, changed: int = 0) -> None:
+        """Compact small commits, and build or refresh the graph where the table is too large for exact search."""
+        rows = self.count()
+        stale = self._unindexed() if rows > exact_limit else 0
+        if stale is None:
+            self._write(lambda: self._table.create_index("pooled", config=HnswFlat(distance_type="cosine", num_partitions=1)))
+        fragments = self._read(self._table.stats)["fragment_stats"]["num_fragments"]
+        if fragments > FRAGMENTS or changed > rows // 10 or (stale or 0) > rows // 20:
+            self._optimize()
+
+    def _optimize(self) -> None:
+        # Old versions go at once, or the table would take twice its place until the next time. No writer is at work, for
+        # the lock is held, and a reader that loses its files asks again (`_read`).
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            self._write(lambda: self._table.optimize(cleanup_older_than=timedelta(0)))
+
+    def has_graph(self) -> bool:
+        return any(index.columns == ["pooled"] for index in self._read(self._table.list_indices))
+
+    def _unindexed(self) -> int | None:
+        """Rows that the graph does not hold yet; None where there is no graph."""
+        graphs = [index for index in self._read(self._table.list_indices) if index.columns == ["pooled"]]
+        return int(graphs[0].num_unindexed_rows) if graphs else None
+
+    def _write(self, change: Callable[[], Any]) -> None:
+        try:
+            change()
+        except _LANCE_ERRORS as error:
+            raise StoreError(f"{self.folder} cannot be written: {_brief(error)}") from error
+
+
+def _connect(folder: Path) -> Any:
+    # Without the interval a connection never sees what others commit.
+    return lancedb.connect(folder, read_consistency_interval=timedelta(0))
+
+
+def _condition(where: str) -> str:
+    """In brackets, or everything from a semicolon on would be ignored in silence; the line ends a comment."""
+    return f"({where}\n)"
+
+
+def _is_in(ids: Sequence[str]) -> str:
+    return "id IN ('" + "','".join(ids) + "')"
+
+
+def _in_chunks(ids: Sequence[str]) -> Iterator[str]:
+    for start in range(0, len(ids), CHUNK):
+        yield _is_in(ids[start : start + CHUNK])
+
+
+def _ordered(rows: pa.Table) -> pa.Table:
+    return rows.sort_by([("_distance", "ascending"), ("id", "ascending")])
+
+
+def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    ids = rows["id"].to_pylist()
+    for name in {name for change in changes.values() for name in change}:
+        field = rows.schema.field(name)
+        values = [changes[id].get(name, old) for id, old in zip(ids, rows[name].to_pylist(), strict=True)]
+        rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
+    return rows
+
+
+def _is_missing(error: Exception) -> bool:
+    """Whether a file of the table was not there."""
+    return re.search(r"not found.*\.(lance|idx|manifest|arrow|bin)", str(error), re.IGNORECASE) is not None
+
+
+def _brief(error: BaseException) -> str:
+    """The first sentence of what Lance said, without its source paths."""
+    text = re.sub(r"^(lance error: |Invalid input, )+", "", str(error).strip())
+    text = re.split(r", /(?:root|rustc|home|build)/|\. |\n", text)[0]
+    return text[:200].rstrip(".")

@@ -1,0 +1,216 @@
+"""The writer: brings a table up to a collection, in commits of a few seconds, beside other writers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from filelock import BaseFileLock
+
+from diml.data.collection import Skipped
+from diml.model import StructuralModel
+from diml.search.intake import Block, FileState, Item, blocks, examine
+from diml.search.store import Known, Store
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What an `add` did, in numbers of images.
+
+    Attributes:
+        added: embedded and new.
+        changed: embedded anew, because the file's content changed.
+        unchanged: left as they were stored, also where another writer stored them meanwhile.
+        removed: dropped, because the collection no longer has them (only with `prune`).
+        relabelled: not embedded, but with a new label or another column changed.
+        skipped: files that could not be read, with the reason; what is stored of them from before stays.
+        images_per_second: embedded images per second.
+    """
+
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+    relabelled: int
+    skipped: list[Skipped]
+    images_per_second: float
+
+
+@dataclass
+class Writer:
+    """Puts images into the store.
+
+    Between commits no lock is held: writers embed at the same time. A commit takes the lock, looks again at what is stored,
+    and leaves out what another writer stored in the meantime.
+
+    Args:
+        lock: of the index, held during every commit.
+        progress: called with images done and images to do.
+        strict: raise the ImageError of the first image that cannot be read.
+    """
+
+    store: Store
+    model: StructuralModel
+    lock: BaseFileLock
+    commit_seconds: float = 5.0
+    strict: bool = False
+    progress: Progress | None = None
+    skipped: list[Skipped] = field(default_factory=list)
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    relabelled: int = 0
+    embedded: int = 0
+
+    def __post_init__(self) -> None:
+        self._done = self._total = 0
+        self._finished: set[str] = set()
+        self._known: dict[str, Known] = {}
+        self._version = -1
+        self._waiting: list[Block] = []
+        self._amendments: dict[str, dict[str, str | int | None]] = {}
+        self._committed_at = time.monotonic()
+
+    def store_embedded(self, embedded: Sequence[Block]) -> None:
+        """Commit what was embedded for the creation of the index."""
+        self._waiting.extend(embedded)
+        for block in embedded:
+            self._count(block)
+            self._finished.update(item.id for item in block.items)
+            self._finished.update(item.id for item, _ in block.failures)
+        self.commit()
+
+    def run(self, items: Sequence[Item], batch_size: int, backwards: bool = False) -> None:
+        """Embed and store what is new or changed, and take over labels and columns.
+
+        Args:
+            backwards: begin at the other end, because another writer began at this one.
+        """
+        self._refresh()
+        todo = [item for item in items if item.id not in self._finished and not self._is_current(item)]
+        self._total = self._done + len(todo)
+        self._report()
+        started = time.monotonic()
+        try:
+            for block in blocks(self.model, self._wanted(todo[::-1] if backwards else todo), batch_size):
+                self._take(block)
+                took, started = time.monotonic() - started, time.monotonic()
+                if started - self._committed_at + took >= self.commit_seconds:
+                    self.commit()
+        finally:  # also where the user breaks off, or a model fails
+            self.commit()
+        self._amend()
+
+    def commit(self) -> None:
+        """Store what waits, in one commit of the table."""
+        self._committed_at = time.monotonic()
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        with self.lock:
+            self._refresh()
+            tables = [self._new_rows(block) for block in waiting]
+            rows = pa.concat_tables(tables)
+            if len(rows):
+                replacing = any(id in self._known for id in rows["id"].to_pylist())
+                self.store.put(rows, replacing)
+                self._version = self.store.version
+        self._learn(waiting)
+        self._committed_at = time.monotonic()
+
+    def remove_absent(self, items: Sequence[Item], spared: Sequence[str]) -> int:
+        """Drop rows whose path is not among the items, unless it is spared or lies in a spared folder."""
+        here = {item.id for item in items}
+        gone = [id for id, known in self._known.items() if id not in here and not _lies_in(known.path, spared)]
+        with self.lock:
+            self.store.delete(gone)
+        return len(gone)
+
+    def _refresh(self) -> None:
+        if self.store.version != self._version:
+            self._version = self.store.version
+            self._known = self.store.known()
+
+    def _is_current(self, item: Item) -> bool:
+        """Whether an image is stored and its file has the size and time it had then."""
+        known = self._known.get(item.id)
+        if known is None:
+            return False
+        try:
+            status = os.stat(item.file)
+        except OSError:
+            return False
+        if (status.st_size, status.st_mtime_ns) != (known.bytes, known.mtime_ns):
+            return False
+        self._leave(item, known, None)
+        return True
+
+    def _wanted(self, todo: Sequence[Item]) -> Iterator[tuple[Item, FileState]]:
+        for item in todo:
+            state, known = examine(item.file), self._known.get(item.id)
+            if known is None or not state.hash or state.hash != known.hash:
+                yield item, state
+            else:
+                self._leave(item, known, state)
+                self._done += 1
+
+    def _leave(self, item: Item, known: Known, state: FileState | None) -> None:
+        self.unchanged += 1
+        changes: dict[str, str | int | None] = {}
+        changes.update({name: value for name, value in item.meta.items() if known.meta.get(name) != value})
+        self.relabelled += bool(changes)
+        if state is not None and (state.bytes, state.mtime_ns) != (known.bytes, known.mtime_ns):
+            changes.update(bytes=state.bytes, mtime_ns=state.mtime_ns)
+        if changes:
+            self._amendments[item.id] = changes
+
+    def _take(self, block: Block) -> None:
+        self._waiting.append(block)
+        self._count(block)
+        self._report()
+        if self.strict and block.failures:
+            raise block.failures[0][1]
+
+    def _count(self, block: Block) -> None:
+        self.embedded += len(block)
+        self._done += len(block) + len(block.failures)
+        self.skipped.extend(Skipped(item.path, str(error)) for item, error in block.failures)
+
+    def _new_rows(self, block: Block) -> pa.Table:
+        keep, metas = [], []
+        for i, (item, state) in enumerate(zip(block.items, block.states, strict=True)):
+            known = self._known.get(item.id)
+            if known is not None and known.hash == state.hash:
+                self.unchanged += 1
+                continue
+            self.changed += known is not None
+            self.added += known is None
+            keep.append(i)
+            metas.append({**(known.meta if known else {}), **item.meta})
+        return block.rows(keep, metas, self.store.schema)
+
+    def _learn(self, committed: Sequence[Block]) -> None:
+        """Keep up what is known without reading the table again; another writer's commits are read at the next one."""
+        for block in committed:
+            for item, state in zip(block.items, block.states, strict=True):
+                old = self._known.get(item.id)
+                meta = {**(old.meta if old else {}), **item.meta}
+                self._known[item.id] = Known(item.path, state.hash, state.bytes, state.mtime_ns, meta)
+
+    def _amend(self) -> None:
+        if self._amendments:
+            with self.lock:
+                self.store.amend(self._amendments)
+
+    def _report(self) -> None:
+        if self.progress is not None:
+            self.progress(self._done, self._total)
+
+
+def _lies_in(path: str, places: Sequence[str]) -> bool:
+    return any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)

@@ -1,0 +1,157 @@
+"""The list of pairs and what stands on it: matrices, shortlists, gradients, memory."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching import Match, Matcher, cross_correlation, prepare, uniform
+from diml.matching import matcher as matcher_module
+
+
+def maps(seed, n, grid=(4, 4), dim=32, dtype=torch.float32):
+    g = torch.Generator().manual_seed(seed)
+    base = torch.randn(n, 1, dim, generator=g, dtype=torch.float64)
+    return FeatureMaps((base + torch.randn(n, grid[0] * grid[1], dim, generator=g, dtype=torch.float64)).to(dtype), grid)
+
+
+SCHEMES = ["uniform", "cross_correlation"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_all_ways_give_the_same_number(scheme):
+    a, b = maps(0, 9), maps(1, 13, (3, 5))
+    matcher = Matcher(scheme)
+    matrix = matcher.similarity(a, b)
+    i, j = torch.tensor([0, 8, 3, 3]), torch.tensor([12, 0, 5, 5])
+    scores = matcher.pairs(a, b, i, j)
+    matched = matcher.match(a[i], b[j])
+    torch.testing.assert_close(matrix[i, j], scores.similarity)
+    torch.testing.assert_close(matched.similarity, scores.similarity)
+    torch.testing.assert_close(matched.structural, scores.structural)
+    torch.testing.assert_close(matched.pooled, scores.pooled)
+    torch.testing.assert_close(matcher.similarity(prepare(a), prepare(b)), matrix)
+
+
+def test_shortlist_of_all_is_exhaustive_matching():
+    a, b = maps(2, 5), maps(3, 11)
+    everything = torch.stack([torch.randperm(11, generator=torch.Generator().manual_seed(k)) for k in range(5)])
+    reranked = Matcher().rerank(a, b, everything)
+    torch.testing.assert_close(reranked, Matcher().similarity(a, b).gather(1, everything))
+
+
+def test_tiles_do_not_change_the_matrix(monkeypatch):
+    a, b = maps(4, 30), maps(5, 20)
+    whole, itself = Matcher().similarity(a, b), Matcher().similarity(a, a)
+    monkeypatch.setattr(matcher_module, "TILE", 37)
+    assert torch.equal(Matcher().similarity(a, b), whole)
+    assert torch.equal(Matcher().similarity(a, a), itself)
+
+
+def test_a_set_with_itself_is_symmetric_and_solved_once():
+    a = maps(6, 12)
+    matrix = Matcher().similarity(a, a)
+    assert torch.equal(matrix, matrix.mT)
+    torch.testing.assert_close(matrix, Matcher().similarity(a, a[:]), atol=1e-3, rtol=0)
+    upper = Matcher().similarity(a, a[:]).triu()
+    torch.testing.assert_close(matrix.triu(), upper)
+
+
+def test_marginals_of_the_callers():
+    a, b = maps(7, 3), maps(8, 4, (2, 2))
+    mu_a, mu_b = torch.rand(3, 16) + 0.1, torch.rand(4, 4) + 0.1
+    matcher = Matcher((mu_a, mu_b))
+    plan = matcher.replace(marginals=(mu_a, mu_b[:3])).tight().match(a, b[:3]).plan
+    torch.testing.assert_close(plan.sum(2), mu_a / mu_a.sum(1, keepdim=True), atol=1e-5, rtol=0)
+    assert matcher.similarity(a, b).shape == (3, 4)
+    equal = Matcher((torch.ones(3, 16), torch.ones(4, 4))).similarity(a, b)
+    torch.testing.assert_close(equal, Matcher("uniform").similarity(a, b))
+    torch.testing.assert_close(equal, Matcher(uniform).similarity(a, b))
+    for wrong, said in [(-mu_a, ">= 0"), (mu_a * 0, "without mass"), (mu_a[:2], "expected"), (mu_a / 0 - 1, "finite")]:
+        with pytest.raises(UsageError, match=said):
+            Matcher((wrong, mu_b)).similarity(a, b)
+
+
+def test_cross_correlation_ignores_the_scale_and_falls_back_to_uniform():
+    c = torch.tensor([[0.5, -0.2, 0.25], [-0.5, 0.0, -1.0], [1e-42, 0.0, 0.0]])
+    mu = cross_correlation(c)
+    torch.testing.assert_close(mu.sum(1), torch.ones(3))
+    torch.testing.assert_close(mu[1:], torch.full((2, 3), 1 / 3))
+    torch.testing.assert_close(cross_correlation(c[:1] * 7), mu[:1])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_gradients_are_those_of_a_fixed_plan(scheme):
+    matcher = Matcher(scheme).tight()
+    a, b = maps(9, 3, dtype=torch.float64), maps(10, 3, dtype=torch.float64)
+    a.local.requires_grad_()
+    i = torch.arange(3)
+    matcher.pairs(a, b, i, i).similarity.sum().backward()
+    through_pairs = a.local.grad.clone()
+    a.local.grad = None
+    again = FeatureMaps(a.local, a.grid)
+    plan = matcher.match(again.detach(), b).transport
+    Match(again, b, plan).similarity.sum().backward()
+    torch.testing.assert_close(through_pairs, a.local.grad, atol=1e-9, rtol=0)
+    a.local.grad = None
+    matcher.similarity(FeatureMaps(a.local, a.grid), b).diagonal().sum().backward()
+    torch.testing.assert_close(through_pairs, a.local.grad, atol=1e-9, rtol=0)
+
+
+def test_symmetric_matrix_carries_gradients():
+    a = maps(11, 4, dtype=torch.float64)
+    a.local.requires_grad_()
+    Matcher().tight().similarity(a, a).sum().backward()
+    expected = a.local.grad.clone()
+    a.local.grad = None
+    Matcher().tight().similarity(FeatureMaps(a.local, a.grid), FeatureMaps(a.local, a.grid)).sum().backward()
+    torch.testing.assert_close(expected, a.local.grad, atol=1e-6, rtol=0)
+
+
+def test_float16_is_stored_not_computed_in():
+    a = maps(12, 6)
+    low = a.to(torch.float16)
+    scores = Matcher().similarity(low, low)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, Matcher().similarity(a, a), atol=2e-3, rtol=0)
+
+
+def test_no_pairs():
+    a = maps(13, 3)
+    none = torch.zeros(0, dtype=torch.long)
+    assert Matcher().pairs(a, a, none, none).similarity.shape == (0,)
+    assert Matcher().similarity(a[:0], a).shape == (0, 3)
+    assert len(Matcher().match(a[:0], a[:0])) == 0
+    assert Matcher().rerank(a, a, torch.zeros(3, 0, dtype=torch.long)).shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"marginals": "gaussian"}, {"weight": 1.5}, {"eps": 0}, {"tolerance": -1}, {"max_iterations": 0}],
+)
+def test_wrong_settings_are_refused(settings):
+    with pytest.raises(UsageError):
+        Matcher(**settings)
+
+
+MEMORY = """
+import resource, torch
+torch.set_num_threads(2)
+from diml.feature_maps import FeatureMaps
+from diml.matching import Matcher
+torch.manual_seed(0)
+a, b = (FeatureMaps(torch.randn(2000, 1, 128) + torch.randn(2000, 16, 128), (4, 4)) for _ in range(2))
+Matcher().similarity(a[:50], b[:50])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+Matcher().similarity(a, b)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_all_pairs_of_two_thousand_need_little_memory():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1000, f"{done.stdout} MB"
