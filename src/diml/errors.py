@@ -27,3 +27,13 @@ class ModelError(DimlError):
 
 class StoreError(DimlError):
     """An index cannot be opened, read or written."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library said, cut to what fits into a sentence of ours.
+
+    >>> first_line(ValueError("no such key.\\nsee the manual"))
+    'no such key'
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:160].rstrip(".: ")

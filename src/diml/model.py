@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from diml.data.images import open_image, to_rgb
 from diml.embedding import (
+    RESAMPLINGS,
     Batch,
     Encoder,
     Preprocessing,
@@ -28,11 +29,12 @@ from diml.embedding import (
     lite0_preprocessing,
     load_weights,
 )
-from diml.errors import ImageError, ModelError, UsageError
+from diml.errors import ImageError, ModelError, UsageError, first_line
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, Matcher
 
 Source = str | os.PathLike[str] | Image.Image | Tensor
+T = TypeVar("T")
 FORMAT, VERSION = "diml-model", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -189,13 +191,16 @@ class StructuralModel(nn.Module):
 
     def with_grid(self, grid: tuple[int, int]) -> StructuralModel:
         """The same model, sharing its weights, with another matching grid."""
-        old = self.encoder
-        encoder = Encoder(old.backbone, old.preprocessing, old.head, grid, old.resampling)
+        encoder = self._encoder_with(head=self.encoder.head, grid=grid)
         return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
 
     def with_matcher(self, **changes: Any) -> StructuralModel:
         """The same model, sharing its weights, with some settings of the matcher changed, such as `marginals=`."""
         return StructuralModel(self.encoder, self.matcher.replace(**changes), self.name, self.head_fitted_on)
+
+    def _encoder_with(self, head: nn.Linear | None, grid: tuple[int, int]) -> Encoder:
+        old = self.encoder
+        return Encoder(old.backbone, old.preprocessing, head, grid, old.resampling)
 
     # --- what it does ---
 
@@ -252,13 +257,13 @@ class StructuralModel(nn.Module):
         Raises:
             UsageError: too few images, or maps that are not the backbone's own.
         """
-        self.encoder.head = None
-        maps = images if isinstance(images, FeatureMaps) else self.encode(images)
+        bare = StructuralModel(self._encoder_with(head=None, grid=(1, 1)))
+        maps = images if isinstance(images, FeatureMaps) else bare.encode(images)
         if maps.dim != self.encoder.channels:
             raise UsageError(
                 f"maps of dim {maps.dim} came to fit a head on {self.encoder.channels} channels; encode them without a head"
             )
-        self.encoder.head = fit_whitening(maps.mean, dim).to(self.encoder.device)
+        self.encoder.head = fit_whitening(maps.pooled, dim).to(self.encoder.device)
         self.head_fitted_on = on or f"{len(maps)} images"
         return self
 
@@ -304,19 +309,38 @@ def _from_timm(cls: type[StructuralModel], spec: str) -> StructuralModel:
 
 def _from_folder(cls: type[StructuralModel], folder: Path, backbone: nn.Module | None) -> StructuralModel:
     config = _read_config(folder / CONFIG)
-    if config["backbone"]["kind"] == "timm":
-        backbone = TimmBackbone(config["backbone"]["architecture"])
+
+    def setting(name: str, build: Callable[[Any], T]) -> T:
+        try:
+            return build(config[name])
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise ModelError(
+                f"{folder / CONFIG}: its {name} is not as expected ({first_line(error)}); save the model again"
+            ) from error
+
+    if setting("backbone", lambda value: value["kind"]) == "timm":
+        backbone = TimmBackbone(setting("backbone", lambda value: str(value["architecture"])))
     elif backbone is None:
         raise ModelError(f"{folder}: was saved with a backbone of its maker's; pass that module as backbone=")
-    head = nn.Linear(*config["head"]) if config["head"] else None
-    pixels = {k: tuple(v) if isinstance(v, list) else v for k, v in config["preprocessing"].items()}
-    encoder = Encoder(backbone, Preprocessing(**pixels), head, tuple(config["grid"]), config["resampling"])
+    encoder = Encoder(
+        backbone,
+        setting("preprocessing", _preprocessing),
+        setting("head", lambda value: None if value is None else nn.Linear(int(value[0]), int(value[1]))),
+        setting("grid", lambda value: (int(value[0]), int(value[1]))),
+        setting("resampling", lambda value: str(RESAMPLINGS[value] and value)),
+    )
+    matcher = setting("matching", lambda value: Matcher(**value))
     try:
         encoder.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [""])[0][:160]
-        raise ModelError(f"{folder / WEIGHTS}: cannot be loaded ({reason}); copy the whole model folder again") from error
-    return cls(encoder.eval(), Matcher(**config["matching"]), config["name"], config["head_fitted_on"])
+        raise ModelError(
+            f"{folder / WEIGHTS}: cannot be loaded ({first_line(error)}); copy the whole model folder again"
+        ) from error
+    return cls(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"])
+
+
+def _preprocessing(settings: dict[str, Any]) -> Preprocessing:
+    return Preprocessing(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -110,9 +110,9 @@ def _cars196(folder: Path) -> Collection:
             f"cars196:{printable(folder)}: expected cars_annos.mat and car_ims/, or class folders of images, in it or "
             f"in its train/ and test/; found {_contents(folder)}"
         )
-    known = {(p[0], label) for p, label in zip(parts, labels, strict=True)}
-    if halves and len(known) == len(set(labels)):
-        # No class is in both folders: these are the class-disjoint halves already.
+    places = {(p[0], label) for p, label in zip(parts, labels, strict=True)}
+    if halves and len(places) == len(set(labels)) and {"train", "test"} == {place for place, _ in places}:
+        # No class is in both folders: these are class-disjoint halves already.
         splits = [p[0] for p in parts]
     else:
         # Otherwise train/ and test/ are the halves of the classification task, where both hold all classes.

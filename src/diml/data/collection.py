@@ -138,8 +138,8 @@ def from_table(root: Path, table: Table, name: str) -> Collection:
         raise DatasetError(f"{printable(table.source)}: names no images; expected one on each line below the header")
     if not kept:
         raise DatasetError(
-            f"{printable(table.source)}: none of the {len(rows)} files that it names (such as {skipped[0].path}) exists "
-            f"below {printable(root)}; expected paths relative to that folder"
+            f"{printable(table.source)}: none of the {len(rows)} files that it names (such as {skipped[0].path}) "
+            f"exists below {printable(root)}; expected paths relative to that folder"
         )
     columns = _columns(table, [rows[path].values for path in kept])
     labels = columns.pop("label", None)

@@ -16,7 +16,8 @@ MAX_PIXELS = 100_000_000
 """Larger images are refused before a pixel is decoded: 100 million take 300 MB as RGB."""
 
 ENDINGS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
 """The file endings, in lower case, that a walk through a folder takes for images."""
 
@@ -32,7 +33,7 @@ _UPRIGHT = {
 }
 
 
-class _Unusable(Exception):
+class _UnusableError(Exception):
     """Why an image cannot be used, and what to do about it; the caller puts its name in front."""
 
 
@@ -58,7 +59,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         _check_file(path)
         with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
             return _upright_rgb(image)
-    except _Unusable as reason:
+    except _UnusableError as reason:
         raise ImageError(f"{printable(path)}: {reason}") from None
     except UnidentifiedImageError:
         raise ImageError(
@@ -86,7 +87,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     name = printable(getattr(image, "filename", "") or "the image")
     try:
         return _upright_rgb(image)
-    except _Unusable as reason:
+    except _UnusableError as reason:
         raise ImageError(f"{name}: {reason}") from None
     except Exception as error:
         raise ImageError(f"{name}: {_reason(error)}") from error
@@ -96,11 +97,11 @@ def _check_file(path: str | os.PathLike[str]) -> None:
     """Refuse what is no regular file with something in it, before it is opened: opening a FIFO would wait forever."""
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
-        raise _Unusable("is a folder; expected an image file")
+        raise _UnusableError("is a folder; expected an image file")
     if not stat.S_ISREG(status.st_mode):
-        raise _Unusable("is not a regular file (a pipe, socket or device); expected an image file")
+        raise _UnusableError("is not a regular file (a pipe, socket or device); expected an image file")
     if status.st_size == 0:
-        raise _Unusable("is empty (0 bytes); replace it or leave it out")
+        raise _UnusableError("is empty (0 bytes); replace it or leave it out")
 
 
 def printable(path: str | os.PathLike[str]) -> str:
@@ -127,7 +128,7 @@ def _formats() -> tuple[str, ...]:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _Unusable(
+        raise _UnusableError(
             f"has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded; make it smaller first"
         )
     image.load()
@@ -166,7 +167,7 @@ def _from_numbers(values: npt.NDArray[Any], *tops: float) -> Image.Image:
     """Grey values on the first of the scales 0 to `top` that holds them all, else on their own."""
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise _Unusable("has pixels that are not finite numbers (NaN or infinite); replace these values first")
+        raise _UnusableError("has pixels that are not finite numbers (NaN or infinite); replace these values first")
     fitting = [top for top in tops if low >= 0 and high <= top]
     bottom, top = (0.0, fitting[0]) if fitting else (low, high)
     scaled = (values - bottom) * (255.0 / max(top - bottom, 1e-12))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diml.embedding.preprocessing import Preprocessing
-from diml.errors import ModelError
+from diml.errors import ModelError, first_line
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -40,7 +40,7 @@ class TimmBackbone(nn.Module):
             model = timm.create_model(architecture, pretrained=from_hub, num_classes=0)
         except Exception as error:
             what = "weights could not be fetched from the hub" if from_hub else "the model could not be built"
-            raise ModelError(f"timm:{architecture}: {what} ({_first_line(error)}); pass weights=FILE instead") from error
+            raise ModelError(f"timm:{architecture}: {what} ({first_line(error)}); pass weights=FILE instead") from error
         self.architecture = architecture
         self.model = model.eval()
 
@@ -134,7 +134,7 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(
-            f"{file}: cannot be read as safe weights ({_first_line(error)}); save its state dict as .safetensors"
+            f"{file}: cannot be read as safe weights ({first_line(error)}); save its state dict as .safetensors"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
@@ -143,6 +143,3 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"{file}: holds no state dict; save model.state_dict() as .safetensors")
     return state
 
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160].rstrip(".")

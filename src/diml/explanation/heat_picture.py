@@ -48,10 +48,8 @@ def draw_heat(page: Page, panel: Panel, heat: Float[Tensor, "h w"], limit: float
     (grey,) = panel.axes.images
     grey.set(cmap="gray", norm=Normalize(-160, 255))
     x0, y0, x1, y1 = visible
-    norm = Normalize(-limit, limit)
-    panel.axes.imshow(
-        values, extent=(x0, x1, y1, y0), aspect="auto", cmap=colours(), norm=norm, alpha=OPACITY, interpolation="nearest"
-    )
+    cells = panel.axes.imshow(values, extent=(x0, x1, y1, y0), aspect="auto", interpolation="nearest")
+    cells.set(cmap=colours(), norm=Normalize(-limit, limit), alpha=OPACITY)
     panel.axes.set(xlim=(0, panel.size[0]), ylim=(panel.size[1], 0))
     _write_values(page, panel, values, visible)
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from diml.explanation.marks import Mark, marks, original_size
+from diml.explanation.marks import Mark, marks_of, original_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from diml.matching import Match
 
 READING = (
-    "Ranked by similarity: 1 is the same, 0 is unrelated, below 0 is opposed. "
-    "Boxes of one number and colour are what counted most: a part of the query (small, left) and the part of the hit that it was "
-    "matched with. \N{LEFT DOUBLE QUOTATION MARK}Whole\N{RIGHT DOUBLE QUOTATION MARK} compares the images in one piece, "
-    "\N{LEFT DOUBLE QUOTATION MARK}parts\N{RIGHT DOUBLE QUOTATION MARK} their matched parts."
+    "Ranked by similarity: 1 is the same, 0 is unrelated, below 0 is opposed. Boxes of one number and colour are what "
+    "counted most: a part of the query (small, left) and the part of the hit that it was matched with. "
+    "\u201cWhole\u201d compares the images in one piece, \u201cparts\u201d their matched parts."
 )
 NO_HITS = "Nothing was found."
 
@@ -49,7 +48,7 @@ class Hit(Protocol):
 def hit_marks(hit: Hit, query_size: tuple[int, int], parts: int) -> list[Mark]:
     """The strongest pairs of parts of the query and a hit; `a` is the query."""
     match = hit.match
-    return marks(match, parts, original_size(match.maps_a, query_size), (int(hit.size[0]), int(hit.size[1])))
+    return marks_of(match, parts, original_size(match.maps_a, query_size), (int(hit.size[0]), int(hit.size[1])))
 
 
 def thumbnail_image(hit: Hit) -> Image:

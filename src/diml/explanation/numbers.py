@@ -24,6 +24,11 @@ def one_pair(match: Match) -> Match:
     return match
 
 
+def scalar(values: Tensor) -> float:
+    """The one value of a match of one pair, without its gradient."""
+    return float(values.detach()[0])
+
+
 def explanation_document(
     match: Match, a: str = "A.jpg", b: str = "B.jpg", model: str = "", marginals: str = ""
 ) -> dict[str, Any]:
@@ -36,16 +41,16 @@ def explanation_document(
 
     Returns:
         `a, b, model, grid, weight, marginals, similarity, structural, pooled, residual, matches`, then `converged`, and
-        `grid_b` where the two grids differ. `matches` holds all `r_a * r_b` pairs of parts, the largest `contribution` first
-        (it may be negative); cells are `[row, column]` from 0, boxes `[x0, y0, x1, y1]` in pixels of the originals, or None
-        where the geometry is unknown. `residual` is `similarity` minus the sum of the contributions.
+        `grid_b` where the two grids differ. `matches` holds all `r_a * r_b` pairs of parts, the largest `contribution`
+        first (it may be negative); cells are `[row, column]` from 0, boxes `[x0, y0, x1, y1]` in pixels of the
+        originals, or None where the geometry is unknown. `residual` is `similarity` minus the sum of the contributions.
 
     Raises:
         UsageError: the match is not of one pair of images.
     """
     match = one_pair(match)
     matches = [_entry(pair) for pair in match.parts()]
-    similarity = float(match.similarity[0])
+    similarity = scalar(match.similarity)
     document: dict[str, Any] = {
         "a": a,
         "b": b,
@@ -54,8 +59,8 @@ def explanation_document(
         "weight": float(match.weight),
         "marginals": marginals,
         "similarity": similarity,
-        "structural": float(match.structural[0]),
-        "pooled": float(match.pooled[0]),
+        "structural": scalar(match.structural),
+        "pooled": scalar(match.pooled),
         "residual": similarity - sum(entry["contribution"] for entry in matches),
         "matches": matches,
         "converged": bool(match.converged[0]),

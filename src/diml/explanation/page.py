@@ -1,4 +1,7 @@
-"""A matplotlib figure measured in inches from its top left corner, and images on it. No pyplot, no display, no global state."""
+"""A matplotlib figure measured in inches from its top left corner, and images on it.
+
+Only matplotlib's objects are used: no pyplot, so no display and no global state.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ class Page:
         from matplotlib.figure import Figure
 
         self.width, self.height = width, height
-        self.figure: Figure = Figure(figsize=(width, height), facecolor="white", layout="none")
+        self.figure: Figure = Figure(figsize=(width, height), facecolor="white")
+        self.figure.set_layout_engine("none")
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Inches from the top left, as the fraction of the figure that matplotlib wants."""

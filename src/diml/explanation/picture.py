@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
-from diml.explanation.marks import Mark, marks, original_size, visible_box
-from diml.explanation.numbers import heat, one_pair
-from diml.explanation.page import FAINT, Page, draw_marks, leading, paragraphs
+from diml.explanation.marks import Mark, marks_of, original_size, visible_box
+from diml.explanation.numbers import heat, one_pair, scalar
+from diml.explanation.page import FAINT, Page, draw_marks, enough, leading, paragraphs
 from diml.explanation.words import CAVEAT, describe, digits, number, percent, signed
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def draw_match(
     title_b = _name(image_b, "second image") if title_b is None else title_b
     picture_a, picture_b = opened(image_a), opened(image_b)
     size_a, size_b = original_size(match.maps_a, picture_a.size), original_size(match.maps_b, picture_b.size)
-    shown = marks(match, parts, size_a, size_b)
+    picture_a, picture_b = enough(picture_a), enough(picture_b)
+    shown = marks_of(match, parts, size_a, size_b)
     side = _side(match, shown)
 
     tall, (width_a, width_b) = _cells(size_a, size_b)
@@ -125,7 +126,7 @@ def _cells(size_a: tuple[int, int], size_b: tuple[int, int]) -> tuple[float, tup
 
 
 def _heading(match: Match) -> str:
-    total = float(match.similarity[0]) - float(match.residual[0])
+    total = scalar(match.similarity) - scalar(match.residual)
     return f"Where the similarity comes from: the cells of each image add up to {number(total)}"
 
 
@@ -140,7 +141,7 @@ def _side(match: Match, shown: list[Mark]) -> Side:
 
 
 def _draw_side(page: Page, x: float, side: Side, match: Match) -> None:
-    similarity = float(match.similarity[0])
+    similarity = scalar(match.similarity)
     page.text(x, MARGIN, "Similarity", 12, color=FAINT)
     page.text(x, MARGIN + 0.22, number(similarity), 44, weight="bold")
     y = MARGIN + 1.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diml.explanation.numbers import one_pair
+from diml.explanation.numbers import one_pair, scalar
 
 if TYPE_CHECKING:
     from diml.matching import Match, PartPair
@@ -80,15 +80,15 @@ def describe(match: Match, shown: Sequence[PartPair] = ()) -> list[str]:
 
 
 def _score(match: Match) -> str:
-    text = f"Similarity {number(float(match.similarity[0]))}: 1 is the same, 0 is unrelated, below 0 is opposed."
-    if float(match.similarity[0]) >= NEAR_ONE:
+    text = f"Similarity {number(scalar(match.similarity))}: 1 is the same, 0 is unrelated, below 0 is opposed."
+    if scalar(match.similarity) >= NEAR_ONE:
         text += " An image with itself comes to slightly less than 1, because the matching is soft."
     return text
 
 
 def _make_up(match: Match) -> str:
     parts, whole = _fraction(match.weight), _fraction(1 - match.weight)
-    pooled, structural = number(float(match.pooled[0])), number(float(match.structural[0]))
+    pooled, structural = number(scalar(match.pooled)), number(scalar(match.structural))
     return (
         f"It is {whole} from the images as a whole (pooled similarity {pooled}) "
         f"and {parts} from their matched parts (structural similarity {structural})."
@@ -100,7 +100,7 @@ def _fraction(weight: float) -> str:
 
 
 def _carried(match: Match, shown: Sequence[PartPair]) -> str:
-    similarity = float(match.similarity[0])
+    similarity = scalar(match.similarity)
     carried = sum(pair.contribution for pair in shown)
     count = match.maps_a.parts * match.maps_b.parts
     share = percent(carried, similarity)
@@ -117,7 +117,7 @@ def _reservations(match: Match) -> list[str]:
     against = float(match.contributions[0].detach().clamp(max=0).sum())
     if against <= -NOTICEABLE:
         lines.append(f"Pairs of unlike parts count against it: {number(against)} in all.")
-    residual = float(match.residual[0])
+    residual = scalar(match.residual)
     if abs(residual) >= NOTICEABLE:
         lines.append(
             f"{signed(residual)} belongs to no pair of parts (the residual: "
@@ -129,7 +129,7 @@ def _reservations(match: Match) -> list[str]:
 
 
 def describe_pairs(shown: Sequence[PartPair]) -> list[str]:
-    """One line per pair of parts: its place in the ranking, where it lies in both images, what it contributes, its share.
+    """One line per pair of parts: its number in the ranking, where it lies in both images, what it contributes.
 
     Places are boxes `x0,y0-x1,y1` in pixels of the originals; row and column (from 0) where these are unknown.
     """

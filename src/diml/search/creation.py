@@ -47,7 +47,8 @@ class Plan:
         check_columns(self.columns)
         if self.dim and self.model.head_fitted and self.dim != self.model.dim:
             raise UsageError(
-                f"dim {self.dim} was asked for and the model {self.model.name} has a head of dim {self.model.dim}; leave dim out"
+                f"dim {self.dim} was asked for and the model {self.model.name} has a head of dim {self.model.dim}; "
+                "leave dim out"
             )
 
 
@@ -100,7 +101,7 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
     """
     if model.grid != manifest.grid:
         ours, theirs = ("x".join(map(str, grid)) for grid in (manifest.grid, model.grid))
-        raise StoreError(f"{folder} has grid {ours} and {theirs} was asked for; leave the grid out, or make another index")
+        raise StoreError(f"{folder} has grid {ours} and {theirs} came; leave the grid out, or make another index")
     if model.fingerprint not in (manifest.fingerprint, manifest.made_from):
         raise StoreError(
             f"{folder} was made with the model {manifest.model} ({manifest.fingerprint[:8]}) and {model.name} "
@@ -110,7 +111,7 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
 
 def check_same_dim(folder: Path, manifest: Manifest, dim: int | None) -> None:
     if dim is not None and dim not in (manifest.asked_dim, manifest.dim):
-        raise StoreError(f"{folder} has dim {manifest.dim} and {dim} was asked for; leave dim out, or make another index")
+        raise StoreError(f"{folder} has dim {manifest.dim} and {dim} came; leave dim out, or make another index")
 
 
 def _clear(folder: Path) -> None:

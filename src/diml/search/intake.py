@@ -19,8 +19,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from diml.data.collection import Collection
-from diml.errors import ImageError
+from diml.data.collection import Collection, open_csv, open_folder
+from diml.errors import ImageError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -36,6 +36,21 @@ def image_id(path: str) -> str:
     'c20dca593997b815'
     """
     return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
+def open_collection(
+    images: str | os.PathLike[str] | Collection, labels_from: str | os.PathLike[str] | None
+) -> Collection:
+    """A collection from a folder, a CSV file, or a collection."""
+    if isinstance(images, Collection):
+        if labels_from is not None:
+            raise UsageError("labels_from came with a collection, which has its labels already; leave it out")
+        return images
+    if Path(images).suffix.lower() == ".csv" and Path(images).is_file():
+        if labels_from is not None:
+            raise UsageError(f"labels_from came with {images}, which has its labels already; leave it out")
+        return open_csv(images)
+    return open_folder(images, labels_from)
 
 
 @dataclass(frozen=True)

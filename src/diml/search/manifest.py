@@ -93,7 +93,7 @@ def check_free(folder: Path) -> None:
     strangers = sorted(set(os.listdir(folder)) - PARTS)
     if strangers:
         raise StoreError(
-            f"{folder} holds {strangers[0]!r} and is not an index; give a folder that does not exist yet, such as NAME.diml"
+            f"{folder} holds {strangers[0]!r} and is not an index; give a folder that does not exist yet, say NAME.diml"
         )
 
 
@@ -119,7 +119,9 @@ def _check_presence(folder: Path) -> None:
 
 
 def _parse(folder: Path) -> Manifest:
-    damaged = StoreError(f"{folder / FILE} cannot be read as the manifest of an index; copy the index again, or make it anew")
+    damaged = StoreError(
+        f"{folder / FILE} cannot be read as an index's manifest; copy the index again, or make it anew"
+    )
     try:
         values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:

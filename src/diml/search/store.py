@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,7 +22,7 @@ from diml.search.schema import LARGE, PLAIN
 
 # Candidates that the graph keeps in hand: 0.992 of the true 100 nearest were found at 100,000 rows.
 EF = 300
-# A writer that compacts the table removes the files of the version a reader has just opened; the reader then asks again.
+# A writer that compacts the table removes the files of a version that a reader may just have opened; it asks again then.
 READS = 5
 # Small commits that may pile up before they are compacted.
 FRAGMENTS = 16
@@ -39,6 +40,31 @@ class Known(NamedTuple):
     bytes: int
     mtime_ns: int
     meta: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """A question for nearest rows, to be put in one of the ways below."""
+
+    store: Store
+    query: Any
+
+    def exact(self, columns: Sequence[str]) -> pa.Table:
+        """Look at every row; ordered by `_distance` (1 - cosine), ties by id."""
+        return self._ask(self.query.bypass_vector_index(), columns)
+
+    def exact_at(self, distance: np.float32, columns: Sequence[str]) -> pa.Table:
+        """The rows at exactly this distance."""
+        beyond = np.nextafter(distance, np.float32(np.inf))
+        query = self.query.bypass_vector_index().distance_range(float(distance), float(beyond))
+        return self._ask(query, columns)
+
+    def by_graph(self, columns: Sequence[str], limit: int) -> pa.Table:
+        """Ask the graph, where there is one, and look at the rows that it does not hold yet."""
+        return self._ask(self.query.ef(max(EF, limit)), columns)
+
+    def _ask(self, query: Any, columns: Sequence[str]) -> pa.Table:
+        return ordered(self.store.read(query.select([*columns, "_distance"]).to_arrow))
 
 
 class Store:
@@ -68,7 +94,7 @@ class Store:
             if store.version < at_least:
                 raise StoreError(again.format(f"its table is at version {store.version} instead of {at_least}"))
             # Touches a column of every data file, which opening does not.
-            store._read(lambda: store._table.count_rows("id = ''"))
+            store.read(lambda: store._table.count_rows("id = ''"))
         except (StoreError, *_LANCE_ERRORS) as error:
             if isinstance(error, StoreError) and error.__cause__ is None:
                 raise
@@ -97,9 +123,9 @@ class Store:
             UsageError: the condition cannot be used.
         """
         if where is None:
-            return self._read(self._table.count_rows)
+            return int(self.read(self._table.count_rows))
         try:
-            return self._read(lambda: self._table.count_rows(_condition(where)))
+            return int(self.read(lambda: self._table.count_rows(_condition(where))))
         except StoreError as error:
             if _is_missing(error):
                 raise
@@ -108,76 +134,40 @@ class Store:
     def known(self) -> dict[str, Known]:
         """What is stored, by id."""
         metas = ["label", *self.columns]
-        rows = self._scan(["id", "path", "hash", "bytes", "mtime_ns", *metas])
+        rows = self.scan(["id", "path", "hash", "bytes", "mtime_ns", *metas])
         lists = [rows[name].to_pylist() for name in ("id", "path", "hash", "bytes", "mtime_ns")]
         meta = zip(*(rows[name].to_pylist() for name in metas), strict=True)
         return {
-            row[0]: Known(*row[1:], dict(zip(metas, values, strict=True)))
-            for row, values in zip(zip(*lists, strict=True), meta, strict=True)
+            id: Known(path, hash, size, mtime, dict(zip(metas, values, strict=True)))
+            for (id, path, hash, size, mtime), values in zip(zip(*lists, strict=True), meta, strict=True)
         }
 
-    def hashes(self, ids: Sequence[str] | None = None) -> dict[str, str]:
-        """Content hash by id, of all images or of those of the given ids that are stored."""
-        parts = [self._scan(["id", "hash"], where) for where in ([None] if ids is None else _in_chunks(ids))]
-        return {id: hash for part in parts for id, hash in zip(*(part[c].to_pylist() for c in ("id", "hash")), strict=True)}
+    def ids(self, where: str | None = None) -> set[str]:
+        """The ids that are stored, or of the rows that meet a condition."""
+        return set(self.scan(["id"], where)["id"].to_pylist())
 
     def labels(self) -> list[str | None]:
         """The distinct labels, sorted."""
-        found = pc.unique(self._scan(["label"])["label"]).to_pylist()
+        found = pc.unique(self.scan(["label"])["label"]).to_pylist()
         return sorted(label for label in found if label is not None)
 
-    def nearest(self, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
-        """The `limit` rows of the largest cosine with a vector, best first, ties by id: all columns and `_distance`.
-
-        Rows of an all-zero pooled vector have cosine 0; the table itself would leave them out.
-
-        Args:
-            vector: (dim,) float32.
-            limit: at most the number of rows that meet `where`.
-            exact: look at every row, not at the graph.
-        """
-        found = self._nearest(vector, limit + 1, where, exact) if np.any(vector) else self._rows([])
-        if len(found) < limit and not exact:
-            return self.nearest(vector, limit, where, exact=True)
-        if len(found) < limit:
-            found = pa.concat_tables([found, self._without_direction(found["id"].to_pylist(), limit - len(found), where)])
-        elif len(found) > limit and exact and found["_distance"][limit - 1] == found["_distance"][limit]:
-            found = self._break_tie(found, vector, limit, where)
-        return _ordered(found)[:limit]
-
-    def _nearest(self, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
-        query = self._coarse(vector, limit, where).select([*self.schema.names, "_distance"])
-        query = query.bypass_vector_index() if exact else query.ef(max(EF, limit))
-        return _ordered(self._read(query.to_arrow))
-
-    def _coarse(self, vector: np.ndarray, limit: int, where: str | None) -> Any:
+    def nearest(self, vector: np.ndarray, limit: int, where: str | None = None) -> Nearest:
+        """The question for the rows of the largest cosine with a vector (dim,)."""
         query = self._table.search(vector, vector_column_name="pooled").distance_type("cosine").limit(limit)
-        return query if where is None else query.where(_condition(where), prefilter=True)
+        return Nearest(self, query if where is None else query.where(_condition(where), prefilter=True))
 
-    def _break_tie(self, found: pa.Table, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
-        """Where equal distances straddle the end of a shortlist, those of the smallest ids get in."""
-        edge = np.float32(found["_distance"][limit].as_py())
-        query = self._coarse(vector, self.count(where), where).bypass_vector_index().select(["id", "_distance"])
-        beyond = np.nextafter(edge, np.float32(np.inf))
-        tied = self._read(query.distance_range(lower_bound=float(edge), upper_bound=float(beyond)).to_arrow)
-        closer = found.filter(pc.less(found["_distance"], pa.scalar(edge, pa.float32())))
-        ids = sorted(tied["id"].to_pylist())[: limit - len(closer)]
-        return pa.concat_tables([closer, self._rows(ids, distance=float(edge))])
+    def rows(self, ids: Sequence[str]) -> pa.Table:
+        """The rows of these ids that are stored, in no order."""
+        parts = [self.scan(self.schema.names, where).cast(self.schema) for where in _in_chunks(ids)]
+        return pa.concat_tables(parts) if parts else self.schema.empty_table()
 
-    def _without_direction(self, found: Sequence[str], limit: int, where: str | None) -> pa.Table:
-        rest = set(self._scan(["id"], where)["id"].to_pylist()) - set(found)
-        return self._rows(sorted(rest)[:limit], distance=1.0)
-
-    def _rows(self, ids: Sequence[str], distance: float = 1.0) -> pa.Table:
-        parts = [self._scan(self.schema.names, where).cast(self.schema) for where in _in_chunks(ids)]
-        rows = pa.concat_tables(parts) if parts else self.schema.empty_table()
-        return rows.append_column("_distance", pa.array([distance] * len(rows), pa.float32()))
-
-    def _scan(self, columns: list[str], where: str | None = None) -> pa.Table:
+    def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
+        """Some columns of all rows, or of those that meet a condition."""
         query = self._table.search().select(columns).limit(None)
-        return self._read((query if where is None else query.where(_condition(where))).to_arrow)
+        return self.read((query if where is None else query.where(_condition(where))).to_arrow)
 
-    def _read(self, ask: Callable[[], T]) -> T:
+    def read(self, ask: Callable[[], T]) -> T:
+        """Ask, and ask again where a writer that tidied up took the files away."""
         for attempt in range(READS):
             try:
                 return ask()
@@ -203,12 +193,11 @@ class Store:
         self._write(lambda: merge.execute(rows))
 
     def amend(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Set single columns of stored rows: id -> column -> value. Whole rows are rewritten, which keeps the files whole."""
+        """Set single columns of stored rows: id -> column -> value; whole rows are rewritten."""
         ids = sorted(changes)
         for start in range(0, len(ids), CHUNK):
             part = ids[start : start + CHUNK]
-            rows = self._scan(self.schema.names, _is_in(part)).cast(self.schema)
-            self.put(_amended(rows, changes), replacing=True)
+            self.put(_amended(self.rows(part), changes), replacing=True)
 
     def delete(self, ids: Sequence[str]) -> None:
         for where in _in_chunks(sorted(ids)):
@@ -219,24 +208,25 @@ class Store:
         rows = self.count()
         stale = self._unindexed() if rows > exact_limit else 0
         if stale is None:
-            self._write(lambda: self._table.create_index("pooled", config=HnswFlat(distance_type="cosine", num_partitions=1)))
-        fragments = self._read(self._table.stats)["fragment_stats"]["num_fragments"]
+            graph = HnswFlat(distance_type="cosine", num_partitions=1)
+            self._write(lambda: self._table.create_index("pooled", config=graph))
+        fragments = self.read(self._table.stats)["fragment_stats"]["num_fragments"]
         if fragments > FRAGMENTS or changed > rows // 10 or (stale or 0) > rows // 20:
             self._optimize()
 
     def _optimize(self) -> None:
-        # Old versions go at once, or the table would take twice its place until the next time. No writer is at work, for
-        # the lock is held, and a reader that loses its files asks again (`_read`).
+        # Old versions go at once, or the table would take twice its place until the next time. No other writer is at work,
+        # for the lock is held, and a reader that loses its files asks again (`read`).
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self._write(lambda: self._table.optimize(cleanup_older_than=timedelta(0)))
 
     def has_graph(self) -> bool:
-        return any(index.columns == ["pooled"] for index in self._read(self._table.list_indices))
+        return any(index.columns == ["pooled"] for index in self.read(self._table.list_indices))
 
     def _unindexed(self) -> int | None:
         """Rows that the graph does not hold yet; None where there is no graph."""
-        graphs = [index for index in self._read(self._table.list_indices) if index.columns == ["pooled"]]
+        graphs = [index for index in self.read(self._table.list_indices) if index.columns == ["pooled"]]
         return int(graphs[0].num_unindexed_rows) if graphs else None
 
     def _write(self, change: Callable[[], Any]) -> None:
@@ -265,7 +255,8 @@ def _in_chunks(ids: Sequence[str]) -> Iterator[str]:
         yield _is_in(ids[start : start + CHUNK])
 
 
-def _ordered(rows: pa.Table) -> pa.Table:
+def ordered(rows: pa.Table) -> pa.Table:
+    """Nearest first, ties by id."""
     return rows.sort_by([("_distance", "ascending"), ("id", "ascending")])
 
 

@@ -45,8 +45,8 @@ class AddReport:
 class Writer:
     """Puts images into the store.
 
-    Between commits no lock is held: writers embed at the same time. A commit takes the lock, looks again at what is stored,
-    and leaves out what another writer stored in the meantime.
+    Between commits no lock is held: writers embed at the same time. A commit takes the lock, looks again at what is
+    stored, and leaves out what another writer stored in the meantime.
 
     Args:
         lock: of the index, held during every commit.

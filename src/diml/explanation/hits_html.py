@@ -66,7 +66,7 @@ def hits_page(
     data = _data_uri(_jpeg(query))
     cards = "\n".join(_card(hit, query.size, parts) for hit in hits)
     found = f"{len(hits)} image{'' if len(hits) == 1 else 's'}" + (f" from {index}" if index else "")
-    page = files("diml.explanation").joinpath("hits_page.html").read_text(encoding="utf-8")
+    page = files("diml.explanation").joinpath("hits.html").read_text(encoding="utf-8")
     values = {
         "name": text(query_title(query_image, query_name)),
         "data": data,
@@ -124,11 +124,15 @@ def _drawing(hit: Hit, query_size: tuple[int, int], shown: list[Mark]) -> str:
     size = (int(hit.size[0]), int(hit.size[1]))
     tall = max(_fitted(query_size, QUERY)[1], _fitted(size, FOUND)[1])
     left, right = _frame(query_size, 0, QUERY, tall), _frame(size, QUERY + GAP, FOUND, tall)
-    alt = f"Hit {hit.rank}: {hit.path}, similarity {number(hit.similarity)}, beside the query; the parts that counted most are boxed"
+    alt = (
+        f"Hit {hit.rank}: {hit.path}, similarity {number(hit.similarity)}, "
+        "beside the query; the parts that counted most are boxed"
+    )
     marked = "".join(_mark(mark, left, right) for mark in reversed(shown))
     return (
         f'<svg viewBox="-8 -4 {WIDE + 16:g} {tall + 8:.1f}" role="img" aria-label="{text(alt)}">'
-        f'<use href="#query" transform="translate({left.x:.1f} {left.y:.1f}) scale({left.width:.2f} {left.height:.2f})"/>'
+        f'<use href="#query" transform="translate({left.x:.1f} {left.y:.1f})'
+        f' scale({left.width:.1f} {left.height:.1f})"/>'
         f'<image href="{_data_uri(hit.thumbnail)}" {_rectangle(right)} preserveAspectRatio="none"/>'
         f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{marked}</svg>'
     )
@@ -151,16 +155,16 @@ def _rectangle(frame: Frame) -> str:
 
 def _mark(mark: Mark, left: Frame, right: Frame) -> str:
     a, b = _inset(mark.a_box, mark.a_place, left), _inset(mark.b_box, mark.b_place, right)
-    start = (a.x + a.width, left.at(0, spread(mark.a_box, mark.a_level))[1])
-    end = (b.x, right.at(0, spread(mark.b_box, mark.b_level))[1])
-    middle = (start[0] + end[0]) / 2
-    curve = f"M{start[0]:.1f} {start[1]:.1f}C{middle:.1f} {start[1]:.1f} {middle:.1f} {end[1]:.1f} {end[0]:.1f} {end[1]:.1f}"
+    x0, y0 = a.x + a.width, left.at(0, spread(mark.a_box, mark.a_level))[1]
+    x1, y1 = b.x, right.at(0, spread(mark.b_box, mark.b_level))[1]
+    middle = (x0 + x1) / 2
+    curve = f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
     dashes = ' stroke-dasharray="4 3"' if mark.dashed else ""
     lines = f'<rect {_rectangle(a)}/><rect {_rectangle(b)}/><path d="{curve}"/>'
     discs = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6.5" fill="{mark.colour}" stroke="{mark.ink}"/>'
         f'<text x="{x:.1f}" y="{y + 3.2:.1f}" fill="{mark.ink}">{mark.number}</text>'
-        for x, y in (start, end)
+        for x, y in ((x0, y0), (x1, y1))
     )
     return (
         f'<g class="line"{dashes}><g stroke="{mark.ink}" stroke-width="3.4">{lines}</g>'

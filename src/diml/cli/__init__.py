@@ -1,0 +1,45 @@
+"""The command line: parse, call, print. Slow libraries are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from diml.errors import DimlError
+
+
+def main() -> None:
+    """Run `diml`; what a user can mend comes as one line on standard error, with exit code 2 for wrong usage and 1 for failure."""
+    for stream in (sys.stdout, sys.stderr):
+        # File names need not be UTF-8, nor the terminal.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(_run())
+
+
+def _run() -> int:
+    from typer.exceptions import Abort, Exit, TyperException
+
+    from diml.cli.app import app
+
+    try:
+        return app(standalone_mode=False) or 0
+    except Exit as exit_:
+        return exit_.exit_code
+    except TyperException as error:
+        return _say(error.format_message(), error.exit_code)
+    except DimlError as error:
+        return _say(str(error), error.exit_code)
+    except (Abort, KeyboardInterrupt):
+        return _say("stopped; what was committed is kept", 130)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _say(f"{place}{error.strerror or error}; free some space or check the permissions, then run it again", 1)
+
+
+def _say(message: str, code: int) -> int:
+    print("diml: " + " ".join(message.split()), file=sys.stderr)
+    return code

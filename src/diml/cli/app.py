@@ -1,0 +1,43 @@
+"""The commands, by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from diml.cli.evaluate import evaluate
+from diml.cli.explain import explain
+from diml.cli.index import index
+from diml.cli.info import info
+from diml.cli.search import search
+
+app = typer.Typer(
+    name="diml",
+    help="How similar are two images, and which parts made them so?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from diml import __version__
+
+        typer.echo(f"diml {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (explain, index, search, info, evaluate):
+    app.command()(command)

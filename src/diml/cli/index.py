@@ -1,0 +1,71 @@
+"""diml index: embed a collection into an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diml.cli.options import Device, Grid, load_model, parse_grid, progress_bar, report_skipped
+from diml.errors import UsageError
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(help="A folder of images, or a CSV file with a column path.", show_default=False)],
+    into: Annotated[Path, typer.Option("--into", help="The index, such as photos.diml; made if it is not there.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="As in explain; by default the index's own, for a new one lite0."),
+    ] = None,
+    grid: Grid = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(help="Numbers per part of the head fitted for a model without one; 0 fits none.  [new index: 128]"),
+    ] = None,
+    labels_from: Annotated[
+        str | None, typer.Option(help='"folder" (the first folder in each path), or a CSV file with path, label, ...')
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Drop images that are no longer in the collection.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail at the first image that cannot be read.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
+    device: Device = "auto",
+) -> None:
+    """Bring an index up to a collection: embed what is new or changed, leave the rest. Run it again after a stop.
+
+    Example: diml index photos --into photos.diml --labels-from folder
+    """
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
+    shape = None if grid is None else parse_grid(grid)
+    from diml.search import index_folder
+    from diml.search.intake import open_collection
+    from diml.search.manifest import is_index
+
+    collection = open_collection(folder, labels_from)
+    # An index serves as a model everywhere, so also as its own.
+    loaded = load_model(model or (str(into) if is_index(into) else "lite0"), device=device)
+    with progress_bar("embedding") as progress:
+        made, report = index_folder(
+            collection,
+            into,
+            model=loaded,
+            grid=shape,
+            dim=dim,
+            prune=prune,
+            strict=strict,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    report_skipped(report.skipped)
+    done = {
+        "added": report.added,
+        "changed": report.changed,
+        "relabelled": report.relabelled,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+        "skipped": len(report.skipped),
+    }
+    counts = ", ".join(f"{count} {name}" for name, count in done.items() if count or name == "added")
+    rate = f", {report.images_per_second:.1f} images/s" if report.images_per_second else ""
+    typer.echo(f"{into}: {counts}; {len(made)} images in all{rate}")

@@ -1,0 +1,29 @@
+"""diml info: what is in an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diml.cli.options import Json, print_json
+
+
+def info(
+    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Say what is in an index, and which model made it.
+
+    Example: diml info photos.diml --json
+    """
+    from diml.search import Index
+
+    stats = Index.open(index).stats().as_dict()
+    if json:
+        print_json(stats)
+        return
+    shown = {**stats, "grid": "x".join(map(str, stats["grid"])), "columns": ", ".join(stats["columns"]) or "none"}
+    for name, value in shown.items():
+        typer.echo(f"{name.replace('_', ' '):<12} {value}")

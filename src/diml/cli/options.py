@@ -1,0 +1,117 @@
+"""Options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diml.errors import UsageError
+
+if TYPE_CHECKING:
+    from diml.data.collection import Skipped
+    from diml.model import StructuralModel
+
+
+class Scheme(StrEnum):
+    """The named marginals."""
+
+    uniform = "uniform"
+    cross_correlation = "cross_correlation"
+
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="lite0 | timm:NAME?weights=FILE | timm:NAME?weights=hub | a model folder | an index.",
+    ),
+]
+Grid = Annotated[
+    str | None, typer.Option(help="Matching grid: 4, or 4x6 for 4 rows and 6 columns; up to the backbone's own.")
+]
+Marginals = Annotated[Scheme | None, typer.Option(help="How parts are weighed; by default as the model has it.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def load_model(name: str, *, grid: str | None = None, marginals: Scheme | None = None, device: str = "auto") -> StructuralModel:
+    """The model of that name, on that device, with what the options change of it."""
+    from diml.model import StructuralModel
+
+    model = StructuralModel.from_pretrained(name)
+    if grid is not None:
+        model = model.with_grid(parse_grid(grid))
+    if marginals is not None:
+        model = model.with_matcher(marginals=str(marginals))
+    return model.to(parse_device(device))
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """Rows and columns.
+
+    >>> parse_grid("4"), parse_grid("4x6")
+    ((4, 4), (4, 6))
+    """
+    sides = text.lower().split("x")
+    if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
+        raise UsageError(f"--grid {text} came; expected one number such as 4, or rows x columns such as 4x6")
+    return int(sides[0]), int(sides[-1])
+
+
+def parse_device(text: str) -> str:
+    import torch
+
+    if text == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {text} came, which this machine has not; try cpu") from error
+    return text
+
+
+def existing(path: Path, what: str) -> Path:
+    """A path that is there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: no such {what}; check the path")
+    return path
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error with images per second and time left; it leaves nothing behind, nor in a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.finished_speed or task.speed or 0:.1f} images/s")
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def report_skipped(skipped: Sequence[Skipped]) -> None:
+    """Say on standard error which images were left out, and why."""
+    if skipped:
+        typer.echo(f"{len(skipped)} skipped:", err=True)
+    for each in skipped:
+        typer.echo(f"  {each.reason if each.reason.startswith(each.path) else f'{each.path}: {each.reason}'}", err=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))

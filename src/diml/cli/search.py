@@ -1,0 +1,67 @@
+"""diml search: the images of an index that are most similar to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diml.cli.options import Json, existing, print_json
+from diml.errors import UsageError
+
+if TYPE_CHECKING:
+    from diml.search import SearchResult
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="The image to look for.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", help="Hits wanted.")] = 10,
+    shortlist: Annotated[
+        int, typer.Option(help="Images re-ranked by matched parts; 0 keeps the ranking by pooled vectors.")
+    ] = 100,
+    where: Annotated[
+        str | None, typer.Option(help="SQL condition on the columns, such as \"label = 'cat' AND width > 500\".")
+    ] = None,
+    json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the hits: .html, .png, .svg or .pdf by its ending.")
+    ] = None,
+) -> None:
+    """Find the images of an index that are most similar to an image, and show why.
+
+    Example: diml search photos.diml cat.jpg -k 5 --out hits.html
+    """
+    if k < 1:
+        raise UsageError(f"-k {k} came; expected at least 1")
+    existing(image, "image")
+    from diml.explanation import check_output
+    from diml.search import Index
+
+    if out is not None:
+        check_output(out, ("html", "htm", "png", "svg", "pdf"))
+    found = Index.open(index).search(image, k=k, shortlist=shortlist, where=where)
+    if out is not None:
+        _write(found, image, out)
+    if json:
+        print_json(found.as_dict(index=str(index), query=str(image)))
+        return
+    if not found.hits:
+        typer.echo("nothing was found" + (f" where {where}" if where else "; the index is empty"))
+    else:
+        typer.echo("rank  similarity  structural  pooled  label  path")
+    for hit in found:
+        numbers = f"{hit.rank:>4}  {hit.similarity:>10.4f}  {hit.structural:>10.4f}  {hit.pooled:>6.3f}"
+        typer.echo(f"{numbers}  {hit.label or '-'}  {hit.path}")
+    if out is not None:
+        typer.echo(f"\nThe hits are in {out}")
+
+
+def _write(found: SearchResult, image: Path, out: Path) -> None:
+    from diml.explanation import draw_hits, hits_page, save_page, save_picture
+
+    if out.suffix.lower() in (".html", ".htm"):
+        save_page(hits_page(found, image), out)
+    else:
+        save_picture(draw_hits(found, image), out)

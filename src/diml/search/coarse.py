@@ -1,0 +1,55 @@
+"""Coarse search: the rows of a table whose pooled vectors have the largest cosine with a query's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from diml.search.store import Store, ordered
+
+
+def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = None, exact: bool = True) -> pa.Table:
+    """The `limit` rows of the largest cosine, best first, ties by id: all columns, and `_distance` = 1 - cosine.
+
+    Args:
+        vector: (dim,) float32.
+        limit: at most the number of rows that meet `where`.
+        exact: look at every row; else ask the graph, which may miss some.
+    """
+    found = _search(store, vector, limit, where, exact)
+    if len(found) < limit and not exact:
+        found = _search(store, vector, limit, where, exact=True)
+    if len(found) < limit:
+        found = pa.concat_tables([found, _without_direction(store, found, limit - len(found), where)])
+    elif exact and len(found) > limit and found["_distance"][limit - 1] == found["_distance"][limit]:
+        found = _break_tie(store, found, vector, limit, where)
+    return ordered(found)[:limit]
+
+
+def _search(store: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
+    """One row more than asked for, to see whether a tie straddles the end."""
+    names = store.schema.names
+    if not np.any(vector):
+        return _at(store.schema.empty_table(), 1.0)
+    question = store.nearest(vector, limit + 1, where)
+    return question.exact(names) if exact else question.by_graph(names, limit)
+
+
+def _without_direction(store: Store, found: pa.Table, limit: int, where: str | None) -> pa.Table:
+    """The rows that the table leaves out, because their pooled vector or the query's is all zero: their cosine is 0."""
+    rest = store.ids(where) - set(found["id"].to_pylist())
+    return _at(store.rows(sorted(rest)[:limit]), 1.0)
+
+
+def _break_tie(store: Store, found: pa.Table, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
+    """Where equal distances straddle the end of a shortlist, those of the smallest ids get in."""
+    edge = np.float32(found["_distance"][limit].as_py())
+    closer = found.filter(pc.less(found["_distance"], pa.scalar(edge, pa.float32())))
+    tied = store.nearest(vector, store.count(where), where).exact_at(edge, ["id"])
+    ids = sorted(tied["id"].to_pylist())[: limit - len(closer)]
+    return pa.concat_tables([closer, _at(store.rows(ids), float(edge))])
+
+
+def _at(rows: pa.Table, distance: float) -> pa.Table:
+    return rows.append_column("_distance", pa.array([distance] * len(rows), pa.float32()))

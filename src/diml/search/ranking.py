@@ -1,0 +1,157 @@
+"""Search: coarse by the pooled vectors, fine by the similarity of a shortlist, exact for the hits that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps, Geometry
+from diml.matching import Match
+from diml.model import StructuralModel
+from diml.search.coarse import nearest
+from diml.search.hits import Hit, SearchResult
+from diml.search.manifest import Manifest
+from diml.search.schema import LARGE, PLAIN
+from diml.search.store import Store
+
+# Hits whose plans are held at once.
+CHUNK = 256
+
+
+class Scores(NamedTuple):
+    """Similarity and its two halves, of one pair, as they are shown."""
+
+    similarity: float
+    structural: float
+    pooled: float
+
+
+def search(
+    store: Store,
+    manifest: Manifest,
+    model: StructuralModel,
+    query: FeatureMaps,
+    k: int,
+    shortlist: int,
+    where: str | None,
+) -> SearchResult:
+    """The k images most similar to a query.
+
+    1. The rows of the largest cosine of pooled vectors, `max(k, shortlist)` of them, ties by id. Exact, unless more
+       than `exact_limit` images are in question.
+    2. Those, ranked by similarity in float32 at the matcher's tolerance. With a shortlist of 0 this step is left out.
+    3. The k best, scored in float64 at 1e-6 and ordered by that number, ties by id.
+
+    Args:
+        query: maps of one image.
+    """
+    check_numbers(k, shortlist)
+    _check_query(query, manifest)
+    candidates = store.count(where)
+    limit = min(max(k, shortlist), candidates)
+    effective = limit if shortlist else 0
+    if limit == 0:
+        return SearchResult([], k, effective)
+    vector = query.pooled[0].detach().float().cpu().numpy()
+    rows = nearest(store, vector, limit, where, exact=candidates <= manifest.exact_limit)
+    gallery = stored_maps(rows, manifest)
+    if shortlist:
+        rows, gallery = _best(model, query, rows, gallery, k)
+    return SearchResult(_hits(model, query, rows, gallery, by_pooled=not shortlist), k, effective)
+
+
+def check_numbers(k: int, shortlist: int) -> None:
+    if k < 1:
+        raise UsageError(f"k={k} came; expected at least 1 hit to be asked for")
+    if shortlist < 0:
+        raise UsageError(f"shortlist={shortlist} came; expected 0 (keep the pooled ranking) or more")
+
+
+def stored_maps(rows: pa.Table, manifest: Manifest) -> FeatureMaps:
+    """(n, r, d) float32 maps of rows, with geometry, on the CPU."""
+    parts = manifest.grid[0] * manifest.grid[1]
+    local = _matrix(rows, "map").reshape(len(rows), parts, manifest.dim)
+    pooled = torch.from_numpy(_matrix(rows, "pooled").copy()) if manifest.own_pooled else None
+    size = np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1).astype(np.int64)
+    geometry = Geometry(torch.from_numpy(size), torch.from_numpy(_matrix(rows, "visible").copy()))
+    return FeatureMaps(torch.from_numpy(local.astype(np.float32)), manifest.grid, pooled, geometry)
+
+
+def _check_query(query: FeatureMaps, manifest: Manifest) -> None:
+    if len(query) != 1:
+        raise UsageError(f"maps of {len(query)} images came as a query; search with one at a time")
+    if query.grid != manifest.grid or query.dim != manifest.dim:
+        (h, w), (rows, columns) = query.grid, manifest.grid
+        raise UsageError(
+            f"a query of grid {h}x{w} and dim {query.dim} came to an index of grid {rows}x{columns} and dim "
+            f"{manifest.dim}; encode it with the index's own model"
+        )
+    if not (query.local.isfinite().all() and query.pooled.isfinite().all()):
+        raise UsageError("the feature map of the query is not finite; give an image without NaN pixels")
+
+
+def _matrix(rows: pa.Table, name: str) -> np.ndarray:
+    """(n, length) values of a column of lists of one length."""
+    column = rows[name].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    values: np.ndarray = column.flatten().to_numpy()
+    return values.reshape(len(rows), -1)
+
+
+def _best(
+    model: StructuralModel, query: FeatureMaps, rows: pa.Table, gallery: FeatureMaps, k: int
+) -> tuple[pa.Table, FeatureMaps]:
+    every = torch.arange(len(gallery))[None]
+    scores = model.matcher.rerank(query.detach(), gallery.to(query.device), every)[0].tolist()
+    ids = rows["id"].to_pylist()
+    best = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))[:k]
+    return rows.take(best), gallery[best]
+
+
+def _hits(
+    model: StructuralModel, query: FeatureMaps, rows: pa.Table, gallery: FeatureMaps, by_pooled: bool
+) -> list[Hit]:
+    chunks = (gallery[at : at + CHUNK] for at in range(0, len(gallery), CHUNK))
+    scores = [score for chunk in chunks for score in _scores(model, query, chunk)]
+    records = rows.drop_columns(["map", "pooled", "visible"]).to_pylist()
+    shown = [score.pooled if by_pooled else score.similarity for score in scores]
+    order = sorted(range(len(records)), key=lambda i: (-shown[i], records[i]["id"]))
+    names = [name for name in rows.column_names if name not in (*PLAIN, *LARGE, "_distance")]
+    return [_hit(rank, records[i], scores[i], names, model, query, gallery[i]) for rank, i in enumerate(order, start=1)]
+
+
+def _scores(model: StructuralModel, query: FeatureMaps, gallery: FeatureMaps) -> list[Scores]:
+    match = model.explain(query[[0] * len(gallery)], gallery)
+    columns = (match.similarity, match.structural, match.pooled)
+    return [Scores(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _hit(
+    rank: int,
+    record: dict[str, object],
+    scores: Scores,
+    names: Sequence[str],
+    model: StructuralModel,
+    query: FeatureMaps,
+    maps: FeatureMaps,
+) -> Hit:
+    def explain() -> Match:
+        return model.explain(query, maps)
+
+    return Hit(
+        rank=rank,
+        id=str(record["id"]),
+        path=str(record["path"]),
+        label=record["label"],  # type: ignore[arg-type]
+        **scores._asdict(),
+        columns={name: record[name] for name in names},  # type: ignore[misc]
+        size=(record["width"], record["height"]),  # type: ignore[arg-type]
+        thumbnail=record["thumbnail"],  # type: ignore[arg-type]
+        _explain=explain,
+    )

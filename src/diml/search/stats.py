@@ -1,0 +1,69 @@
+"""What is in an index, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diml.search.manifest import VERSION, Manifest, sizes
+from diml.search.store import Store
+
+
+@dataclass(frozen=True)
+class IndexStats:
+    """What is in an index.
+
+    Attributes:
+        path: of the index.
+        images: how many.
+        model: name of the model that it carries; `fingerprint` tells it from others of that name.
+        grid, dim: rows and columns of the matching grid, numbers per part.
+        head: what the head was fitted on, in words; "none" without one.
+        format: version of the index's format.
+        labels: number of distinct labels.
+        columns: names of the further columns.
+        bytes: on the disk, the model included.
+        collection: the folder it was made of.
+        exact_limit: number of images up to which the coarse search is exact.
+        graph: whether there is an HNSW graph for more.
+    """
+
+    path: str
+    images: int
+    model: str
+    fingerprint: str
+    grid: tuple[int, int]
+    dim: int
+    head: str
+    format: int
+    labels: int
+    columns: tuple[str, ...]
+    bytes: int
+    collection: str
+    exact_limit: int
+    graph: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values, as `diml info --json` prints them."""
+        return {**asdict(self), "grid": list(self.grid), "columns": list(self.columns)}
+
+
+def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
+    """Count; the model is not loaded for it."""
+    return IndexStats(
+        path=str(folder),
+        images=store.count(),
+        model=manifest.model,
+        fingerprint=manifest.fingerprint,
+        grid=manifest.grid,
+        dim=manifest.dim,
+        head=manifest.head,
+        format=VERSION,
+        labels=len(store.labels()),
+        columns=manifest.columns,
+        bytes=sum(sizes(folder).values()),
+        collection=manifest.collection,
+        exact_limit=manifest.exact_limit,
+        graph=store.has_graph(),
+    )

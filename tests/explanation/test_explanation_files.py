@@ -1,0 +1,70 @@
+"""A file is written whole or not at all."""
+
+import os
+
+import pytest
+
+from diml.errors import DimlError, UsageError
+from diml.explanation import check_output, draw_match, save_page, save_picture
+from diml.explanation.files import write_whole
+
+
+@pytest.fixture
+def figure(match, image_a, image_b):
+    return draw_match(match, image_a, image_b, parts=2)
+
+
+@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("PDF", b"%PDF")])
+def test_the_ending_says_the_format(figure, tmp_path, ending, start):
+    path = tmp_path / f"why.{ending}"
+    save_picture(figure, path)
+    assert path.read_bytes().startswith(start)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("name", ["why.gif", "why", "why.", ".png"])
+def test_another_ending_is_wrong_usage(figure, tmp_path, name):
+    with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
+        save_picture(figure, tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_folder_is_one_sentence(figure, tmp_path):
+    with pytest.raises(DimlError, match="does not exist; make it first"):
+        save_picture(figure, tmp_path / "no" / "why.png")
+    with pytest.raises(DimlError, match="cannot be written"):
+        write_whole(tmp_path / "no" / "why.png", lambda file: None)
+
+
+def test_a_folder_is_not_overwritten(tmp_path):
+    (tmp_path / "why.png").mkdir()
+    with pytest.raises(DimlError, match="it is a folder"):
+        check_output(tmp_path / "why.png")
+
+
+def test_what_was_there_stays_when_writing_fails(tmp_path):
+    path = tmp_path / "hits.html"
+    path.write_text("old")
+
+    def fails(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DimlError, match="No space left on device"):
+        write_whole(path, fails)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["hits.html"]
+
+
+def test_a_link_is_followed(tmp_path):
+    real, link = tmp_path / "real.html", tmp_path / "link.html"
+    real.write_text("old")
+    link.symlink_to(real)
+    save_page("<p>new</p>", link)
+    assert link.is_symlink()
+    assert real.read_text() == "<p>new</p>"
+
+
+def test_a_page_ends_in_html(tmp_path):
+    with pytest.raises(UsageError, match=r"\.html"):
+        save_page("", tmp_path / "page.txt")
