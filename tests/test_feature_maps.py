@@ -13,11 +13,13 @@ def maps(n=5, grid=(2, 3), own=False, geometry=True):
     return FeatureMaps(local, grid, torch.ones(n, 4) if own else None, where if geometry else None)
 
 
-@pytest.mark.parametrize("index", [2, -1, slice(1, 4), [3, 0], torch.tensor([4, 4]), torch.tensor([True] * 5)])
+@pytest.mark.parametrize("index", [2, -1, slice(1, 4), [3, 0], torch.tensor([4, 4]), torch.tensor([True] * 5), []])
 @pytest.mark.parametrize("own", [False, True])
 def test_indexing_keeps_everything_together(index, own):
     whole, picked = maps(own=own), maps(own=own)[index]
-    expected = whole.local[index if not isinstance(index, int) else [index]]
+    expected = whole.local[
+        [index] if isinstance(index, int) else slice(0) if isinstance(index, list) and not index else index
+    ]
     assert torch.equal(picked.local, expected)
     assert len(picked.geometry.size) == len(picked) == len(picked.pooled)
     assert (picked.own_pooled is not None) == own

@@ -138,7 +138,9 @@ def test_vit_patches_lie_in_their_places():
 
 
 def test_save_and_load_give_the_same_bits(tmp_path, lite0):
-    model = StructuralModel.from_pretrained("lite0").with_grid((3, 5)).with_matcher(marginals="cross_correlation", eps=0.1)
+    model = (
+        StructuralModel.from_pretrained("lite0").with_grid((3, 5)).with_matcher(marginals="cross_correlation", eps=0.1)
+    )
     model.fit_head(torch.rand(40, 3, 64, 64), dim=6, on="noise")
     model.save_pretrained(tmp_path / "saved")
     again = StructuralModel.from_pretrained(tmp_path / "saved")

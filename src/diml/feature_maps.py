@@ -125,7 +125,7 @@ class FeatureMaps:
                 raise IndexError(f"image {index} was asked of feature maps of {len(self)}")
             index = slice(index, index + 1 or None)
         elif not isinstance(index, slice):
-            index = torch.as_tensor(index, device=self.device)
+            index = torch.as_tensor(index if len(index) else torch.empty(0, dtype=torch.int64), device=self.device)
             if index.ndim == 0:
                 index = index[None]
         pooled = None if self.own_pooled is None else self.own_pooled[index]
@@ -134,10 +134,14 @@ class FeatureMaps:
             geometry = geometry[index.to(geometry.size.device) if isinstance(index, Tensor) else index]
         return FeatureMaps(self.local[index], self.grid, pooled, geometry)
 
-    def to(self, *args: torch.dtype | torch.device | str) -> FeatureMaps:
-        """Move to a device or cast to a dtype, as `Tensor.to`; the geometry keeps its precision and stays on the CPU."""
-        pooled = None if self.own_pooled is None else self.own_pooled.to(*args)
-        return FeatureMaps(self.local.to(*args), self.grid, pooled, self.geometry)
+    def to(self, where: torch.dtype | torch.device | str) -> FeatureMaps:
+        """Cast to a dtype or move to a device; the geometry keeps its precision and stays on the CPU."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(where)
+
+        pooled = None if self.own_pooled is None else moved(self.own_pooled)
+        return FeatureMaps(moved(self.local), self.grid, pooled, self.geometry)
 
     def detach(self) -> FeatureMaps:
         pooled = None if self.own_pooled is None else self.own_pooled.detach()
@@ -166,7 +170,7 @@ class FeatureMaps:
     def boxes(self, i: int) -> Float[Tensor, "r 4"] | None:
         """(r, 4) float64: the box `x0, y0, x1, y1` of every cell of image i in pixels of its original, clipped to it.
 
-        The frame is the original after its EXIF orientation, x to the right and y down. None where the geometry is unknown.
+        The frame is the original after its EXIF orientation, x to the right, y down. None without a geometry.
 
         >>> geometry = Geometry(torch.tensor([[100, 50]]), torch.tensor([[0.0, 0.0, 100.0, 50.0]]))
         >>> FeatureMaps(torch.zeros(1, 4, 3), (2, 2), geometry=geometry).boxes(0)[3].tolist()

@@ -10,7 +10,10 @@ from diml.errors import UsageError
 
 def sample(n, channels=12):
     g = torch.Generator().manual_seed(0)
-    return torch.randn(n, channels, generator=g, dtype=torch.float64) @ torch.randn(channels, channels, generator=g).double()
+    return (
+        torch.randn(n, channels, generator=g, dtype=torch.float64)
+        @ torch.randn(channels, channels, generator=g).double()
+    )
 
 
 def test_without_shrinkage_it_is_whitened_pca():

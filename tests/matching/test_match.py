@@ -122,7 +122,9 @@ def test_a_match_of_several_is_taken_apart():
 
 def test_gradients_with_the_plan_as_input():
     plan = torch.rand(2, 4, 6, dtype=torch.float64)
-    plan = TransportPlan(plan / plan.sum((1, 2), keepdim=True), torch.ones(2).long(), torch.zeros(2), torch.ones(2).bool())
+    plan = TransportPlan(
+        plan / plan.sum((1, 2), keepdim=True), torch.ones(2).long(), torch.zeros(2), torch.ones(2).bool()
+    )
 
     def similarity(a, b):
         return Match(FeatureMaps(a, (2, 2)), FeatureMaps(b, (2, 3)), plan).similarity

@@ -15,7 +15,9 @@ from diml.matching import matcher as matcher_module
 def maps(seed, n, grid=(4, 4), dim=32, dtype=torch.float32):
     g = torch.Generator().manual_seed(seed)
     base = torch.randn(n, 1, dim, generator=g, dtype=torch.float64)
-    return FeatureMaps((base + torch.randn(n, grid[0] * grid[1], dim, generator=g, dtype=torch.float64)).to(dtype), grid)
+    return FeatureMaps(
+        (base + torch.randn(n, grid[0] * grid[1], dim, generator=g, dtype=torch.float64)).to(dtype), grid
+    )
 
 
 SCHEMES = ["uniform", "cross_correlation"]

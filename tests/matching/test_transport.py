@@ -17,7 +17,10 @@ def random_problem(seed, n=1, r_a=16, r_b=16, dtype=torch.float64):
     g = torch.Generator().manual_seed(seed)
     a, b = torch.randn(n, r_a, 8, generator=g, dtype=dtype), torch.randn(n, r_b, 8, generator=g, dtype=dtype)
     s = torch.nn.functional.normalize(a, dim=-1) @ torch.nn.functional.normalize(b, dim=-1).mT
-    mu_a, mu_b = torch.rand(n, r_a, generator=g, dtype=dtype) + 0.01, torch.rand(n, r_b, generator=g, dtype=dtype) + 0.01
+    mu_a, mu_b = (
+        torch.rand(n, r_a, generator=g, dtype=dtype) + 0.01,
+        torch.rand(n, r_b, generator=g, dtype=dtype) + 0.01,
+    )
     return s, mu_a / mu_a.sum(1, keepdim=True), mu_b / mu_b.sum(1, keepdim=True)
 
 
@@ -27,7 +30,13 @@ def test_agrees_with_pot_entropic(eps, r_a, r_b):
     s, mu_a, mu_b = random_problem(1, r_a=r_a, r_b=r_b)
     ours = transport_plan(s[0], mu_a[0], mu_b[0], eps=eps, tolerance=1e-12, max_iterations=100_000)
     theirs = ot.sinkhorn(
-        mu_a[0].numpy(), mu_b[0].numpy(), 1 - s[0].numpy(), eps, method="sinkhorn_log", stopThr=1e-13, numItermax=100_000
+        mu_a[0].numpy(),
+        mu_b[0].numpy(),
+        1 - s[0].numpy(),
+        eps,
+        method="sinkhorn_log",
+        stopThr=1e-13,
+        numItermax=100_000,
     )
     assert bool(ours.converged)
     np.testing.assert_allclose(ours.plan.numpy(), theirs, atol=1e-9)

@@ -9,7 +9,7 @@ from diml.errors import DimlError
 
 
 def main() -> None:
-    """Run `diml`; what a user can mend comes as one line on standard error, with exit code 2 for wrong usage and 1 for failure."""
+    """Run `diml`; what a user can mend comes as one line on standard error, exit code 2 for usage and 1 else."""
     for stream in (sys.stdout, sys.stderr):
         # File names need not be UTF-8, nor the terminal.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

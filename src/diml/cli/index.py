@@ -12,7 +12,9 @@ from diml.errors import UsageError
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="A folder of images, or a CSV file with a column path.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of images, or a CSV file with a column path.", show_default=False)
+    ],
     into: Annotated[Path, typer.Option("--into", help="The index, such as photos.diml; made if it is not there.")],
     model: Annotated[
         str | None,
@@ -21,7 +23,9 @@ def index(
     grid: Grid = None,
     dim: Annotated[
         int | None,
-        typer.Option(help="Numbers per part of the head fitted for a model without one; 0 fits none.  [new index: 128]"),
+        typer.Option(
+            help="Numbers per part of the head fitted for a model without one; 0 fits none.  [new index: 128]"
+        ),
     ] = None,
     labels_from: Annotated[
         str | None, typer.Option(help='"folder" (the first folder in each path), or a CSV file with path, label, ...')
@@ -38,13 +42,15 @@ def index(
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
     shape = None if grid is None else parse_grid(grid)
-    from diml.search import index_folder
+    from diml.search import Index, index_folder
     from diml.search.intake import open_collection
     from diml.search.manifest import is_index
 
     collection = open_collection(folder, labels_from)
-    # An index serves as a model everywhere, so also as its own.
-    loaded = load_model(model or (str(into) if is_index(into) else "lite0"), device=device)
+    if is_index(into):
+        Index.open(into)  # says what is wrong with it, if anything, before its model is loaded
+        model = model or str(into)
+    loaded = load_model(model or "lite0", device=device)
     with progress_bar("embedding") as progress:
         made, report = index_folder(
             collection,

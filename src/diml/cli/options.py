@@ -41,7 +41,9 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
-def load_model(name: str, *, grid: str | None = None, marginals: Scheme | None = None, device: str = "auto") -> StructuralModel:
+def load_model(
+    name: str, *, grid: str | None = None, marginals: Scheme | None = None, device: str = "auto"
+) -> StructuralModel:
     """The model of that name, on that device, with what the options change of it."""
     from diml.model import StructuralModel
 

@@ -32,7 +32,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         import timm
 
-        if not timm.is_model(architecture.split(".")[0]):
+        if not timm.is_model(architecture.split(".", maxsplit=1)[0]):
             near = timm.list_models(f"*{architecture}*")[:3]
             hint = f"did you mean {', '.join(near)}" if near else "timm.list_models() names them"
             raise ModelError(f"timm has no model named {architecture!r}; {hint}")
@@ -42,7 +42,7 @@ class TimmBackbone(nn.Module):
             what = "weights could not be fetched from the hub" if from_hub else "the model could not be built"
             raise ModelError(f"timm:{architecture}: {what} ({first_line(error)}); pass weights=FILE instead") from error
         self.architecture = architecture
-        self.model = model.eval()
+        self.model: Any = model.eval()
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -50,9 +50,9 @@ class TimmBackbone(nn.Module):
 
     def preprocessing(self) -> Preprocessing:
         """The input size, statistics and interpolation that the model was trained with."""
-        import timm.data
+        from timm.data.config import resolve_model_data_config
 
-        config = timm.data.resolve_model_data_config(self.model)
+        config: dict[str, Any] = resolve_model_data_config(self.model)  # type: ignore[no-untyped-call]
         _, height, width = config["input_size"]
         return Preprocessing(
             size=(height, width),
@@ -63,7 +63,7 @@ class TimmBackbone(nn.Module):
         )
 
     def forward(self, pixels: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
-        features = self.model.forward_features(pixels)
+        features: Tensor = self.model.forward_features(pixels)
         if features.ndim == 3:
             return _tokens_as_grid(features, self.model)
         # Swin and its like put the channels last.
@@ -117,8 +117,8 @@ def load_weights(backbone: TimmBackbone, file: Path) -> None:
     if missing or wrong:
         first = (missing + wrong)[0]
         raise ModelError(
-            f"{file}: does not fit timm:{backbone.architecture} ({len(missing)} tensors missing and {len(wrong)} of another "
-            f"shape, the first is {first}); give weights of that architecture"
+            f"{file}: does not fit timm:{backbone.architecture} ({len(missing)} tensors missing and {len(wrong)} of "
+            f"another shape, the first is {first}); give weights of that architecture"
         )
     backbone.model.load_state_dict({name: state[name] for name in own})
 
@@ -142,4 +142,3 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{file}: holds no state dict; save model.state_dict() as .safetensors")
     return state
-

@@ -84,7 +84,8 @@ class Encoder(nn.Module):
         height, width = features.shape[2:]
         if self.grid[0] > height or self.grid[1] > width:
             raise UsageError(
-                f"grid {self.grid[0]}x{self.grid[1]} was asked of a backbone whose map is {height}x{width}; ask for at most that"
+                f"grid {self.grid[0]}x{self.grid[1]} was asked of a backbone whose map is {height}x{width}; "
+                "ask for at most that"
             )
         local = RESAMPLINGS[self.resampling](features, self.grid).flatten(2).mT
         if pooled is None and self.resampling != "area":
@@ -118,8 +119,8 @@ class Encoder(nn.Module):
 
         Args:
             images: anything that `read` can open.
-            read: opens one image, as PIL (RGB, oriented) or as a tensor (3, H, W) of uint8 0..255 or floats 0..1; runs in
-                the decoding threads, and raises ImageError for what cannot be read.
+            read: opens one image, as PIL (RGB, oriented) or as a tensor (3, H, W) of uint8 0..255 or floats 0..1; runs
+                in the decoding threads, and raises ImageError for what cannot be read.
             batch_size: images per pass of the backbone.
             workers: decoding threads; by default as many as cores, at most 8.
             keep: made of each decoded image (RGB, oriented) in the decoding thread, such as a thumbnail.
@@ -131,7 +132,7 @@ class Encoder(nn.Module):
             raise UsageError(f"batch size {batch_size} came; expected at least 1")
         self.eval()
         with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="diml-decode") as pool:
-            
+
             def ready(source: Source) -> tuple[Pixels, Any] | ImageError:
                 try:
                     image = read(source)

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from diml.errors import UsageError
 
-# Added to every variance, as a share of the mean variance of the kept directions: keeps whitening from blowing up noise.
+# Added to every variance, as a share of the mean one of the kept directions: keeps whitening from blowing up noise.
 SHRINKAGE = 0.1
 
 
 def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHRINKAGE) -> nn.Linear:
-    """PCA whitening of pooled vectors as an affine layer: centre, rotate to the `dim` widest directions, scale to unit variance.
+    """PCA whitening of pooled vectors as an affine layer: centre, rotate to the `dim` widest directions, scale.
 
-    `y_k = v_k . (x - mean) / sqrt(var_k + shrinkage * mean_k var_k)`, with `v_k, var_k` the eigenvectors and eigenvalues of
-    the covariance (Jegou & Chum 2012). An affine head commutes with the mean over locations, so similarities of
+    `y_k = v_k . (x - mean) / sqrt(var_k + shrinkage * mean_k var_k)`, with `v_k, var_k` the eigenvectors and -values
+    of the covariance (Jegou & Chum 2012). An affine head commutes with the mean over locations, so similarities of
     whitened maps still decompose exactly. Directions without variance are dropped: the head may have fewer than
     `dim` outputs.
 
@@ -39,7 +39,8 @@ def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHR
         raise UsageError(f"a head of dim {dim} was asked for; expected 1 to the backbone's {channels} channels")
     if images <= dim:
         raise UsageError(
-            f"{images} images came to fit a head of dim {dim}; give more than {dim}, better twice as many, or a smaller dim"
+            f"{images} images came to fit a head of dim {dim}; "
+            f"give more than {dim}, better twice as many, or a smaller dim"
         )
     x = pooled.detach().double().cpu()
     mean = x.mean(dim=0)

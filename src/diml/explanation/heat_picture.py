@@ -46,7 +46,7 @@ def draw_heat(page: Page, panel: Panel, heat: Float[Tensor, "h w"], limit: float
 
     values = heat.double().cpu().numpy()
     (grey,) = panel.axes.images
-    grey.set(cmap="gray", norm=Normalize(-160, 255))
+    grey.set(cmap="gray", norm=Normalize(-320, 255))
     x0, y0, x1, y1 = visible
     cells = panel.axes.imshow(values, extent=(x0, x1, y1, y0), aspect="auto", interpolation="nearest")
     cells.set(cmap=colours(), norm=Normalize(-limit, limit), alpha=OPACITY)

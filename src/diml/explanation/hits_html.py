@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Units of the drawing of one hit; the browser scales it.
-QUERY, GAP, FOUND = 110.0, 40.0, 190.0
+QUERY, GAP, FOUND = 130.0, 30.0, 190.0
 WIDE = QUERY + GAP + FOUND
 QUERY_PIXELS = 320
 

@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 # All in inches.
 MARGIN, COLUMNS, BETWEEN = 0.35, 3, 0.45
-QUERY, GAP, FOUND = 1.0, 0.45, 1.75
+QUERY, GAP, FOUND = 1.25, 0.4, 1.75
 CELL = QUERY + GAP + FOUND
 # A line above the images, two below them, and the space to the next row.
 LINES = 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
-from diml.explanation.marks import Mark, marks_of, original_size, visible_box
+from diml.explanation.marks import Box, Mark, marks_of, original_size, visible_box
 from diml.explanation.numbers import heat, one_pair, scalar
 from diml.explanation.page import FAINT, Page, draw_marks, enough, leading, paragraphs
 from diml.explanation.words import CAVEAT, describe, digits, number, percent, signed
@@ -17,17 +17,56 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from diml.feature_maps import FeatureMaps
     from diml.matching import Match
 
 # All in inches.
-MARGIN, GAP, SIDE = 0.35, 1.1, 3.9
-TALLEST, WIDEST = 4.2, 9.4
+MARGIN, GAP, BESIDE, SIDE = 0.35, 1.1, 0.45, 3.9
+TALLEST, WIDEST, NARROWEST = 4.2, 9.4, 6.0
 TITLE, HEADING, SCALE = 0.3, 0.55, 0.6
 HEAT_HEIGHT = 3.2
 ROW = 0.27
 MOST_ROWS = 16
 BODY = 10.0
 HOW = "A pair counts by how alike its two parts look to the model, and by how much of the images the matching gives it."
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One of the two images: a picture of it, its title, the size of the original and what the model saw of it."""
+
+    picture: Image
+    title: str
+    size: tuple[int, int]
+    visible: Box
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things stand on the page: the images, beneath them their heats, and beside these the words."""
+
+    tall: float
+    width_a: float
+    width_b: float
+    gap: float
+
+    @property
+    def heat_tall(self) -> float:
+        return min(self.tall, HEAT_HEIGHT)
+
+    @property
+    def side(self) -> float:
+        """Where the words begin."""
+        return MARGIN + self.width_a + self.gap + self.width_b + BESIDE
+
+    @property
+    def height(self) -> float:
+        return TITLE + self.tall + HEADING + self.heat_tall + SCALE
+
+    def cells(self, top: float, tall: float) -> tuple[Box, Box]:
+        """The room for both images in a row of the page."""
+        x_b = MARGIN + self.width_a + self.gap
+        return (MARGIN, top, MARGIN + self.width_a, top + tall), (x_b, top, x_b + self.width_b, top + tall)
 
 
 @dataclass(frozen=True)
@@ -74,36 +113,35 @@ def draw_match(
     match = one_pair(match)
     title_a = _name(image_a, "first image") if title_a is None else title_a
     title_b = _name(image_b, "second image") if title_b is None else title_b
-    picture_a, picture_b = opened(image_a), opened(image_b)
-    size_a, size_b = original_size(match.maps_a, picture_a.size), original_size(match.maps_b, picture_b.size)
-    picture_a, picture_b = enough(picture_a), enough(picture_b)
-    shown = marks_of(match, parts, size_a, size_b)
+    a, b = _subject(image_a, title_a, match.maps_a), _subject(image_b, title_b, match.maps_b)
+    shown = marks_of(match, parts, a.size, b.size)
     side = _side(match, shown)
-
-    tall, (width_a, width_b) = _cells(size_a, size_b)
-    heat_tall = min(tall, HEAT_HEIGHT)
-    left = TITLE + tall + HEADING + heat_tall + SCALE
-    gap = max(GAP, 6.0 - width_a - width_b)
-    page = Page(2 * MARGIN + width_a + gap + width_b + 0.45 + SIDE, 2 * MARGIN + max(left, side.height))
-    x_a, x_b = MARGIN, MARGIN + width_a + gap
-    top = MARGIN + TITLE
-    page.title(title_a, x_a, MARGIN, width_a)
-    page.title(title_b, x_b, MARGIN, width_b)
-    panel_a = page.image(picture_a, (x_a, top, x_a + width_a, top + tall), size_a)
-    panel_b = page.image(picture_b, (x_b, top, x_b + width_b, top + tall), size_b)
-    draw_marks(page, panel_a, panel_b, shown)
-
-    top += tall + HEADING
-    heats = heat(match)
-    page.text(x_a, top - 0.32, _heading(match), BODY, weight="bold")
-    limit = heat_scale(*heats)
-    panel_a = page.image(picture_a.convert("L"), (x_a, top, x_a + width_a, top + heat_tall), size_a)
-    panel_b = page.image(picture_b.convert("L"), (x_b, top, x_b + width_b, top + heat_tall), size_b)
-    draw_heat(page, panel_a, heats[0], limit, visible_box(match.maps_a, size_a))
-    draw_heat(page, panel_b, heats[1], limit, visible_box(match.maps_b, size_b))
-    draw_scale(page, (x_a + x_b + width_b) / 2, top + heat_tall + 0.2, heats, limit)
-    _draw_side(page, x_b + width_b + 0.45, side, match)
+    layout = _layout(a.size, b.size)
+    page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(layout.height, side.height))
+    _draw_pairs(page, layout, a, b, shown)
+    _draw_heats(page, layout, a, b, match)
+    _draw_side(page, layout.side, side, match)
     return page.figure
+
+
+def _draw_pairs(page: Page, layout: Layout, a: Subject, b: Subject, shown: list[Mark]) -> None:
+    cell_a, cell_b = layout.cells(MARGIN + TITLE, layout.tall)
+    page.title(a.title, cell_a[0], MARGIN, layout.width_a)
+    page.title(b.title, cell_b[0], MARGIN, layout.width_b)
+    draw_marks(page, page.image(a.picture, cell_a, a.size), page.image(b.picture, cell_b, b.size), shown)
+
+
+def _draw_heats(page: Page, layout: Layout, a: Subject, b: Subject, match: Match) -> None:
+    top = MARGIN + TITLE + layout.tall + HEADING
+    total = scalar(match.similarity) - scalar(match.residual)
+    heading = f"Where the similarity comes from: the cells of each image add up to {number(total)}"
+    page.text(MARGIN, top - 0.32, heading, BODY, weight="bold")
+    heats = heat(match)
+    limit = heat_scale(*heats)
+    for subject, cell, values in zip((a, b), layout.cells(top, layout.heat_tall), heats, strict=True):
+        panel = page.image(subject.picture.convert("L"), cell, subject.size)
+        draw_heat(page, panel, values, limit, subject.visible)
+    draw_scale(page, (MARGIN + layout.side - BESIDE) / 2, top + layout.heat_tall + 0.2, heats, limit)
 
 
 def opened(image: Image | str | os.PathLike[str]) -> Image:
@@ -118,16 +156,18 @@ def _name(image: Image | str | os.PathLike[str], otherwise: str) -> str:
     return Path(path).name or otherwise
 
 
-def _cells(size_a: tuple[int, int], size_b: tuple[int, int]) -> tuple[float, tuple[float, float]]:
-    """The height that both images get, and the width of each; very long shapes are made to fit into milder ones."""
+def _subject(image: Image | str | os.PathLike[str], title: str, maps: FeatureMaps) -> Subject:
+    picture = opened(image)
+    size = original_size(maps, picture.size)
+    return Subject(enough(picture), title, size, visible_box(maps, size))
+
+
+def _layout(size_a: tuple[int, int], size_b: tuple[int, int]) -> Layout:
+    """Both images get the same height; very long shapes are made to fit into milder ones."""
     a, b = (min(max(width / height, 0.45), 2.5) for width, height in (size_a, size_b))
     tall = min(TALLEST, (WIDEST - GAP) / (a + b))
-    return tall, (a * tall, b * tall)
-
-
-def _heading(match: Match) -> str:
-    total = scalar(match.similarity) - scalar(match.residual)
-    return f"Where the similarity comes from: the cells of each image add up to {number(total)}"
+    gap = max(GAP, NARROWEST - (a + b) * tall)
+    return Layout(tall, a * tall, b * tall, gap)
 
 
 def _side(match: Match, shown: list[Mark]) -> Side:

@@ -29,7 +29,7 @@ def uniform(correlation: Float[Tensor, "... r"]) -> Float[Tensor, "... r"]:
 
 
 def cross_correlation(correlation: Float[Tensor, "... r"]) -> Float[Tensor, "... r"]:
-    """Parts weigh by how well they fit the other image, `mu_i ~ relu(hat(a_i) . hat(pooled_b))` (Zhao et al. 2021, eq. 9).
+    """Parts weigh by how well they fit the other image, `mu_i ~ relu(hat(a_i) . hat(pooled_b))` (Zhao et al. 2021).
 
     Where no correlation is positive there is nothing to weigh by, and the weights are uniform.
 

@@ -142,14 +142,16 @@ class Match:
             UsageError: this Match holds several pairs of images, or n < 1.
         """
         if len(self) != 1:
-            raise UsageError(f"parts were asked of a Match of {len(self)} pairs; take one of them first, match[0].parts()")
+            raise UsageError(
+                f"parts were asked of a Match of {len(self)} pairs; take one of them first: match[0].parts()"
+            )
         if n is not None and n < 1:
             raise UsageError(f"n={n} parts were asked for; expected at least 1")
         values = self.contributions[0].detach().flatten()
         order = values.argsort(descending=True, stable=True)[:n].tolist()
         boxes_a, boxes_b = (_boxes(maps) for maps in (self.maps_a, self.maps_b))
         columns = [t[0].detach().flatten().tolist() for t in (self.plan, self.local_similarity, self.contributions)]
-        total = self.similarity.item()
+        total = self.similarity.detach().item()
         pairs = []
         for flat in order:
             i, j = divmod(flat, self.maps_b.parts)
@@ -179,8 +181,11 @@ def _full(x: Tensor) -> Tensor:
 
 def _pooled_shares(maps: FeatureMaps) -> Float[Tensor, "n r d"]:
     """Each part's share of the unit pooled vector, `x_i / (r |pooled|)`: they sum to `hat(pooled)` over the parts."""
-    norm = maps.mean.norm(dim=-1).clamp(min=1e-12)  # the clamp of F.normalize, so that both agree at zero
-    return _full(maps.local) / (maps.parts * norm[:, None, None])
+    norm = torch.linalg.vector_norm(maps.mean, dim=-1).clamp(
+        min=1e-12
+    )  # the clamp of F.normalize, so that both agree at zero
+    shares: Tensor = _full(maps.local) / (maps.parts * norm[:, None, None])
+    return shares
 
 
 def _boxes(maps: FeatureMaps) -> list[Box] | None:

@@ -26,8 +26,8 @@ class UnitMaps:
     """Feature maps with the work that is done once per image done.
 
     Attributes:
-        rows: (n, r + 1, d), float32 or float64: the unit vectors of the parts and, last, of the pooled vector. The product
-            of two images' rows then holds local similarities, both correlations and the pooled similarity at once.
+        rows: (n, r + 1, d), float32 or float64: the unit vectors of the parts and, last, of the pooled vector. The
+            product of two images' rows then holds local similarities, correlations and the pooled similarity at once.
     """
 
     rows: Float[Tensor, "n r+1 d"]
@@ -158,7 +158,9 @@ class Matcher:
         rows_a, rows_b = (unit := prepare(maps_a)), (unit if maps_b is maps_a else prepare(maps_b))
         n, m = len(rows_a), len(rows_b)
         symmetric = maps_b is maps_a and not isinstance(self.marginals, tuple)
-        scores = [self.pairs(rows_a, rows_b, i, j).similarity for i, j in _all_pairs(n, m, symmetric, rows_a.rows.device)]
+        scores = [
+            self.pairs(rows_a, rows_b, i, j).similarity for i, j in _all_pairs(n, m, symmetric, rows_a.rows.device)
+        ]
         flat = torch.cat(scores) if scores else rows_a.rows.new_zeros(0)
         if not symmetric:
             return flat.reshape(n, m)
@@ -181,7 +183,8 @@ class Matcher:
         """
         if shortlist.ndim != 2 or len(shortlist) != len(query_maps):
             raise UsageError(
-                f"a shortlist of shape {tuple(shortlist.shape)} came for {len(query_maps)} queries; expected (queries, K)"
+                f"a shortlist of shape {tuple(shortlist.shape)} came for {len(query_maps)} queries; "
+                "expected (queries, K)"
             )
         i = torch.arange(len(query_maps)).repeat_interleave(shortlist.shape[1])
         return self.pairs(query_maps, gallery_maps, i, shortlist).similarity.reshape(shortlist.shape)

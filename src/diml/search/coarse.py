@@ -6,7 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diml.search.store import Store, ordered
+from diml.search.store import Store
+
+# Candidates that the graph keeps in hand: 0.992 of the true 100 nearest were found at 100,000 rows. It refuses to give
+# more rows than it has in hand.
+EF = 300
 
 
 def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = None, exact: bool = True) -> pa.Table:
@@ -24,16 +28,16 @@ def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = No
         found = pa.concat_tables([found, _without_direction(store, found, limit - len(found), where)])
     elif exact and len(found) > limit and found["_distance"][limit - 1] == found["_distance"][limit]:
         found = _break_tie(store, found, vector, limit, where)
-    return ordered(found)[:limit]
+    return _ordered(found)[:limit]
 
 
 def _search(store: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
     """One row more than asked for, to see whether a tie straddles the end."""
-    names = store.schema.names
     if not np.any(vector):
         return _at(store.schema.empty_table(), 1.0)
-    question = store.nearest(vector, limit + 1, where)
-    return question.exact(names) if exact else question.by_graph(names, limit)
+    query = store.cosine_query(vector, limit + 1, where)
+    query = query.bypass_vector_index() if exact else query.ef(max(EF, 2 * limit))
+    return _ordered(store.read(query.select([*store.schema.names, "_distance"]).to_arrow))
 
 
 def _without_direction(store: Store, found: pa.Table, limit: int, where: str | None) -> pa.Table:
@@ -46,10 +50,16 @@ def _break_tie(store: Store, found: pa.Table, vector: np.ndarray, limit: int, wh
     """Where equal distances straddle the end of a shortlist, those of the smallest ids get in."""
     edge = np.float32(found["_distance"][limit].as_py())
     closer = found.filter(pc.less(found["_distance"], pa.scalar(edge, pa.float32())))
-    tied = store.nearest(vector, store.count(where), where).exact_at(edge, ["id"])
+    query = store.cosine_query(vector, store.count(where), where).bypass_vector_index().select(["id", "_distance"])
+    beyond = np.nextafter(edge, np.float32(np.inf))
+    tied = store.read(query.distance_range(float(edge), float(beyond)).to_arrow)
     ids = sorted(tied["id"].to_pylist())[: limit - len(closer)]
     return pa.concat_tables([closer, _at(store.rows(ids), float(edge))])
 
 
 def _at(rows: pa.Table, distance: float) -> pa.Table:
     return rows.append_column("_distance", pa.array([distance] * len(rows), pa.float32()))
+
+
+def _ordered(rows: pa.Table) -> pa.Table:
+    return rows.sort_by([("_distance", "ascending"), ("id", "ascending")])

@@ -19,8 +19,8 @@ class Hit:
         id: of the image in the index.
         path: relative to the collection.
         label: None where the image has none.
-        similarity: `(1 - weight) pooled + weight structural`, -1..1: what `StructuralModel.explain` gives for the stored
-            map.
+        similarity: `(1 - weight) pooled + weight structural`, -1..1, as `StructuralModel.explain` gives it for
+            the stored map.
         structural, pooled: the two similarities it is made of, -1..1.
         columns: further columns of the collection.
         size: width and height of the original in pixels.

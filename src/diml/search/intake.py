@@ -122,7 +122,7 @@ class Block:
     def rows(self, keep: Sequence[int], metas: Sequence[Mapping[str, str | None]], schema: pa.Schema) -> pa.Table:
         """Rows of the images at the positions `keep`, with a label and further columns each."""
         items, states = [self.items[i] for i in keep], [self.states[i] for i in keep]
-        maps = self.maps[list(keep)]
+        maps = self.maps[torch.tensor(keep, dtype=torch.int64)]
         geometry = maps.geometry
         assert geometry is not None
         local, pooled = storable(maps)

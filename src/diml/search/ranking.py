@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -134,7 +134,7 @@ def _scores(model: StructuralModel, query: FeatureMaps, gallery: FeatureMaps) ->
 
 def _hit(
     rank: int,
-    record: dict[str, object],
+    record: dict[str, Any],
     scores: Scores,
     names: Sequence[str],
     model: StructuralModel,
@@ -146,12 +146,12 @@ def _hit(
 
     return Hit(
         rank=rank,
-        id=str(record["id"]),
-        path=str(record["path"]),
-        label=record["label"],  # type: ignore[arg-type]
+        id=record["id"],
+        path=record["path"],
+        label=record["label"],
         **scores._asdict(),
-        columns={name: record[name] for name in names},  # type: ignore[misc]
-        size=(record["width"], record["height"]),  # type: ignore[arg-type]
-        thumbnail=record["thumbnail"],  # type: ignore[arg-type]
+        columns={name: record[name] for name in names},
+        size=(record["width"], record["height"]),
+        thumbnail=record["thumbnail"],
         _explain=explain,
     )

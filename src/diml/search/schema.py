@@ -52,8 +52,8 @@ def check_columns(columns: Iterable[str]) -> tuple[str, ...]:
             raise UsageError(f"the column {name!r} has a name that the index needs itself; rename it in the CSV")
         if not re.fullmatch(r"\w[^.`\"\x00-\x1f]*", name):
             raise UsageError(
-                f"the column {name!r} cannot be kept in an index; give it a name that begins with a letter or digit and "
-                "holds no dot, backtick or double quote"
+                f"the column {name!r} cannot be kept in an index; give it a name that begins with a letter or digit "
+                "and holds no dot, backtick or double quote"
             )
         if name.lower() in seen:
             raise UsageError(f"the column {name!r} comes twice, differing in case at most; rename one in the CSV")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,9 +19,7 @@ from diml.errors import StoreError, UsageError
 from diml.search.manifest import TABLE
 from diml.search.schema import LARGE, PLAIN
 
-# Candidates that the graph keeps in hand: 0.992 of the true 100 nearest were found at 100,000 rows.
-EF = 300
-# A writer that compacts the table removes the files of a version that a reader may just have opened; it asks again then.
+# A writer that compacts the table removes the files of a version that a reader may just have opened, so it asks again.
 READS = 5
 # Small commits that may pile up before they are compacted.
 FRAGMENTS = 16
@@ -42,31 +39,6 @@ class Known(NamedTuple):
     meta: dict[str, str | None]
 
 
-@dataclass(frozen=True)
-class Nearest:
-    """A question for nearest rows, to be put in one of the ways below."""
-
-    store: Store
-    query: Any
-
-    def exact(self, columns: Sequence[str]) -> pa.Table:
-        """Look at every row; ordered by `_distance` (1 - cosine), ties by id."""
-        return self._ask(self.query.bypass_vector_index(), columns)
-
-    def exact_at(self, distance: np.float32, columns: Sequence[str]) -> pa.Table:
-        """The rows at exactly this distance."""
-        beyond = np.nextafter(distance, np.float32(np.inf))
-        query = self.query.bypass_vector_index().distance_range(float(distance), float(beyond))
-        return self._ask(query, columns)
-
-    def by_graph(self, columns: Sequence[str], limit: int) -> pa.Table:
-        """Ask the graph, where there is one, and look at the rows that it does not hold yet."""
-        return self._ask(self.query.ef(max(EF, limit)), columns)
-
-    def _ask(self, query: Any, columns: Sequence[str]) -> pa.Table:
-        return ordered(self.store.read(query.select([*columns, "_distance"]).to_arrow))
-
-
 class Store:
     """A table of images. Writing methods must be called under the lock of the index; reading needs none."""
 
@@ -77,7 +49,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, schema: pa.Schema) -> Store:
         try:
-            return cls(folder, _connect(folder).create_table(TABLE, schema=schema, mode="overwrite"))
+            return cls(folder, _connect(folder).create_table(TABLE, schema=schema))
         except _LANCE_ERRORS as error:
             raise StoreError(f"{folder} cannot be written: {_brief(error)}") from error
 
@@ -151,10 +123,10 @@ class Store:
         found = pc.unique(self.scan(["label"])["label"]).to_pylist()
         return sorted(label for label in found if label is not None)
 
-    def nearest(self, vector: np.ndarray, limit: int, where: str | None = None) -> Nearest:
-        """The question for the rows of the largest cosine with a vector (dim,)."""
+    def cosine_query(self, vector: np.ndarray, limit: int, where: str | None) -> Any:
+        """LanceDB's question for the rows of the largest cosine with a vector (dim,), still to be run with `read`."""
         query = self._table.search(vector, vector_column_name="pooled").distance_type("cosine").limit(limit)
-        return Nearest(self, query if where is None else query.where(_condition(where), prefilter=True))
+        return query if where is None else query.where(_condition(where), prefilter=True)
 
     def rows(self, ids: Sequence[str]) -> pa.Table:
         """The rows of these ids that are stored, in no order."""
@@ -215,8 +187,8 @@ class Store:
             self._optimize()
 
     def _optimize(self) -> None:
-        # Old versions go at once, or the table would take twice its place until the next time. No other writer is at work,
-        # for the lock is held, and a reader that loses its files asks again (`read`).
+        # Old versions go at once, or the table would take twice its place until the next time. The lock keeps other
+        # writers out, and a reader that loses its files asks again (`read`).
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self._write(lambda: self._table.optimize(cleanup_older_than=timedelta(0)))
@@ -253,11 +225,6 @@ def _is_in(ids: Sequence[str]) -> str:
 def _in_chunks(ids: Sequence[str]) -> Iterator[str]:
     for start in range(0, len(ids), CHUNK):
         yield _is_in(ids[start : start + CHUNK])
-
-
-def ordered(rows: pa.Table) -> pa.Table:
-    """Nearest first, ties by id."""
-    return rows.sort_by([("_distance", "ascending"), ("id", "ascending")])
 
 
 def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Table:

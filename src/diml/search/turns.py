@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from diml.errors import StoreError
 from diml.search.intake import Block
-from diml.search.manifest import TURN
+from diml.search.manifest import LOCK, TURN
 from diml.search.writer import Progress
 
 
@@ -57,7 +57,8 @@ def make_folder(folder: Path) -> None:
     """Make the folder of an index, or make sure that it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("permission denied")
+        for part in (folder, folder / LOCK, folder / TURN):
+            if part.exists() and not os.access(part, os.W_OK):
+                raise PermissionError("permission denied")
     except OSError as error:
         raise StoreError(f"{folder} cannot be written ({error.strerror or error}); give a place that can") from error

@@ -8,35 +8,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from diml.data.images import open_image, to_rgb
-from diml.embedding import (
-    RESAMPLINGS,
-    Batch,
-    Encoder,
-    Preprocessing,
-    TimmBackbone,
-    fit_whitening,
-    lite0,
-    lite0_preprocessing,
-    load_weights,
-)
-from diml.errors import ImageError, ModelError, UsageError, first_line
+from diml.embedding import Batch, Encoder, Preprocessing, TimmBackbone, fit_whitening
+from diml.errors import ImageError, ModelError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, Matcher
+from diml.model.storage import FORMAT, VERSION, find, write
 
 Source = str | os.PathLike[str] | Image.Image | Tensor
-T = TypeVar("T")
-FORMAT, VERSION = "diml-model", 1
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class StructuralModel(nn.Module):
@@ -74,7 +60,9 @@ class StructuralModel(nn.Module):
     # --- where models come from ---
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | os.PathLike[str], *, backbone: nn.Module | None = None) -> StructuralModel:
+    def from_pretrained(
+        cls, name_or_folder: str | os.PathLike[str], *, backbone: nn.Module | None = None
+    ) -> StructuralModel:
         """Load a model.
 
         Args:
@@ -85,23 +73,12 @@ class StructuralModel(nn.Module):
                 - `"timm:NAME?weights=hub"`: the same with the hub's weights, which are downloaded only then;
                 - `"timm:NAME?weights=random"`: untrained, for tests;
                 - a folder written by `save_pretrained`, or an index, which carries its model.
-            backbone: for a saved model whose backbone is a module of the caller's: that module, to load the weights into.
+            backbone: for a saved model whose backbone is a module of the caller's: that module, to load into.
 
         Raises:
             ModelError: nothing of that name, a file that is missing, damaged, unsafe, newer, or that does not fit.
         """
-        spec = os.fspath(name_or_folder)
-        if spec == "lite0":
-            return cls(Encoder(lite0(), lite0_preprocessing()), name="lite0")
-        if spec.startswith("timm:"):
-            return _from_timm(cls, spec)
-        folder = Path(spec)
-        for place in (folder, folder / "model"):
-            if (place / CONFIG).is_file():
-                return _from_folder(cls, place, backbone)
-        if folder.exists():
-            raise ModelError(f"{spec}: holds no {CONFIG}, so it is no saved model; give a folder written by save_pretrained")
-        raise ModelError(f"{spec}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
+        return cls(*find(os.fspath(name_or_folder), backbone))
 
     @classmethod
     def wrap(
@@ -127,17 +104,7 @@ class StructuralModel(nn.Module):
         Raises:
             ModelError: the folder cannot be written.
         """
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / (WEIGHTS + ".part")
-            part.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()}))
-            part.replace(folder / WEIGHTS)
-            part = folder / (CONFIG + ".part")
-            part.write_text(json.dumps(self.config(), indent=2) + "\n", encoding="utf-8")
-            part.replace(folder / CONFIG)
-        except OSError as error:
-            raise ModelError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
+        write(Path(folder), self.config(), self.encoder.state_dict())
 
     def config(self) -> dict[str, Any]:
         """Everything but the weights, as it stands in `config.json`."""
@@ -212,7 +179,7 @@ class StructuralModel(nn.Module):
         workers: int | None = None,
         keep: Callable[[Image.Image], Any] | None = None,
     ) -> Iterator[Batch]:
-        """Embed images as they come; what cannot be read is reported in the batch and not raised. See `Encoder.stream`."""
+        """Embed images as they come; what cannot be read is told in the batch and not raised. See `Encoder.stream`."""
         return self.encoder.stream(images, read_image, batch_size=batch_size, workers=workers, keep=keep)
 
     def encode(
@@ -246,7 +213,9 @@ class StructuralModel(nn.Module):
             raise UsageError("no images came to be encoded; give at least one")
         return FeatureMaps.cat(batches)
 
-    def fit_head(self, images: FeatureMaps | Iterable[Source], dim: int = 128, *, on: str | None = None) -> StructuralModel:
+    def fit_head(
+        self, images: FeatureMaps | Iterable[Source], dim: int = 128, *, on: str | None = None
+    ) -> StructuralModel:
         """Fit the head of an untrained model: PCA whitening of the pooled vectors, in place, replacing any head.
 
         Args:
@@ -261,7 +230,8 @@ class StructuralModel(nn.Module):
         maps = images if isinstance(images, FeatureMaps) else bare.encode(images)
         if maps.dim != self.encoder.channels:
             raise UsageError(
-                f"maps of dim {maps.dim} came to fit a head on {self.encoder.channels} channels; encode them without a head"
+                f"maps of dim {maps.dim} came to fit a head on {self.encoder.channels} channels; "
+                "encode them without a head"
             )
         self.encoder.head = fit_whitening(maps.pooled, dim).to(self.encoder.device)
         self.head_fitted_on = on or f"{len(maps)} images"
@@ -276,7 +246,7 @@ class StructuralModel(nn.Module):
         return self.matcher.similarity(maps_a, maps_b)
 
     def explain(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:
-        """Match in float64 at marginal tolerance 1e-6: the numbers that are shown, here and for the hits of a search."""
+        """Match in float64 at marginal tolerance 1e-6: the numbers that are shown, here and for hits of a search."""
         a, b = (maps.detach().to("cpu").to(torch.float64) for maps in (maps_a, maps_b))
         return self.matcher.tight().match(a, b)
 
@@ -293,66 +263,3 @@ def read_image(source: Source) -> Image.Image | Tensor:
     if isinstance(source, str | os.PathLike):
         return open_image(Path(source))
     raise ImageError(f"{type(source).__name__} came as an image; expected a path, a PIL image or a tensor (3, H, W)")
-
-
-def _from_timm(cls: type[StructuralModel], spec: str) -> StructuralModel:
-    architecture, _, weights = spec.removeprefix("timm:").partition("?weights=")
-    if not weights:
-        raise ModelError(
-            f"{spec}: comes without weights; say {spec.split('?')[0]}?weights=FILE, or ?weights=hub to download them"
-        )
-    backbone = TimmBackbone(architecture, from_hub=weights == "hub")
-    if weights not in ("hub", "random"):
-        load_weights(backbone, Path(weights))
-    return cls(Encoder(backbone, backbone.preprocessing()), name=f"timm:{architecture}")
-
-
-def _from_folder(cls: type[StructuralModel], folder: Path, backbone: nn.Module | None) -> StructuralModel:
-    config = _read_config(folder / CONFIG)
-
-    def setting(name: str, build: Callable[[Any], T]) -> T:
-        try:
-            return build(config[name])
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            raise ModelError(
-                f"{folder / CONFIG}: its {name} is not as expected ({first_line(error)}); save the model again"
-            ) from error
-
-    if setting("backbone", lambda value: value["kind"]) == "timm":
-        backbone = TimmBackbone(setting("backbone", lambda value: str(value["architecture"])))
-    elif backbone is None:
-        raise ModelError(f"{folder}: was saved with a backbone of its maker's; pass that module as backbone=")
-    encoder = Encoder(
-        backbone,
-        setting("preprocessing", _preprocessing),
-        setting("head", lambda value: None if value is None else nn.Linear(int(value[0]), int(value[1]))),
-        setting("grid", lambda value: (int(value[0]), int(value[1]))),
-        setting("resampling", lambda value: str(RESAMPLINGS[value] and value)),
-    )
-    matcher = setting("matching", lambda value: Matcher(**value))
-    try:
-        encoder.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder / WEIGHTS}: cannot be loaded ({first_line(error)}); copy the whole model folder again"
-        ) from error
-    return cls(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"])
-
-
-def _preprocessing(settings: dict[str, Any]) -> Preprocessing:
-    return Preprocessing(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error}); copy the whole model folder again") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ModelError(f"{file}: is no configuration of a diml model; give a folder written by save_pretrained")
-    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
-        raise ModelError(f"{file}: has format version {config.get('version')}, this diml reads up to {VERSION}; update diml")
-    needed = {"name", "backbone", "preprocessing", "grid", "resampling", "head", "head_fitted_on", "matching"}
-    if missing := needed - config.keys():
-        raise ModelError(f"{file}: lacks {', '.join(sorted(missing))}; save the model again")
-    return config

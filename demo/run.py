@@ -1,0 +1,49 @@
+"""The main job on the images of sample/, with the commands that a user would type: index, search, explain, evaluate.
+
+Everything it makes is in demo-out/.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent
+OUT = Path("demo-out")
+DIML = Path(sys.executable).parent / "diml"
+CAT = "sample/photos/chelsea.jpg"
+VIEW = "sample/photos/chelsea-mirrored-cropped-brighter.jpg"
+QUERY = "sample/emoji/1f408-cat/noto.png"
+OTHER = "sample/emoji/1f408-cat/twemoji.png"
+
+COMMANDS = [
+    ("Index a folder of pictures", f"diml index sample/emoji --into {OUT}/emoji.diml --labels-from folder"),
+    ("Find pictures like one of them", f"diml search {OUT}/emoji.diml {QUERY} -k 8 --out {OUT}/hits.png"),
+    ("The same as a page", f"diml search {OUT}/emoji.diml {QUERY} -k 8 --out {OUT}/hits.html"),
+    (
+        "Why are two of them similar?",
+        f"diml explain {QUERY} {OTHER} --model {OUT}/emoji.diml --out {OUT}/why-emoji.png",
+    ),
+    ("And two photographs of one cat?", f"diml explain {CAT} {VIEW} --out {OUT}/why-photos.png"),
+    ("How often is the best hit right?", f"diml evaluate sample/emoji --model {OUT}/emoji.diml"),
+]
+
+
+def main() -> None:
+    start = time.perf_counter()
+    shutil.rmtree(HOME / OUT, ignore_errors=True)
+    (HOME / OUT).mkdir()
+    for title, command in COMMANDS:
+        print(f"\n# {title}\n$ {command}", flush=True)
+        subprocess.run([DIML, *shlex.split(command)[1:]], cwd=HOME, check=True)
+    print(f"\nDone in {time.perf_counter() - start:.0f} s. Look at:")
+    for picture in sorted(p for p in (HOME / OUT).iterdir() if p.suffix in (".png", ".html")):
+        print(f"  {picture.relative_to(HOME)}")
+
+
+if __name__ == "__main__":
+    main()

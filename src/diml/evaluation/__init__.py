@@ -1,0 +1,24 @@
+"""Evaluation: how well a model retrieves images of the same class."""
+
+from diml.evaluation.dataset import evaluate
+from diml.evaluation.metrics import map_at_r, r_precision, recall_at
+from diml.evaluation.protocol import PROTOCOLS, Progress, evaluate_maps
+from diml.evaluation.ranking import Ranked, Reranker, best, rank, reorder
+from diml.evaluation.report import METRICS, Evaluation
+
+__all__ = [
+    "METRICS",
+    "PROTOCOLS",
+    "Evaluation",
+    "Progress",
+    "Ranked",
+    "Reranker",
+    "best",
+    "evaluate",
+    "evaluate_maps",
+    "map_at_r",
+    "r_precision",
+    "rank",
+    "recall_at",
+    "reorder",
+]

@@ -1,0 +1,176 @@
+"""The protocol: which image asks, which are to be found, and what is averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from diml.errors import DatasetError, UsageError
+from diml.evaluation.metrics import map_at_r, r_precision, recall_at
+from diml.evaluation.ranking import Reranker, check_shortlists, rank
+from diml.evaluation.report import METRICS, RECALLS, Evaluation
+from diml.feature_maps import FeatureMaps
+
+PROTOCOLS = ("correct", "published")
+Labels = Sequence[str] | Sequence[int] | Tensor
+# Called with what is being done, how much of it is done, and how much there is to do.
+Progress = Callable[[str, int, int], None]
+
+
+def evaluate_maps(
+    query_maps: FeatureMaps,
+    query_labels: Labels,
+    gallery_maps: FeatureMaps | None = None,
+    gallery_labels: Labels | None = None,
+    *,
+    matcher: Reranker,
+    shortlists: Sequence[int] = (0, 100),
+    protocol: str = "correct",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure how well feature maps retrieve images of the same class.
+
+    Recall@1,2,4,8, R-precision and MAP@R (see `diml.evaluation.metrics`) of the pooled ranking and of re-ranked
+    shortlists (see `rank`), averaged over the queries that have something to find.
+
+    Two protocols differ in R, the number of relevant items:
+
+    - "correct": R is how many *other* images have the class of the query. A perfect ranking scores 1.
+    - "published": as the published code of Zhao et al. 2021 counts, the query is among its own relevant items but not
+      in its own ranking: R is one more than can be found, so a perfect ranking scores (R - 1) / R, 0.5 in classes of
+      two. For comparison with printed tables. Recall@k is the same in both, and so is everything where the gallery is
+      a set of its own.
+
+    Args:
+        query_maps: of q images.
+        query_labels: q classes, as strings or as ints.
+        gallery_maps: of n images; left out, every query is looked for among the other queries (leave-one-out).
+        gallery_labels: n classes, with `gallery_maps`.
+        matcher: re-ranks the shortlists.
+        shortlists: a row of results for each: 0 for the pooled ranking, K for the best K of it re-ranked by similarity.
+        protocol: "correct" or "published".
+        progress: called with "ranking", queries done, and queries to do.
+
+    Raises:
+        UsageError: an unknown protocol, a negative shortlist, labels that do not fit the maps, maps that do not fit.
+        DatasetError: no query has anything to find.
+
+    >>> from diml.matching import Matcher
+    >>> maps = FeatureMaps(torch.tensor([[[1.0, 0.0]], [[3.0, 0.5]], [[0.0, 1.0]], [[0.1, 1.0]]]), (1, 1))
+    >>> result = evaluate_maps(maps, ["cat", "cat", "dog", "dog"], matcher=Matcher(), shortlists=[0])
+    >>> result.results[0]["recall@1"], result.results[0]["map@r"]
+    (1.0, 1.0)
+    >>> result = evaluate_maps(maps, ["cat", "cat", "dog", "dog"], matcher=Matcher(), protocol="published")
+    >>> result.results[0]["r_precision"]
+    0.5
+    """
+    check_settings(shortlists, protocol)
+    _check_fit(query_maps, query_labels, gallery_maps, gallery_labels)
+    task = Task.of(query_labels, gallery_labels)
+    n_relevant = task.n_relevant + (protocol == "published" and task.leave_one_out)
+    places = max(*RECALLS, int(n_relevant.max()))
+    asking = task.n_relevant > 0
+    rows: dict[int, list[Tensor]] = {shortlist: [] for shortlist in shortlists}
+    for ranked in rank(query_maps, gallery_maps, matcher=matcher, shortlists=shortlists, places=places):
+        at = torch.arange(ranked.queries.start, ranked.queries.stop)[asking[ranked.queries]]
+        for shortlist, order in ranked.orders.items():
+            relevant = task.relevant(at, order.cpu()[at - ranked.queries.start], places)
+            rows[shortlist].append(_measure(relevant, n_relevant[at]))
+        if progress is not None:
+            progress("ranking", ranked.queries.stop, len(query_maps))
+    return Evaluation(
+        dataset="feature maps",
+        images=len(query_maps) + (0 if gallery_maps is None else len(gallery_maps)),
+        classes=task.classes,
+        model="unnamed",
+        head="as in the maps",
+        marginals=_name_of_marginals(matcher),
+        grid=query_maps.grid,
+        protocol=protocol,
+        queries=int(asking.sum()),
+        without_relevant=int((~asking).sum()),
+        results=[_row(shortlist, torch.cat(measured)) for shortlist, measured in rows.items()],
+    )
+
+
+def check_settings(shortlists: Sequence[int], protocol: str) -> None:
+    """Raise UsageError for what no data could be evaluated with."""
+    check_shortlists(shortlists)
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol!r} came; expected one of {', '.join(PROTOCOLS)}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Who asks and what is to be found, as numbers.
+
+    Attributes:
+        queries: (q,) class of each query, 0, 1, ...
+        gallery: (n,) class of each image of the gallery; the queries themselves in leave-one-out.
+        n_relevant: (q,) images of the gallery that are of the query's class, without the query itself.
+        classes: how many there are.
+        leave_one_out: whether the queries are looked for among themselves.
+    """
+
+    queries: Int[Tensor, " q"]
+    gallery: Int[Tensor, " n"]
+    n_relevant: Int[Tensor, " q"]
+    classes: int
+    leave_one_out: bool
+
+    @staticmethod
+    def of(query_labels: Labels, gallery_labels: Labels | None = None) -> Task:
+        """Raises DatasetError where no query has anything to find."""
+        codes: dict[Hashable, int] = {}
+        queries = _encode(query_labels, codes)
+        leave_one_out = gallery_labels is None
+        gallery = queries if gallery_labels is None else _encode(gallery_labels, codes)
+        n_relevant = gallery.bincount(minlength=len(codes))[queries] - int(leave_one_out)
+        if not (n_relevant > 0).any():
+            raise DatasetError(
+                f"no class of the {len(codes)} has two images; there is nothing to be found, add images"
+                if leave_one_out
+                else f"no query of the {len(queries)} has an image of its class in the gallery; check the labels"
+            )
+        return Task(queries, gallery, n_relevant, len(codes), leave_one_out)
+
+    def relevant(self, at: Int[Tensor, " b"], order: Int[Tensor, "b l"], places: int) -> Bool[Tensor, "b places"]:
+        """Whether the images at the places of rankings are of the class of the queries `at`; False past their end."""
+        relevant = torch.zeros(len(at), places, dtype=torch.bool)
+        relevant[:, : order.shape[1]] = self.gallery[order] == self.queries[at, None]
+        return relevant
+
+
+def _encode(labels: Labels, codes: dict[Hashable, int]) -> Int[Tensor, " n"]:
+    """Number the classes as they come, going on from those that `codes` has; it is added to."""
+    values = labels.tolist() if isinstance(labels, Tensor) else labels
+    return torch.tensor([codes.setdefault(value, len(codes)) for value in values], dtype=torch.int64)
+
+
+def _check_fit(
+    query_maps: FeatureMaps, query_labels: Labels, gallery_maps: FeatureMaps | None, gallery_labels: Labels | None
+) -> None:
+    if (gallery_maps is None) != (gallery_labels is None):
+        raise UsageError("a gallery came without its labels, or labels without a gallery; give both or neither")
+    for maps, labels in ((query_maps, query_labels), (gallery_maps, gallery_labels)):
+        if maps is not None and labels is not None and len(maps) != len(labels):
+            raise UsageError(f"{len(labels)} labels came for feature maps of {len(maps)} images; give one for each")
+
+
+def _measure(relevant: Tensor, n_relevant: Tensor) -> Tensor:
+    """(b, metrics), in the order of `METRICS`."""
+    recalls = [recall_at(relevant, k) for k in RECALLS]
+    return torch.stack([*recalls, r_precision(relevant, n_relevant), map_at_r(relevant, n_relevant)], dim=1)
+
+
+def _row(shortlist: int, measured: Tensor) -> dict[str, float]:
+    return {"shortlist": shortlist, **dict(zip(METRICS, measured.mean(dim=0).tolist(), strict=True))}
+
+
+def _name_of_marginals(matcher: Reranker) -> str:
+    marginals = getattr(matcher, "marginals", None)
+    return marginals if isinstance(marginals, str) else "custom"

@@ -1,0 +1,93 @@
+"""The result of an evaluation, and the ways to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diml.data import Skipped
+
+RECALLS = (1, 2, 4, 8)
+METRICS = (*(f"recall@{k}" for k in RECALLS), "r_precision", "map@r")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model ranks a collection.
+
+    Attributes:
+        dataset: name of the collection.
+        images: images that took part, as query or in the gallery.
+        classes: their classes.
+        model: name of the model.
+        head: in words, what head the model had and what it was fitted on.
+        marginals: name of the scheme; "custom" where it has none.
+        grid: rows and columns of the matching grid.
+        protocol: "correct" or "published", see `evaluate_maps`.
+        queries: queries that the averages are taken over.
+        without_relevant: queries whose class has no other image; they are left out of the averages.
+        skipped: images that could not be read, and why.
+        results: for each shortlist a row with the keys "shortlist" and `METRICS`; the values are fractions, 0..1.
+    """
+
+    dataset: str
+    images: int
+    classes: int
+    model: str
+    head: str
+    marginals: str
+    grid: tuple[int, int]
+    protocol: str
+    queries: int
+    without_relevant: int
+    skipped: Sequence[Skipped] = ()
+    results: Sequence[dict[str, float]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is written as JSON: `dataset`, `images`, `classes`, `model`, `results`, and then the rest."""
+        return {
+            "dataset": self.dataset,
+            "images": self.images,
+            "classes": self.classes,
+            "model": self.model,
+            "results": [dict(row) for row in self.results],
+            "head": self.head,
+            "marginals": self.marginals,
+            "grid": list(self.grid),
+            "protocol": self.protocol,
+            "queries": self.queries,
+            "without_relevant": self.without_relevant,
+            "skipped": [{"path": skipped.path, "reason": skipped.reason} for skipped in self.skipped],
+        }
+
+    def table(self) -> str:
+        """A Markdown table that is also readable as plain text, one line for each shortlist.
+
+        >>> row = dict(zip(("shortlist", *METRICS), (100, 0.5, 0.625, 0.75, 1.0, 0.4, 0.25), strict=True))
+        >>> print(Evaluation("d", 8, 2, "m", "", "uniform", (4, 4), "correct", 8, 0, results=[row]).table())
+        | shortlist | recall@1 | recall@2 | recall@4 | recall@8 | r_precision |  map@r |
+        | --------: | -------: | -------: | -------: | -------: | ----------: | -----: |
+        |       100 |   0.5000 |   0.6250 |   0.7500 |   1.0000 |      0.4000 | 0.2500 |
+        """
+        names = ("shortlist", *METRICS)
+        lines = [[f"{row[name]:.4f}" if name in METRICS else str(row[name]) for name in names] for row in self.results]
+        widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+        rules = ["-" * (width - 1) + ":" for width in widths]
+        return "\n".join(_line(cells, widths) for cells in (names, rules, *lines))
+
+    def summary(self) -> str:
+        """What was measured, in a few lines of words, to stand above the table."""
+        height, width = self.grid
+        lines = [
+            f"{self.dataset}: {self.images} images of {self.classes} classes, {self.queries} queries",
+            f"model {self.model}, grid {height}x{width}, {self.marginals} marginals, {self.protocol} protocol",
+            f"head: {self.head}",
+        ]
+        if self.without_relevant:
+            lines.append(f"{self.without_relevant} images have no other of their class to be found and ask nothing")
+        return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

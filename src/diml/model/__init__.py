@@ -1,0 +1,5 @@
+"""The structural model: an encoder and a matcher, loaded, saved and used as one."""
+
+from diml.model.structural import Source, StructuralModel, read_image
+
+__all__ = ["Source", "StructuralModel", "read_image"]

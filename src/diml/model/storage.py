@@ -1,0 +1,133 @@
+"""Where models come from and go to: packages, weight files, and folders of `config.json` and `model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from diml.embedding import Encoder, Preprocessing, TimmBackbone, lite0, lite0_preprocessing, load_weights
+from diml.errors import ModelError, first_line
+from diml.matching import Matcher
+
+T = TypeVar("T")
+FORMAT, VERSION = "diml-model", 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Parts(NamedTuple):
+    """What a `StructuralModel` is made of."""
+
+    encoder: Encoder
+    matcher: Matcher
+    name: str
+    head_fitted_on: str | None
+
+
+def find(spec: str, backbone: nn.Module | None = None) -> Parts:
+    """Load what `StructuralModel.from_pretrained` takes.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be loaded.
+    """
+    if spec == "lite0":
+        return Parts(Encoder(lite0(), lite0_preprocessing()), Matcher(), "lite0", None)
+    if spec.startswith("timm:"):
+        return _from_timm(spec)
+    folder = Path(spec)
+    for place in (folder, folder / "model"):
+        if (place / CONFIG).is_file():
+            return _from_folder(place, backbone)
+    if folder.exists():
+        raise ModelError(
+            f"{spec}: holds no {CONFIG}, so it is no saved model; give a folder written by save_pretrained"
+        )
+    raise ModelError(f"{spec}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
+
+
+def write(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Write both files, each by an atomic rename, the configuration last.
+
+    Raises:
+        ModelError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / WEIGHTS, save({name: value.detach().cpu().contiguous() for name, value in state.items()}))
+        _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    except OSError as error:
+        raise ModelError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
+
+
+def _replace(file: Path, content: bytes) -> None:
+    part = file.with_name(file.name + ".part")
+    part.write_bytes(content)
+    part.replace(file)
+
+
+def _from_timm(spec: str) -> Parts:
+    architecture, _, weights = spec.removeprefix("timm:").partition("?weights=")
+    if not weights:
+        raise ModelError(
+            f"{spec}: comes without weights; say timm:{architecture}?weights=FILE, or ?weights=hub to download them"
+        )
+    backbone = TimmBackbone(architecture, from_hub=weights == "hub")
+    if weights not in ("hub", "random"):
+        load_weights(backbone, Path(weights))
+    return Parts(Encoder(backbone, backbone.preprocessing()), Matcher(), f"timm:{architecture}", None)
+
+
+def _from_folder(folder: Path, backbone: nn.Module | None) -> Parts:
+    config = _read_config(folder / CONFIG)
+
+    def setting(name: str, build: Callable[[Any], T]) -> T:
+        try:
+            return build(config[name])
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise ModelError(
+                f"{folder / CONFIG}: its {name} is not as expected ({first_line(error)}); save the model again"
+            ) from error
+
+    if setting("backbone", lambda value: value["kind"]) == "timm":
+        backbone = TimmBackbone(setting("backbone", lambda value: str(value["architecture"])))
+    elif backbone is None:
+        raise ModelError(f"{folder}: was saved with a backbone of its maker's; pass that module as backbone=")
+    pixels = setting("preprocessing", _preprocessing)
+    head = setting("head", lambda value: None if value is None else nn.Linear(int(value[0]), int(value[1])))
+    grid = setting("grid", lambda value: (int(value[0]), int(value[1])))
+    encoder = setting("resampling", lambda value: Encoder(backbone, pixels, head, grid, value))
+    matcher = setting("matching", lambda value: Matcher(**value))
+    try:
+        encoder.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder / WEIGHTS}: cannot be loaded ({first_line(error)}); copy the whole model folder again"
+        ) from error
+    return Parts(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"])
+
+
+def _preprocessing(settings: dict[str, Any]) -> Preprocessing:
+    as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+    return Preprocessing(**as_tuples)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: cannot be read as JSON ({error}); copy the whole model folder again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{file}: is no configuration of a diml model; give a folder written by save_pretrained")
+    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
+        raise ModelError(
+            f"{file}: has format version {config.get('version')}, this diml reads up to {VERSION}; update diml"
+        )
+    needed = {"name", "backbone", "preprocessing", "grid", "resampling", "head", "head_fitted_on", "matching"}
+    if missing := needed - config.keys():
+        raise ModelError(f"{file}: lacks {', '.join(sorted(missing))}; save the model again")
+    return config
