@@ -36,7 +36,7 @@ def embedded(model: StructuralModel, collection: Collection) -> FeatureMaps:
 
 def on_grid(maps: FeatureMaps, side: int, head: torch.nn.Linear | None) -> FeatureMaps:
     pieces = []
-    for local in maps.local.split(256):
+    for local in torch.split(maps.local, 256):
         square = local.float().mT.unflatten(2, maps.grid)
         resampled = RESAMPLINGS["area"](square, (side, side)).flatten(2).mT
         with torch.no_grad():

@@ -8,8 +8,17 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import Device, Grid, Json, Marginals, ModelName, load_model, print_json, progress_bar
-from diml.cli.options import report_skipped
+from diml.cli.options import (
+    Device,
+    Grid,
+    Json,
+    Marginals,
+    ModelName,
+    load_model,
+    print_json,
+    progress_bar,
+    report_skipped,
+)
 from diml.errors import UsageError
 
 

@@ -85,7 +85,9 @@ class Evaluation:
             f"head: {self.head}",
         ]
         if self.without_relevant:
-            lines.append(f"{self.without_relevant} images have no other of their class to be found and ask nothing")
+            lines.append(f"queries left out of the averages, as nothing is of their class: {self.without_relevant}")
+        if self.skipped:
+            lines.append(f"images left out, as they cannot be read: {len(self.skipped)}")
         return "\n".join(lines)
 
 
