@@ -102,7 +102,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
             return Text(f"{task.finished_speed or task.speed or 0:.1f} images/s")
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -100,15 +100,15 @@ class Embedder:
         room = SAMPLE_BYTES // (4 * self.model.dim * height * width)
         sample = _sample(len(evaluated), dim, min(SAMPLE, room))
         blocks = list(self._stream(evaluated, sample, "embedding", of=len(evaluated)))
-        name = f"{evaluated.name} as evaluated, no label being looked at"
-        head = self._fit([maps.mean for _, maps in blocks], dim, len(evaluated), name)
+        means, note = [maps.mean for _, maps in blocks], ", the evaluated ones themselves, without their labels"
+        head = self._fit(means, dim, len(evaluated), evaluated.name, note)
         return sample, [(at, _half(self._through_head(maps))) for at, maps in blocks], head
 
-    def _fit(self, means: list[Tensor], dim: int, images: int, name: str) -> str:
+    def _fit(self, means: list[Tensor], dim: int, images: int, name: str, note: str = "") -> str:
         readable = sum(map(len, means))
         if readable < 2 * dim:
             return f"none, as the images of {name} are fewer than the {2 * dim} that {dim} dimensions take"
-        words = f"{readable} of the {images} images of {name}"
+        words = f"{readable} of the {images} images of {name}{note}"
         self.model.fit_head(FeatureMaps(torch.cat(means)[:, None], (1, 1)), dim, on=words)
         return f"PCA whitening to {self.model.dim} dimensions, fitted on {words}"
 
