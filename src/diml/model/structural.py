@@ -216,7 +216,7 @@ class StructuralModel(nn.Module):
     def fit_head(
         self, images: FeatureMaps | Iterable[Source], dim: int = 128, *, on: str | None = None
     ) -> StructuralModel:
-        """Fit the head of an untrained model: PCA whitening of the pooled vectors, in place, replacing any head.
+        """Fit the head of an untrained model: PCA whitening of the means over the parts, in place of any head.
 
         Args:
             images: images, or the maps of this model without a head (dim = the backbone's channels), more than `dim`.
@@ -233,7 +233,7 @@ class StructuralModel(nn.Module):
                 f"maps of dim {maps.dim} came to fit a head on {self.encoder.channels} channels; "
                 "encode them without a head"
             )
-        self.encoder.head = fit_whitening(maps.pooled, dim).to(self.encoder.device)
+        self.encoder.head = fit_whitening(maps.mean, dim).to(self.encoder.device)
         self.head_fitted_on = on or f"{len(maps)} images"
         return self
 
