@@ -5,6 +5,21 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import jaxtyping
+import pytest
 import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# The shapes in signatures are checked wherever tests call.
+jaxtyping.install_import_hook(
+    ["diml.feature_maps", "diml.matching", "diml.embedding", "diml.evaluation.metrics"], "beartype.beartype"
+)
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """For tests of what a caller gets who passes something wrong, outside of tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

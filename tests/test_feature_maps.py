@@ -63,6 +63,7 @@ def test_boxes_tile_the_visible_part_and_are_clipped_to_the_image():
     assert maps(geometry=False).boxes(0) is None
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("local", "grid", "more"),
     [

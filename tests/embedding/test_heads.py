@@ -18,7 +18,7 @@ def sample(n, channels=12):
 
 def test_without_shrinkage_it_is_whitened_pca():
     x = sample(200)
-    ours = fit_whitening(x, 5, shrinkage=0).double()(x)
+    ours = fit_whitening(x, 5, shrinkage=0.0).double()(x)
     theirs = torch.from_numpy(PCA(5, whiten=True).fit_transform(x.numpy()))
     torch.testing.assert_close((ours * theirs).mean(0).abs(), torch.ones(5).double() * 199 / 200, atol=1e-4, rtol=0)
 

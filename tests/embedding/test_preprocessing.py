@@ -63,6 +63,7 @@ def test_wrong_tensors_are_refused(tensor, said):
         Preprocessing()(tensor)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("settings", [{"fit": "pad"}, {"interpolation": "magic"}, {"crop": 0}])
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(UsageError):

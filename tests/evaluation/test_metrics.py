@@ -126,6 +126,7 @@ def test_no_queries_give_no_numbers():
     assert map_at_r(nothing, torch.zeros(0, dtype=torch.int64)).shape == (0,)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_too_short_rankings_are_refused_rather_than_scored_low():
     relevant = torch.ones(2, 3, dtype=torch.bool)
     with pytest.raises(UsageError, match="rankings of 3 places came; expected at least the 4"):

@@ -130,6 +130,7 @@ def test_no_pairs():
     assert Matcher().rerank(a, a, torch.zeros(3, 0, dtype=torch.long)).shape == (3, 0)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     "settings",
     [{"marginals": "gaussian"}, {"weight": 1.5}, {"eps": 0}, {"tolerance": -1}, {"max_iterations": 0}],

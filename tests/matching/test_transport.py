@@ -162,6 +162,7 @@ def test_no_pairs_and_half_precision():
     torch.testing.assert_close(half.plan, transport_plan(s, mu_a, mu_b).plan, atol=2e-3, rtol=0)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -30,7 +30,7 @@ class UnitMaps:
             product of two images' rows then holds local similarities, correlations and the pooled similarity at once.
     """
 
-    rows: Float[Tensor, "n r+1 d"]
+    rows: Float[Tensor, "n rows d"]
 
     def __len__(self) -> int:
         return self.rows.shape[0]
@@ -187,11 +187,11 @@ class Matcher:
                 "expected (queries, K)"
             )
         i = torch.arange(len(query_maps)).repeat_interleave(shortlist.shape[1])
-        return self.pairs(query_maps, gallery_maps, i, shortlist).similarity.reshape(shortlist.shape)
+        return self.pairs(query_maps, gallery_maps, i, shortlist.reshape(-1)).similarity.reshape(shortlist.shape)
 
     def _chunks(
         self, rows_a: UnitMaps, rows_b: UnitMaps, i: Tensor, j: Tensor
-    ) -> Iterator[tuple[Float[Tensor, "c r_a+1 r_b+1"], TransportPlan]]:
+    ) -> Iterator[tuple[Float[Tensor, "c rows_a rows_b"], TransportPlan]]:
         """Products of the unit rows, and the plans, of the pairs, some hundreds at a time."""
         weights = self._given(rows_a, rows_b)
         for start in range(0, len(i), CHUNK):
