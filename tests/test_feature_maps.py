@@ -1,5 +1,6 @@
 """Feature maps: what goes in comes out, in order, with its geometry."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,12 +14,14 @@ def maps(n=5, grid=(2, 3), own=False, geometry=True):
     return FeatureMaps(local, grid, torch.ones(n, 4) if own else None, where if geometry else None)
 
 
-@pytest.mark.parametrize("index", [2, -1, slice(1, 4), [3, 0], torch.tensor([4, 4]), torch.tensor([True] * 5), []])
+@pytest.mark.parametrize(
+    "index", [2, -1, np.int64(1), slice(1, 4), [3, 0], torch.tensor([4, 4]), torch.tensor([True] * 5), []]
+)
 @pytest.mark.parametrize("own", [False, True])
 def test_indexing_keeps_everything_together(index, own):
     whole, picked = maps(own=own), maps(own=own)[index]
     expected = whole.local[
-        [index] if isinstance(index, int) else slice(0) if isinstance(index, list) and not index else index
+        [index] if isinstance(index, int | np.integer) else slice(0) if isinstance(index, list) and not index else index
     ]
     assert torch.equal(picked.local, expected)
     assert len(picked.geometry.size) == len(picked) == len(picked.pooled)

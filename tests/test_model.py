@@ -174,6 +174,14 @@ def test_timm_weights_from_a_file(tmp_path, suffix):
         StructuralModel.from_pretrained(f"timm:resnet18?weights={file}")
 
 
+def test_tied_weights_are_saved(tmp_path):
+    shared = nn.Conv2d(3, 3, 1)
+    module = nn.Sequential(shared, shared, nn.AvgPool2d(32))
+    StructuralModel.wrap(module).save_pretrained(tmp_path)
+    again = StructuralModel.from_pretrained(tmp_path, backbone=nn.Sequential(shared, shared, nn.AvgPool2d(32)))
+    assert again.encode(torch.zeros(3, 40, 40)).dim == 3
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("code was run",))
@@ -205,9 +213,12 @@ def broken(folder, change):
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "head": [512, 7]})), "cannot be loaded"),
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "grid": "big"})), "grid"),
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "matching": {"magic": 1}})), "matching"),
+        (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "preprocessing": {"mean": [0]}})), "mean"),
+        (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "preprocessing": {"size": ["a", 0]}})), "size"),
         (lambda f, c: (f / "config.json").unlink(), "no saved model"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_damaged_model_is_refused_in_one_sentence(tmp_path, change, said):
     folder = broken(tmp_path / "model", change)
     with pytest.raises(ModelError, match=said) as error:

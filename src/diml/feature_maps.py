@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
@@ -115,19 +116,14 @@ class FeatureMaps:
     def device(self) -> torch.device:
         return self.local.device
 
-    @overload
-    def __getitem__(self, index: int) -> FeatureMaps: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> FeatureMaps: ...
-    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> FeatureMaps:
-        if isinstance(index, int):
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | Tensor) -> FeatureMaps:
+        if isinstance(index, SupportsIndex) and not (isinstance(index, Tensor) and index.ndim):
+            index = operator.index(index)
             if not -len(self) <= index < len(self):
                 raise IndexError(f"image {index} was asked of feature maps of {len(self)}")
             index = slice(index, index + 1 or None)
         elif not isinstance(index, slice):
             index = torch.as_tensor(index if len(index) else torch.empty(0, dtype=torch.int64), device=self.device)
-            if index.ndim == 0:
-                index = index[None]
         pooled = None if self.own_pooled is None else self.own_pooled[index]
         geometry = self.geometry
         if geometry is not None:

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -149,6 +151,48 @@ def test_indexes_that_cannot_be_used(refused, shapes, shapes_index, tmp_path):
     assert (tmp_path / "folder.diml" / "mine.txt").read_text() == "keep me"
 
 
+def test_pruning_by_another_folder_is_refused(refused, diml, shapes, shapes_index, tmp_path):
+    shutil.copytree(shapes_index, tmp_path / "own.diml")
+    refused(2, "drop them all", "index", shapes / "disc", "--into", tmp_path / "own.diml", "--prune")
+    assert json.loads(diml("info", tmp_path / "own.diml", "--json").out)["images"] == 8
+
+
+def test_a_model_that_was_swapped_is_noticed(refused, shapes_index, tmp_path):
+    swapped = tmp_path / "swapped.diml"
+    shutil.copytree(shapes_index, swapped)
+    weights = swapped / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-4000:] = bytes(4000)
+    weights.write_bytes(content)
+    refused(1, "another model", "search", swapped, CAT)
+    refused(1, "another model", "explain", CAT, CAT, "--model", swapped)
+
+
+def test_no_command_shows_the_help_alone(diml):
+    done = diml()
+    assert (done.code, done.err) == (2, "")
+    assert "explain" in done.out
+
+
+def test_ctrl_c_is_said_and_keeps_what_was_committed(shapes, tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from diml.search import writer\n"
+        "commit = writer.Writer.commit\n"
+        "def once(self):\n"
+        "    commit(self)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "writer.Writer.commit = once\n"
+        f"sys.argv = ['diml', 'index', {str(shapes)!r}, '--into', {str(tmp_path / 'x.diml')!r}]\n"
+        "from diml.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.startswith("diml: stopped")
+    assert done.stderr.count("\n") == 1
+
+
 def test_csv_files(refused, shapes, tmp_path, diml):
     def table(text):
         (shapes / "table.csv").write_text(text)
@@ -160,6 +204,7 @@ def test_csv_files(refused, shapes, tmp_path, diml):
     refused(1, "label", "evaluate", table("path\ndisc/0.png\n"))
     refused(1, "none.png", "evaluate", table("path,label\nnone.png,a\n"))
     refused(1, "..", "evaluate", table("path,label\n../../secret.png,a\ndisc/0.png,a\n"))
+    assert "1 added" in diml("index", table("path,color\ndisc/0.png,red\n"), "--into", tmp_path / "own.diml").out
     refused(1, "class", "evaluate", table("path,label\ndisc/0.png,a\nbar/0.png,b\n"))
     rows = "path,label\ndisc/0.png,a\ndisc/1.png,a\nbar/0.png,b\nnone.png,b\n"
     done = diml("evaluate", table(rows), "--json")

@@ -114,6 +114,8 @@ def test_a_match_of_several_is_taken_apart():
     match = Matcher().match(maps(14, 5), maps(15, 5))
     assert len(match) == 5
     torch.testing.assert_close(match[-1].similarity, match.similarity[-1:])
+    assert len(match[1:4]) == 3
+    torch.testing.assert_close(match[1:4].similarity, match.similarity[1:4])
     with pytest.raises(UsageError, match="take one of them first"):
         match.parts(3)
     with pytest.raises(UsageError, match="at least 1"):

@@ -7,6 +7,8 @@ import sys
 
 from diml.errors import DimlError
 
+STOPPED = "stopped; an index keeps what it has committed, and the same command goes on from there"
+
 
 def main() -> None:
     """Run `diml`; what a user can mend comes as one line on standard error, exit code 2 for usage and 1 else."""
@@ -22,15 +24,18 @@ def _run() -> int:
     from diml.cli.app import app
 
     try:
-        return app(standalone_mode=False) or 0
+        code = app(standalone_mode=False) or 0
+        # Ctrl-C arrives as this code.
+        return _say(STOPPED, code) if code == 130 else code
     except Exit as exit_:
         return exit_.exit_code
     except TyperException as error:
-        return _say(error.format_message(), error.exit_code)
+        # Without a message it has printed its help instead.
+        return _say(error.format_message(), error.exit_code) if error.format_message() else error.exit_code
     except DimlError as error:
         return _say(str(error), error.exit_code)
     except (Abort, KeyboardInterrupt):
-        return _say("stopped; what was committed is kept", 130)
+        return _say(STOPPED, 130)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does; nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

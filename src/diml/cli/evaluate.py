@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,7 +45,7 @@ def evaluate(
     grid: Grid = None,
     dim: Annotated[
         int | None,
-        typer.Option(help="Numbers per part, by a head fitted for a model without one; 0 fits none.  [default: 128]"),
+        typer.Option(help="Numbers per part, by a head fitted for a model that has none; 0 fits none. By default 128."),
     ] = None,
     marginals: Marginals = None,
     protocol: Annotated[
@@ -62,8 +63,11 @@ def evaluate(
         raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
     from diml.data import open_dataset
     from diml.evaluation import evaluate as measure
+    from diml.search.manifest import is_index
 
     collection = open_dataset(data)
+    if dim is None and is_index(Path(model)):
+        dim = 0  # the embedding that the index searches with is what is measured
     loaded = load_model(model, grid=grid, marginals=marginals, device=device)
     with Stages() as stages:
         result = measure(

@@ -24,7 +24,7 @@ def index(
     dim: Annotated[
         int | None,
         typer.Option(
-            help="Numbers per part of the head fitted for a model without one; 0 fits none.  [new index: 128]"
+            help="Numbers per part of the head fitted for a model without one; 0 fits none. A new index: 128."
         ),
     ] = None,
     labels_from: Annotated[
@@ -48,9 +48,8 @@ def index(
 
     collection = open_collection(folder, labels_from)
     if is_index(into):
-        Index.open(into)  # says what is wrong with it, if anything, before its model is loaded
-        model = model or str(into)
-    loaded = load_model(model or "lite0", device=device)
+        Index.open(into)  # says what is wrong with it, if anything, before a model is loaded
+    loaded = load_model(model or (str(into) if is_index(into) else "lite0"), device=device)
     with progress_bar("embedding") as progress:
         made, report = index_folder(
             collection,

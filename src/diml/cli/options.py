@@ -46,8 +46,11 @@ def load_model(
 ) -> StructuralModel:
     """The model of that name, on that device, with what the options change of it."""
     from diml.model import StructuralModel
+    from diml.search import Index
+    from diml.search.manifest import is_index
 
-    model = StructuralModel.from_pretrained(name)
+    # An index is checked as a whole before its model is used.
+    model = Index.open(name).model if is_index(Path(name)) else StructuralModel.from_pretrained(name)
     if grid is not None:
         model = model.with_grid(parse_grid(grid))
     if marginals is not None:
@@ -113,7 +116,9 @@ def report_skipped(skipped: Sequence[Skipped]) -> None:
     if skipped:
         typer.echo(f"{len(skipped)} skipped:", err=True)
     for each in skipped:
-        typer.echo(f"  {each.reason if each.reason.startswith(each.path) else f'{each.path}: {each.reason}'}", err=True)
+        # The reason for a file that was opened begins with its whole path.
+        named = each.reason.partition(": ")[0].endswith(each.path)
+        typer.echo(f"  {each.reason if named else f'{each.path}: {each.reason}'}", err=True)
 
 
 def print_json(document: dict[str, Any]) -> None:

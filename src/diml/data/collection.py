@@ -111,8 +111,11 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
     return _labelled(Collection(root, paths, skipped=skipped, name=name), read_table(Path(labels_from)))
 
 
-def open_csv(csv: AnyPath) -> Collection:
+def open_csv(csv: AnyPath, labelled: bool = True) -> Collection:
     """The images that a CSV file names: columns `path` (relative to its folder), `label`, optionally `split`, and more.
+
+    Args:
+        labelled: whether there has to be a column `label`.
 
     Rows whose file is missing are left out, with the reason. An empty cell is None.
 
@@ -120,7 +123,7 @@ def open_csv(csv: AnyPath) -> Collection:
         UsageError: there is no such CSV.
         DatasetError: a column is missing, a path comes twice or leads out of the folder, or no row's file exists.
     """
-    table = read_table(Path(csv))
+    table = read_table(Path(csv), ("path", "label") if labelled else ("path",))
     return from_table(table.source.parent, table, printable(table.source))
 
 

@@ -42,6 +42,8 @@ def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHR
             f"{images} images came to fit a head of dim {dim}; "
             f"give more than {dim}, better twice as many, or a smaller dim"
         )
+    if not torch.isfinite(pooled).all():
+        raise UsageError("NaN or infinite vectors came to fit a head; check the images or the model")
     x = pooled.detach().double().cpu()
     mean = x.mean(dim=0)
     _, singular, directions = torch.linalg.svd(x - mean, full_matrices=False)

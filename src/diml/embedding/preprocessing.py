@@ -57,6 +57,10 @@ class Preprocessing:
     crop: float = 0.875
 
     def __post_init__(self) -> None:
+        if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
+            raise UsageError(f"size {self.size} came; expected height and width of the input in pixels")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
+            raise UsageError(f"mean {self.mean} and std {self.std} came; expected three numbers each, std above 0")
         if self.interpolation not in _FILTERS:
             raise UsageError(f"interpolation {self.interpolation!r} came; expected one of {', '.join(_FILTERS)}")
         if self.fit not in ("whole", "crop"):

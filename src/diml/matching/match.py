@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import SupportsIndex
 
 import torch
 import torch.nn.functional as F
@@ -85,11 +86,14 @@ class Match:
     def __len__(self) -> int:
         return len(self.maps_a)
 
-    def __getitem__(self, index: int) -> Match:
-        """The match of one pair, as a Match of n = 1."""
-        a, b = self.maps_a[index], self.maps_b[index]
-        at = range(len(self))[index]
-        return Match(a, b, self.transport[slice(at, at + 1)], self.weight)
+    def __getitem__(self, index: SupportsIndex | slice) -> Match:
+        """The matches of some pairs; of one pair, for a number, as a Match of n = 1."""
+        at = index
+        if not isinstance(index, slice):
+            first = range(len(self))[index]
+            at = slice(first, first + 1)
+        assert isinstance(at, slice)
+        return Match(self.maps_a[at], self.maps_b[at], self.transport[at], self.weight)
 
     @property
     def plan(self) -> Float[Tensor, "n r_a r_b"]:

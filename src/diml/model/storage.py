@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ def find(spec: str, backbone: nn.Module | None = None) -> Parts:
         return Parts(Encoder(lite0(), lite0_preprocessing()), Matcher(), "lite0", None)
     if spec.startswith("timm:"):
         return _from_timm(spec)
-    folder = Path(spec)
+    folder = Path(spec).expanduser()
     for place in (folder, folder / "model"):
         if (place / CONFIG).is_file():
             return _from_folder(place, backbone)
@@ -58,10 +59,15 @@ def write(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS, save({name: value.detach().cpu().contiguous() for name, value in state.items()}))
+        _replace(folder / WEIGHTS, save({name: _own(value) for name, value in state.items()}))
         _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     except OSError as error:
         raise ModelError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
+
+
+def _own(value: Tensor) -> Tensor:
+    """A copy: tied weights share memory, which the format does not know."""
+    return value.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _replace(file: Path, content: bytes) -> None:
@@ -78,7 +84,7 @@ def _from_timm(spec: str) -> Parts:
         )
     backbone = TimmBackbone(architecture, from_hub=weights == "hub")
     if weights not in ("hub", "random"):
-        load_weights(backbone, Path(weights))
+        load_weights(backbone, Path(weights).expanduser())
     return Parts(Encoder(backbone, backbone.preprocessing()), Matcher(), f"timm:{architecture}", None)
 
 
@@ -125,7 +131,7 @@ def _read_config(file: Path) -> dict[str, Any]:
         raise ModelError(f"{file}: is no configuration of a diml model; give a folder written by save_pretrained")
     if not isinstance(config.get("version"), int) or config["version"] > VERSION:
         raise ModelError(
-            f"{file}: has format version {config.get('version')}, this diml reads up to {VERSION}; update diml"
+            f"{file}: has format version {config.get('version')!r}, this diml reads up to {VERSION}; update diml"
         )
     needed = {"name", "backbone", "preprocessing", "grid", "resampling", "head", "head_fitted_on", "matching"}
     if missing := needed - config.keys():

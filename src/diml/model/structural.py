@@ -156,9 +156,10 @@ class StructuralModel(nn.Module):
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:32]
 
-    def with_grid(self, grid: tuple[int, int]) -> StructuralModel:
-        """The same model, sharing its weights, with another matching grid."""
-        encoder = self._encoder_with(head=self.encoder.head, grid=grid)
+    def with_grid(self, grid: int | tuple[int, int]) -> StructuralModel:
+        """The same model, sharing its weights, with another matching grid: rows and columns, or one number."""
+        shape = (grid, grid) if isinstance(grid, int) else grid
+        encoder = self._encoder_with(head=self.encoder.head, grid=shape)
         return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
 
     def with_matcher(self, **changes: Any) -> StructuralModel:
@@ -204,6 +205,8 @@ class StructuralModel(nn.Module):
             self.to(device)
         if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, Tensor) and images.ndim < 4):
             images = [images]
+        if not isinstance(images, Iterable):
+            raise ImageError(f"{type(images).__name__} came as an image; expected a path, a PIL image or a tensor")
         batches = []
         for batch in self.stream(images, batch_size=batch_size):
             if batch.failures:
@@ -261,5 +264,5 @@ def read_image(source: Source) -> Image.Image | Tensor:
     if isinstance(source, Image.Image):
         return to_rgb(source)
     if isinstance(source, str | os.PathLike):
-        return open_image(Path(source))
+        return open_image(Path(source).expanduser())
     raise ImageError(f"{type(source).__name__} came as an image; expected a path, a PIL image or a tensor (3, H, W)")

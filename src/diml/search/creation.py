@@ -19,8 +19,9 @@ from diml.search.manifest import FILE, MODEL, TABLE, Manifest, sizes
 from diml.search.schema import check_columns, table_schema
 from diml.search.store import Store
 
-# Images on which the head of an index is fitted; whitening 128 directions gains little from more.
-SAMPLE = 2000
+# Images on which the head of an index is fitted. Nothing can be stored before, so fewer are better, and whitening 128
+# directions gains little from more: on emoji, 0.3 points of Recall@1 from 1,000 to 1,584.
+SAMPLE = 1000
 DIM = 128
 EXACT_LIMIT = 100_000
 

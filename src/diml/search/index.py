@@ -124,7 +124,10 @@ class Index:
     def model(self) -> StructuralModel:
         """The model of the index, loaded from it when first asked for."""
         if self._model is None:
-            self._model = StructuralModel.from_pretrained(self.path / MODEL, backbone=self._backbone)
+            model = StructuralModel.from_pretrained(self.path / MODEL, backbone=self._backbone)
+            if self._opened and model.fingerprint != self._opened.manifest.fingerprint:
+                raise StoreError(f"{self.path} carries another model than it was made with; copy it again")
+            self._model = model
         return self._model
 
     def __len__(self) -> int:
@@ -157,13 +160,15 @@ class Index:
             DatasetError: nothing in the collection can be read, and nothing is stored.
             ImageError: with `strict`, what cannot be read.
             StoreError: the index cannot be written, or another process made it of another model in the meantime.
-            UsageError: a column that the index does not have.
+            UsageError: a column that the index does not have, or a prune that would drop all, for another folder.
         """
         collection = open_collection(images, labels_from)
         if strict and collection.skipped:
             first = collection.skipped[0]
             raise ImageError(f"{first.path}: {first.reason}")
         wanted = items(collection)
+        if prune and self._opened:
+            self._check_prune(self._opened, collection, wanted)
         started = time.monotonic()
         with Turn(self.path) as turn:
             writer = self._begin(collection, wanted, batch_size, Watch(len(wanted), strict, progress))
@@ -265,6 +270,16 @@ class Index:
                     f"the column {name!r} came and {self.path} has fixed columns ({kept}); leave it out, or make "
                     "another index"
                 )
+
+    def _check_prune(self, opened: _Opened, collection: Collection, wanted: list[Item]) -> None:
+        """Another folder than the index was made of may be a slip: it would drop everything."""
+        manifest, store = opened
+        moved = str(collection.root.absolute()) != manifest.collection
+        if moved and len(store.ids() - {item.id for item in wanted}) == len(self) > 0:
+            raise UsageError(
+                f"{collection.name} has none of the {len(self)} images of {self.path}, which was made of "
+                f"{manifest.collection}, so pruning would drop them all; leave --prune out, or name that folder"
+            )
 
     def _finish(self, changed: int) -> None:
         """Compact, and put on record how far the table is."""

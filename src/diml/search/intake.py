@@ -49,7 +49,7 @@ def open_collection(
     if Path(images).suffix.lower() == ".csv" and Path(images).is_file():
         if labels_from is not None:
             raise UsageError(f"labels_from came with {images}, which has its labels already; leave it out")
-        return open_csv(images)
+        return open_csv(images, labelled=False)
     return open_folder(images, labels_from)
 
 
