@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MARGIN, GAP, BESIDE, SIDE = 0.35, 1.1, 0.45, 3.9
 TALLEST, WIDEST, NARROWEST = 4.2, 9.4, 6.0
 TITLE, HEADING, SCALE = 0.3, 0.55, 0.6
-HEAT_HEIGHT = 4.2
 ROW = 0.27
 MOST_ROWS = 16
 BODY = 10.0
@@ -51,17 +50,13 @@ class Layout:
     gap: float
 
     @property
-    def heat_tall(self) -> float:
-        return min(self.tall, HEAT_HEIGHT)
-
-    @property
     def side(self) -> float:
         """Where the words begin."""
         return MARGIN + self.width_a + self.gap + self.width_b + BESIDE
 
     @property
     def height(self) -> float:
-        return TITLE + self.tall + HEADING + self.heat_tall + SCALE
+        return TITLE + self.tall + HEADING + self.tall + SCALE
 
     def cells(self, top: float, tall: float) -> tuple[Box, Box]:
         """The room for both images in a row of the page."""
@@ -138,10 +133,10 @@ def _draw_heats(page: Page, layout: Layout, a: Subject, b: Subject, match: Match
     page.text(MARGIN, top - 0.32, heading, BODY, weight="bold")
     heats = heat(match)
     limit = heat_scale(*heats)
-    for subject, cell, values in zip((a, b), layout.cells(top, layout.heat_tall), heats, strict=True):
+    for subject, cell, values in zip((a, b), layout.cells(top, layout.tall), heats, strict=True):
         panel = page.image(subject.picture.convert("L"), cell, subject.size)
         draw_heat(page, panel, values, limit, subject.visible)
-    draw_scale(page, (MARGIN + layout.side - BESIDE) / 2, top + layout.heat_tall + 0.2, heats, limit)
+    draw_scale(page, (MARGIN + layout.side - BESIDE) / 2, top + layout.tall + 0.2, heats, limit)
 
 
 def opened(image: Image | str | os.PathLike[str]) -> Image:
