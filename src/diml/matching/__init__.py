@@ -1,5 +1,6 @@
 """Matching: marginals, transport plans, and the match of two images made of them."""
 
+from diml.matching.functions import rerank, similarity
 from diml.matching.marginals import MARGINALS, Marginal, cross_correlation, uniform
 from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher, PairScores, UnitMaps, prepare
@@ -16,6 +17,8 @@ __all__ = [
     "UnitMaps",
     "cross_correlation",
     "prepare",
+    "rerank",
+    "similarity",
     "transport_plan",
     "uniform",
 ]
