@@ -221,6 +221,18 @@ class Matcher:
         similarity = self._reference(a, b, i, j).similarity.reshape(n, m)
         return similarity.triu() + similarity.triu(1).mT if b is a else similarity
 
+    def bounds(
+        self, maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]] | None:
+        """Upper bounds of the structural similarity, and the pooled similarity, of pairs: `sum_j mu_j max_i S_ij`.
+
+        None where the kernel in use has no cheap way to them. See `diml.matching.top_k` for the proof.
+        """
+        rows_a, rows_b = _both(maps_a, maps_b)
+        found = self._twin(rows_a, rows_b)
+        bound = getattr(found[0], "bound_pairs", None) if found else None
+        return bound(rows_a.rows, rows_b.rows, i, j, found[1]) if bound and found else None
+
     def _twin(self, a: UnitMaps, b: UnitMaps) -> tuple[Twin, Settings] | None:
         """The compiled twin that can do this; None where the reference has to."""
         wants_gradient = torch.is_grad_enabled() and (a.rows.requires_grad or b.rows.requires_grad)

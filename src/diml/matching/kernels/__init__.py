@@ -5,6 +5,8 @@ Every twin is a module with
     score_pairs(rows_a, rows_b, i, j, settings) -> Scores, each (p,)
     score_matrix(rows_a, rows_b, settings) -> Scores, each (n, m); where both are the same object, each unordered pair
         is solved once, the lower index first
+    bound_pairs(rows_a, rows_b, i, j, settings) -> upper bounds of the structural similarity, and the pooled one, each
+        (p,); a twin may lack it, and then nothing is left out by bounds
     unsupported(parts_a, parts_b, dtype, settings) -> why it cannot do this, in words, or None
 
 The reference is plain PyTorch, `Matcher`'s own way: any device and dtype, any marginals, gradients. The twins take over

@@ -359,27 +359,22 @@ def move(source: Any, lane: int, target: Any, to: int) -> None:
             b[at + to] = a[at + lane]
 
 
-@_compiled(f"void({_bench_t}, int64, int64, {_f}, boolean, float32)")
-def bound(bench: Any, r_a: int, r_b: int, out: Array, cross: bool, slack: float) -> None:
-    """Upper bounds of sixteen structural similarities: each part of one side at its best, by its weight."""
+@_compiled(f"void({_bench_t}, int64, int64, {_f}, boolean)")
+def bound(bench: Any, r_a: int, r_b: int, out: Array, cross: bool) -> None:
+    """Upper bounds of sixteen structural similarities: every part of b at its best in a, by its weight."""
     wide()
-    products, _, mu_a, mu_b, _, v = bench
+    products, _, _, mu_b, _, best = bench
     stride, row = (r_b + 1) * WIDTH, r_b * WIDTH
-    _marginal(products, row, stride, r_a, cross, mu_a)
     _marginal(products, r_a * stride, WIDTH, r_b, cross, mu_b)
-    by_rows = by_columns = every(np.float32(0))
     for j in range(0, row, WIDTH):
-        store(v, j, every(np.float32(-2)))
-    for i in range(r_a):
-        best = every(np.float32(-2))
+        store(best, j, load(products, j))
+    for i in range(1, r_a):
         for j in range(0, row, WIDTH):
-            s = load(products, i * stride + j)
-            best = larger(best, s)
-            store(v, j, larger(load(v, j), s))
-        by_rows = fma(load(mu_a, i * WIDTH), best, by_rows)
+            store(best, j, larger(load(best, j), load(products, i * stride + j)))
+    total = every(np.float32(0))
     for j in range(0, row, WIDTH):
-        by_columns = fma(load(mu_b, j), load(v, j), by_columns)
-    store(out, 0, smaller(by_rows + every(slack), by_columns))
+        total = fma(load(mu_b, j), load(best, j), total)
+    store(out, 0, total)
 
 
 @_compiled(_score_t)
@@ -435,7 +430,7 @@ def score(
             pack(rows_a, offsets_a, parts_a, dim, packed_a)
             product_packed(packed_a, 0, parts_a, dim, packed_b, parts_b, products)
         if bounds_only:
-            bound(bench, r_a, r_b, total, cross, tolerance)
+            bound(bench, r_a, r_b, total, cross)
             for lane in range(WIDTH):
                 if places[lane] >= 0:
                     structural[places[lane]] = total[lane]
