@@ -108,6 +108,20 @@ def every_at(typing_context: Any, array: Any, offset: Any) -> Any:
 
 
 @intrinsic
+def copy(typing_context: Any, source: Any, offset: Any, target: Any, to: Any) -> Any:
+    """`target[to] = source[offset]`, without the checks for negative indices."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, offset, target, to = arguments
+        source = context.make_array(signature.args[0])(context, builder, source).data
+        target = context.make_array(signature.args[2])(context, builder, target).data
+        builder.store(builder.load(builder.gep(source, [offset])), builder.gep(target, [to]))
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), generate
+
+
+@intrinsic
 def every(typing_context: Any, value: Any) -> Any:
     """One number in all lanes."""
 

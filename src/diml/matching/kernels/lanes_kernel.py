@@ -25,6 +25,7 @@ from diml.matching.kernels.lanes import (
     WIDTH,
     at_most,
     choose,
+    copy,
     every,
     every_at,
     exponential,
@@ -226,6 +227,15 @@ def begin(bench: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
     return ~at_most((high - low) * scale, every(np.float32(MAX_RANGE))) & np.uint32(ALL)
 
 
+@njit(nogil=True, inline="always")
+def _scaled(u: Array, mu: Array, at: int, sums: Any, done: Any) -> Any:
+    """How far the old u leaves the row sums from mu, and the new u, which is stored too; what is done keeps it."""
+    old, wanted = load(u, at), load(mu, at)
+    new = choose(done, old, wanted * inverse(sums))
+    store(u, at, new)
+    return magnitude(old * sums - wanted), new
+
+
 @_compiled(f"uint32({_bench_t}, int64, int64, {_f}, uint32, int64, float32, int64, {_i}, {_i})")
 def iterate(
     bench: Any,
@@ -242,13 +252,13 @@ def iterate(
     """Sinkhorn's iterations until at most `leave` lanes are not done; the lanes that are.
 
     A pass takes the row sums of the last one's plan, whose error they tell, the new u from them, and the new v from
-    its column sums, so that four rows of the kernel are read once from the cache for both. A lane found within the
+    its column sums, so that eight rows of the kernel are read once from the cache for both. A lane found within the
     tolerance keeps the better plan of this very pass.
     """
     wide()
     _, kernel, mu_a, mu_b, u, v = bench
     zero, enough = every(np.float32(0)), every(tolerance)
-    row, full = r_b * WIDTH, r_a - r_a % 4
+    row, eights = r_b * WIDTH, r_a - r_a % 8
     while True:
         left, room = 0, limit + 1
         for lane in range(WIDTH):
@@ -264,35 +274,42 @@ def iterate(
             error = zero
             for j in range(0, row, WIDTH):
                 store(sums, j, zero)
-            for i in range(0, full, 4):
-                at = i * row
-                s0 = s1 = s2 = s3 = zero
+            for i in range(0, eights, 8):
+                # Eight sums at a time, or each addition would wait for the one before.
+                a, b = i * row, (i + 4) * row
+                s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
                 for j in range(0, row, WIDTH):
                     x = load(v, j)
-                    s0, s1 = fma(load(kernel, at + j), x, s0), fma(load(kernel, at + row + j), x, s1)
-                    s2, s3 = fma(load(kernel, at + 2 * row + j), x, s2), fma(load(kernel, at + 3 * row + j), x, s3)
+                    s0, s1 = fma(load(kernel, a + j), x, s0), fma(load(kernel, a + row + j), x, s1)
+                    s2, s3 = fma(load(kernel, a + 2 * row + j), x, s2), fma(load(kernel, a + 3 * row + j), x, s3)
+                    s4, s5 = fma(load(kernel, b + j), x, s4), fma(load(kernel, b + row + j), x, s5)
+                    s6, s7 = fma(load(kernel, b + 2 * row + j), x, s6), fma(load(kernel, b + 3 * row + j), x, s7)
                 n = i * WIDTH
-                u0, u1, u2, u3 = load(u, n), load(u, n + 16), load(u, n + 32), load(u, n + 48)
-                m0, m1, m2, m3 = load(mu_a, n), load(mu_a, n + 16), load(mu_a, n + 32), load(mu_a, n + 48)
-                error = error + magnitude(u0 * s0 - m0) + magnitude(u1 * s1 - m1)
-                error = error + magnitude(u2 * s2 - m2) + magnitude(u3 * s3 - m3)
-                u0, u1 = choose(done, u0, m0 * inverse(s0)), choose(done, u1, m1 * inverse(s1))
-                u2, u3 = choose(done, u2, m2 * inverse(s2)), choose(done, u3, m3 * inverse(s3))
-                _store4(u, n, u0, u1, u2, u3)
+                e0, u0 = _scaled(u, mu_a, n, s0, done)
+                e1, u1 = _scaled(u, mu_a, n + 16, s1, done)
+                e2, u2 = _scaled(u, mu_a, n + 32, s2, done)
+                e3, u3 = _scaled(u, mu_a, n + 48, s3, done)
+                e4, u4 = _scaled(u, mu_a, n + 64, s4, done)
+                e5, u5 = _scaled(u, mu_a, n + 80, s5, done)
+                e6, u6 = _scaled(u, mu_a, n + 96, s6, done)
+                e7, u7 = _scaled(u, mu_a, n + 112, s7, done)
+                error = error + ((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7))
                 for j in range(0, row, WIDTH):
-                    x = fma(load(kernel, at + j), u0, load(sums, j))
-                    x = fma(load(kernel, at + row + j), u1, x)
-                    x = fma(load(kernel, at + 2 * row + j), u2, x)
-                    store(sums, j, fma(load(kernel, at + 3 * row + j), u3, x))
-            for i in range(full, r_a):
+                    x, y = fma(load(kernel, a + j), u0, load(sums, j)), load(kernel, b + j) * u4
+                    x, y = fma(load(kernel, a + row + j), u1, x), fma(load(kernel, b + row + j), u5, y)
+                    x, y = fma(load(kernel, a + 2 * row + j), u2, x), fma(load(kernel, b + 2 * row + j), u6, y)
+                    x, y = fma(load(kernel, a + 3 * row + j), u3, x), fma(load(kernel, b + 3 * row + j), u7, y)
+                    store(sums, j, x + y)
+            for i in range(eights, r_a):
                 at = i * row
-                s0 = zero
-                for j in range(0, row, WIDTH):
+                s0 = s1 = zero
+                for j in range(0, row - WIDTH, 2 * WIDTH):
                     s0 = fma(load(kernel, at + j), load(v, j), s0)
-                u0, m0 = load(u, i * WIDTH), load(mu_a, i * WIDTH)
-                error = error + magnitude(u0 * s0 - m0)
-                u0 = choose(done, u0, m0 * inverse(s0))
-                store(u, i * WIDTH, u0)
+                    s1 = fma(load(kernel, at + j + WIDTH), load(v, j + WIDTH), s1)
+                if r_b % 2:
+                    s0 = fma(load(kernel, at + row - WIDTH), load(v, row - WIDTH), s0)
+                e0, u0 = _scaled(u, mu_a, i * WIDTH, s0 + s1, done)
+                error = error + e0
                 for j in range(0, row, WIDTH):
                     store(sums, j, fma(load(kernel, at + j), u0, load(sums, j)))
             for j in range(0, row, WIDTH):
@@ -350,13 +367,14 @@ def finish(
             states[place] = state[lane] if np.isfinite(total[lane]) else OUT_OF_RANGE
 
 
-@_compiled(f"void({_bench_t}, int64, {_bench_t}, int64)")
-def move(source: Any, lane: int, target: Any, to: int) -> None:
-    """A lane from one bench to another, or to a lower lane of the same."""
-    for which in range(6):
-        a, b = source[which], target[which]
+@_compiled(f"void({_bench_t}, {_i}, int64, int64, {_bench_t}, int64)")
+def move(source: Any, which: Array, first: int, last: int, target: Any, to: int) -> None:
+    """Lanes which[first:last] of a bench to the lanes from `to` on of another, or to lower ones of the same."""
+    for part in range(6):
+        a, b = source[part], target[part]
         for at in range(0, len(a) - WIDTH + 1, WIDTH):
-            b[at + to] = a[at + lane]
+            for k in range(first, last):
+                copy(a, at + which[k], b, at + to + k - first)
 
 
 @_compiled(f"void({_bench_t}, int64, int64, {_f}, boolean)")
@@ -409,6 +427,7 @@ def score(
     passes, state, places = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64)
     pool_passes, pool_state, pool_places = passes.copy(), state.copy(), places.copy()
     offsets_a, offsets_b = np.empty(WIDTH, np.int64), np.empty(WIDTH, np.int64)
+    which, stay = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64)
     waiting = 0
     lists = repeat == 0
     count = len(index_a)
@@ -444,27 +463,33 @@ def score(
                 done = done | np.uint32(1 << lane)
         done = iterate(bench, r_a, r_b, sums, done, LEAVE, tolerance, limit, passes, state)
         finish(bench, r_a, r_b, done, places, passes, state, total, structural, pooled, iterations, states)
+        left = 0
         for lane in range(WIDTH):
-            if done >> lane & 1:
-                continue
-            move(bench, lane, pool, waiting)
-            pool_passes[waiting], pool_places[waiting] = passes[lane], places[lane]
-            pool_state[waiting] = UNCONVERGED
-            waiting += 1
+            if not done >> lane & 1:
+                which[left] = lane
+                left += 1
+        first = 0
+        while first < left:
+            last = min(left, first + WIDTH - waiting)
+            move(bench, which, first, last, pool, waiting)
+            for k in range(first, last):
+                pool_passes[waiting], pool_places[waiting] = passes[which[k]], places[which[k]]
+                waiting += 1
+            first = last
             if waiting == WIDTH:
-                pool_done = iterate(
-                    pool, r_a, r_b, sums, np.uint32(0), LEAVE, tolerance, limit, pool_passes, pool_state
-                )
+                none = np.uint32(0)
+                pool_done = iterate(pool, r_a, r_b, sums, none, LEAVE, tolerance, limit, pool_passes, pool_state)
                 finish(
                     pool, r_a, r_b, pool_done, pool_places, pool_passes, pool_state, total,
                     structural, pooled, iterations, states,
                 )  # fmt: skip
                 waiting = 0
-                for old in range(WIDTH):
-                    if not pool_done >> old & 1:
-                        move(pool, old, pool, waiting)
-                        pool_passes[waiting], pool_places[waiting] = pool_passes[old], pool_places[old]
+                for lane in range(WIDTH):
+                    if not pool_done >> lane & 1:
+                        stay[waiting] = lane
+                        pool_passes[waiting], pool_places[waiting] = pool_passes[lane], pool_places[lane]
                         waiting += 1
+                move(pool, stay, 0, waiting, pool, 0)
     if waiting:
         pool_done = np.uint32(ALL) ^ np.uint32((1 << waiting) - 1)
         for lane in range(waiting, WIDTH):
