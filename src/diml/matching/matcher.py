@@ -53,7 +53,14 @@ def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     if isinstance(maps, UnitMaps):
         return maps
     dtype = torch.promote_types(maps.dtype, torch.float32)
-    return UnitMaps(F.normalize(torch.cat([maps.local.to(dtype), maps.pooled.to(dtype)[:, None]], dim=1), dim=-1))
+    local, pooled = maps.local, maps.pooled
+    if torch.is_grad_enabled() and (local.requires_grad or pooled.requires_grad):
+        return UnitMaps(F.normalize(torch.cat([local.to(dtype), pooled.to(dtype)[:, None]], dim=1), dim=-1))
+    # The same numbers, in place.
+    rows = torch.empty(len(maps), maps.parts + 1, maps.dim, dtype=dtype, device=maps.device)
+    rows[:, :-1], rows[:, -1] = local, pooled
+    rows /= torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_(min=1e-12)
+    return UnitMaps(rows)
 
 
 @dataclass(frozen=True)
