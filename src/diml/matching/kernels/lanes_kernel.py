@@ -61,7 +61,15 @@ _score_t = (
 
 def _compiled(signature: str) -> Any:
     """Compiled now or read from the cache on disk; other Python threads run meanwhile."""
-    return njit(signature, nogil=True, cache=True, boundscheck=False, error_model="numpy")
+
+    def compiled(function: Any) -> Any:
+        options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+        try:
+            return njit(signature, cache=True, **options)(function)
+        except RuntimeError:  # neither beside this file nor in the home directory may anything be written
+            return njit(signature, **options)(function)
+
+    return compiled
 
 
 @njit(nogil=True, inline="always")
