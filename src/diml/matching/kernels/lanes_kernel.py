@@ -63,7 +63,7 @@ def _compiled(signature: str) -> Any:
     """Compiled now or read from the cache on disk; other Python threads run meanwhile."""
 
     def compiled(function: Any) -> Any:
-        options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+        options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
         try:
             return njit(signature, cache=True, **options)(function)
         except RuntimeError:  # neither beside this file nor in the home directory may anything be written
