@@ -260,6 +260,19 @@ class TestSearch:
         hits = index.search(query, k=12, shortlist=12).hits
         assert [hit.id for hit in hits] == sorted(every, key=lambda id: (-every[id], id))
 
+    @pytest.mark.parametrize("k", [1, 5, 12])
+    def test_all_images_are_matched_batch_by_batch(
+        self, index: Index, photos: Path, k: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        query = photos / "a" / "0000.png"
+        wanted = index.search(query, k=k, shortlist=12)
+        monkeypatch.setattr("diml.search.ranking.BATCH", 5)
+        found = index.search(query, k=k, shortlist="all")
+        assert [(hit.id, hit.similarity) for hit in found] == [(hit.id, hit.similarity) for hit in wanted]
+        assert found.shortlist == 12
+        some = index.search(query, k=k, shortlist="all", where="label = 'a'")
+        assert {hit.label for hit in some} == {"a"}
+
     def test_shortlist_only_permutes_the_pooled_ranking(self, index: Index, photos: Path) -> None:
         query = photos / "b" / "0004.png"
         coarse = index.search(query, k=6, shortlist=0)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from diml.cli.bench import bench
 from diml.cli.evaluate import evaluate
 from diml.cli.explain import explain
 from diml.cli.index import index
@@ -39,5 +40,5 @@ def options(
     pass
 
 
-for command in (explain, index, search, info, evaluate):
+for command in (explain, index, search, info, evaluate, bench):
     app.command()(command)

@@ -16,6 +16,7 @@ from diml.cli.options import (
     Marginals,
     ModelName,
     load_model,
+    parse_shortlist,
     print_json,
     progress_bar,
     report_skipped,
@@ -40,8 +41,9 @@ def evaluate(
     ],
     model: ModelName = "lite0",
     shortlist: Annotated[
-        list[int], typer.Option(help="Images re-ranked by matched parts, 0 for none; may be given several times.")
-    ] = [0, 100],  # noqa: B006 (typer copies it)
+        list[str],
+        typer.Option(help="Images re-ranked by matched parts, 0 for none, or all; may be given several times."),
+    ] = ["0", "100"],  # noqa: B006 (typer copies it)
     grid: Grid = None,
     dim: Annotated[
         int | None,
@@ -61,6 +63,7 @@ def evaluate(
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
+    shortlists = [parse_shortlist(text) for text in shortlist]
     from diml.data import open_dataset
     from diml.evaluation import evaluate as measure
     from diml.search.manifest import is_index
@@ -73,7 +76,7 @@ def evaluate(
         result = measure(
             collection,
             loaded,
-            shortlists=shortlist,
+            shortlists=shortlists,
             protocol=str(protocol),
             batch_size=batch_size,
             head_dim=dim,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -68,6 +68,19 @@ def parse_grid(text: str) -> tuple[int, int]:
     if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
         raise UsageError(f"--grid {text} came; expected one number such as 4, or rows x columns such as 4x6")
     return int(sides[0]), int(sides[-1])
+
+
+def parse_shortlist(text: str) -> int | Literal["all"]:
+    """How many images are re-ranked.
+
+    >>> parse_shortlist("100"), parse_shortlist("all")
+    (100, 'all')
+    """
+    if text.lower() == "all":
+        return "all"
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"--shortlist {text} came; expected 0 (keep the pooled ranking) or more, or all")
+    return int(text)
 
 
 def parse_device(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Json, existing, print_json
+from diml.cli.options import Json, existing, parse_shortlist, print_json
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ def search(
     image: Annotated[Path, typer.Argument(help="The image to look for.", show_default=False)],
     k: Annotated[int, typer.Option("-k", help="Hits wanted.")] = 10,
     shortlist: Annotated[
-        int, typer.Option(help="Images re-ranked by matched parts; 0 keeps the ranking by pooled vectors.")
-    ] = 100,
+        str, typer.Option(help="Images re-ranked by matched parts; 0 keeps the ranking by pooled vectors; or all.")
+    ] = "100",
     where: Annotated[
         str | None, typer.Option(help="SQL condition on the columns, such as \"label = 'cat' AND width > 500\".")
     ] = None,
@@ -35,13 +35,14 @@ def search(
     """
     if k < 1:
         raise UsageError(f"-k {k} came; expected at least 1")
+    limit = parse_shortlist(shortlist)
     existing(image, "image")
     from diml.explanation import check_output
     from diml.search import Index
 
     if out is not None:
         check_output(out, ("html", "htm", "png", "svg", "pdf"))
-    found = Index.open(index).search(image, k=k, shortlist=shortlist, where=where)
+    found = Index.open(index).search(image, k=k, shortlist=limit, where=where)
     if out is not None:
         _write(found, image, out)
     if json:

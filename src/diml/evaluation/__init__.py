@@ -2,8 +2,9 @@
 
 from diml.evaluation.dataset import evaluate
 from diml.evaluation.metrics import map_at_r, r_precision, recall_at
+from diml.evaluation.order import best, reorder
 from diml.evaluation.protocol import PROTOCOLS, Progress, evaluate_maps
-from diml.evaluation.ranking import Ranked, Reranker, best, rank, reorder
+from diml.evaluation.ranking import Ranked, Reranker, Shortlist, rank
 from diml.evaluation.report import METRICS, Evaluation
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Progress",
     "Ranked",
     "Reranker",
+    "Shortlist",
     "best",
     "evaluate",
     "evaluate_maps",

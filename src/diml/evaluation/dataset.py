@@ -11,6 +11,7 @@ from diml.data import Collection, open_dataset
 from diml.errors import DatasetError
 from diml.evaluation.features import Embedder
 from diml.evaluation.protocol import Progress, Task, check_settings, evaluate_maps
+from diml.evaluation.ranking import Shortlist
 from diml.evaluation.report import Evaluation
 from diml.matching import Marginal
 from diml.model import StructuralModel
@@ -20,7 +21,7 @@ def evaluate(
     data: str | os.PathLike[str] | Collection,
     model: StructuralModel | str | os.PathLike[str],
     *,
-    shortlists: Sequence[int] = (0, 100),
+    shortlists: Sequence[Shortlist] = (0, 100),
     protocol: str = "correct",
     batch_size: int = 32,
     grid: tuple[int, int] | None = None,
@@ -41,7 +42,8 @@ def evaluate(
     Args:
         data: what `open_dataset` understands, such as "cub200:DIR", or a labelled collection.
         model: the model or its name.
-        shortlists: a row of results for each: 0 for the pooled ranking, K for the best K of it re-ranked by similarity.
+        shortlists: a row of results for each: 0 for the pooled ranking, K for the best K of it re-ranked by similarity,
+            "all" for every pair matched.
         protocol: "correct" or "published".
         batch_size: images per pass of the backbone.
         grid: another matching grid than the model's.

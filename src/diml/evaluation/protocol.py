@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from diml.errors import DatasetError, UsageError
 from diml.evaluation.metrics import map_at_r, r_precision, recall_at
-from diml.evaluation.ranking import Reranker, check_shortlists, rank
+from diml.evaluation.ranking import Reranker, Shortlist, check_shortlists, rank
 from diml.evaluation.report import METRICS, RECALLS, Evaluation
 from diml.feature_maps import FeatureMaps
 
@@ -28,7 +29,7 @@ def evaluate_maps(
     gallery_labels: Labels | None = None,
     *,
     matcher: Reranker,
-    shortlists: Sequence[int] = (0, 100),
+    shortlists: Sequence[Shortlist] = (0, 100),
     protocol: str = "correct",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -51,9 +52,10 @@ def evaluate_maps(
         gallery_maps: of n images; left out, every query is looked for among the other queries (leave-one-out).
         gallery_labels: n classes, with `gallery_maps`.
         matcher: re-ranks the shortlists.
-        shortlists: a row of results for each: 0 for the pooled ranking, K for the best K of it re-ranked by similarity.
+        shortlists: a row of results for each: 0 for the pooled ranking, K for the best K of it re-ranked by similarity,
+            "all" for every pair matched (see `rank`).
         protocol: "correct" or "published".
-        progress: called with "ranking", queries done, and queries to do.
+        progress: called with "matching" (where a shortlist is "all") or "ranking", queries done, and queries to do.
 
     Raises:
         UsageError: an unknown protocol, a negative shortlist, labels that do not fit the maps, maps that do not fit.
@@ -74,8 +76,13 @@ def evaluate_maps(
     n_relevant = task.n_relevant + (protocol == "published" and task.leave_one_out)
     places = max(*RECALLS, int(n_relevant.max()))
     asking = task.n_relevant > 0
-    rows: dict[int, list[Tensor]] = {shortlist: [] for shortlist in shortlists}
-    for ranked in rank(query_maps, gallery_maps, matcher=matcher, shortlists=shortlists, places=places):
+    rows: dict[Shortlist, list[Tensor]] = {shortlist: [] for shortlist in shortlists}
+
+    def count(done: int, of: int) -> None:
+        if progress is not None:
+            progress("matching", done, of)
+
+    for ranked in rank(query_maps, gallery_maps, matcher=matcher, shortlists=shortlists, places=places, counter=count):
         at = torch.arange(ranked.queries.start, ranked.queries.stop)[asking[ranked.queries]]
         for shortlist, order in ranked.orders.items():
             relevant = task.relevant(at, order.cpu()[at - ranked.queries.start], places)
@@ -97,7 +104,7 @@ def evaluate_maps(
     )
 
 
-def check_settings(shortlists: Sequence[int], protocol: str) -> None:
+def check_settings(shortlists: Sequence[Shortlist], protocol: str) -> None:
     """Raise UsageError for what no data could be evaluated with."""
     check_shortlists(shortlists)
     if protocol not in PROTOCOLS:
@@ -167,7 +174,7 @@ def _measure(relevant: Tensor, n_relevant: Tensor) -> Tensor:
     return torch.stack([*recalls, r_precision(relevant, n_relevant), map_at_r(relevant, n_relevant)], dim=1)
 
 
-def _row(shortlist: int, measured: Tensor) -> dict[str, float]:
+def _row(shortlist: Shortlist, measured: Tensor) -> dict[str, Any]:
     return {"shortlist": shortlist, **dict(zip(METRICS, measured.mean(dim=0).tolist(), strict=True))}
 
 

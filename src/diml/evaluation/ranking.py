@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diml.errors import UsageError
+from diml.evaluation.exhaustive import Counter, best_of_all
+from diml.evaluation.order import best, reorder
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, UnitMaps, prepare
+
+# How many of the coarse ranking are re-ranked; "all" matches every pair by its parts.
+Shortlist = int | Literal["all"]
 
 # Bytes that a block of queries may take while it is ranked.
 BUDGET = 128 * 2**20
@@ -48,7 +53,7 @@ class Ranked:
     """
 
     queries: slice
-    orders: Mapping[int, Int[Tensor, "q places"]]
+    orders: Mapping[Shortlist, Int[Tensor, "q places"]]
 
 
 def rank(
@@ -56,9 +61,10 @@ def rank(
     gallery_maps: FeatureMaps | None = None,
     *,
     matcher: Reranker,
-    shortlists: Sequence[int] = (0, 100),
+    shortlists: Sequence[Shortlist] = (0, 100),
     places: int,
     block: int | None = None,
+    counter: Counter | None = None,
 ) -> Iterator[Ranked]:
     """Rank the gallery for every query, block by block.
 
@@ -71,9 +77,12 @@ def rank(
         query_maps: of q images.
         gallery_maps: of n images; None ranks the queries among themselves, each one left out of its own ranking.
         matcher: re-ranks the shortlists.
-        shortlists: K for each ranking wanted; 0 keeps the coarse one, all candidates or more re-rank everything.
+        shortlists: K for each ranking wanted; 0 keeps the coarse one, "all" re-ranks everything, and so does a K of as
+            many as there are candidates. With "all" only the wanted places are kept, and among themselves each
+            unordered pair is solved once, with the lower index first.
         places: how many places of each ranking are wanted, at least one; all where there are fewer candidates.
         block: queries at a time; by default what `BUDGET` allows.
+        counter: told how far "all" is, before the first block comes.
 
     Yields:
         Ranked: queries in order.
@@ -93,11 +102,15 @@ def rank(
     gallery_maps = query_maps if gallery_maps is None else gallery_maps
     candidates = len(gallery_maps) - leave_one_out
     _check(query_maps, gallery_maps, candidates)
-    most, places = min(max(shortlists), candidates), min(places, candidates)
+    places = min(places, candidates)
+    streams = "all" in shortlists and isinstance(matcher, Matcher) and not isinstance(matcher.marginals, tuple)
+    limits = {k: candidates if k == "all" else min(k, candidates) for k in shortlists}
+    most = max((limit for k, limit in limits.items() if not (streams and k == "all")), default=0)
     block = block or block_size(len(gallery_maps), max(most, places))
     gallery = _directions(gallery_maps)
     queries = gallery if leave_one_out else _directions(query_maps)
-    fine = _Fine(matcher, query_maps, gallery_maps) if most else None
+    fine = _Fine(matcher, query_maps, gallery_maps) if most or streams else None
+    everything = fine.best_of_all(leave_one_out, places, counter) if fine and streams else None
     buffer = gallery.new_empty(min(block, len(queries)), len(gallery))
     for start in range(0, len(queries), block):
         where = slice(start, min(start + block, len(queries)))
@@ -106,54 +119,27 @@ def rank(
         if leave_one_out:
             scores[at - start, at] = -torch.inf
         coarse = best(scores, max(most, places))
-        similarity = fine.scores(where, coarse[:, :most]) if fine else scores[:, :0]
-        orders = {k: reorder(coarse, similarity[:, :k])[:, :places] for k in dict.fromkeys(shortlists)}
+        similarity = fine.scores(where, coarse[:, :most]) if fine and most else scores[:, :0]
+        orders: dict[Shortlist, Tensor] = {}
+        for k, limit in limits.items():
+            if k == "all" and everything is not None:
+                orders[k] = everything[where]
+            else:
+                orders[k] = reorder(coarse, similarity[:, :limit])[:, :places]
         yield Ranked(where, orders)
 
 
-def best(scores: Float[Tensor, "q n"], places: int) -> Int[Tensor, "q places"]:
-    """Indices of the largest scores of each row, largest first, equal ones by index, smallest first.
-
-    >>> best(torch.tensor([[0.5, 0.9, 0.5, 0.5]]), 3)
-    tensor([[1, 0, 2]])
-    """
-    if places >= scores.shape[1]:
-        return _sorted(scores)
-    top = scores.topk(places + 1, dim=1)
-    index = top.indices[:, :places]
-    index = reorder(index, scores.gather(1, index))
-    # Which of several equal scores `topk` keeps at the boundary is open; those rows are sorted whole.
-    tied = top.values[:, -1] == top.values[:, -2]
-    if tied.any():
-        index[tied] = _sorted(scores[tied])[:, :places]
-    return index
-
-
-def reorder(order: Int[Tensor, "q L"], scores: Float[Tensor, "q k"]) -> Int[Tensor, "q L"]:
-    """Put the first k of every ranking in the order of their scores, largest first, equal ones by index; keep the rest.
-
-    >>> reorder(torch.tensor([[7, 3, 5, 1]]), torch.tensor([[0.1, 0.8, 0.8]]))
-    tensor([[3, 5, 7, 1]])
-    """
-    k = scores.shape[1]
-    by_index = order[:, :k].sort(dim=1)
-    anew = by_index.values.gather(1, _sorted(scores.gather(1, by_index.indices)))
-    return torch.cat([anew, order[:, k:]], dim=1)
-
-
-def check_shortlists(shortlists: Sequence[int]) -> None:
-    if not shortlists or min(shortlists) < 0:
+def check_shortlists(shortlists: Sequence[Shortlist]) -> None:
+    if not shortlists or any(k != "all" and (isinstance(k, str) or k < 0) for k in shortlists):
         came = ", ".join(map(str, shortlists)) or "none"
-        raise UsageError(f"shortlists {came} came; expected 0 (keep the pooled ranking) or more, at least one of them")
+        raise UsageError(
+            f"shortlists {came} came; expected 0 (keep the pooled ranking) or more, or all, at least one of them"
+        )
 
 
 def block_size(gallery: int, places: int) -> int:
     """How many queries fit into `BUDGET` at once, at least one."""
     return max(1, BUDGET // (gallery * SCORE_BYTES + places * PLACE_BYTES))
-
-
-def _sorted(scores: Tensor) -> Tensor:
-    return scores.sort(dim=1, descending=True, stable=True).indices
 
 
 def _check(query_maps: FeatureMaps, gallery_maps: FeatureMaps, candidates: int) -> None:
@@ -189,6 +175,11 @@ class _Fine:
             matcher = matcher.replace(marginals=(matcher.marginals[0][where], matcher.marginals[1]))
         with torch.no_grad():
             return matcher.rerank(UnitMaps(self.queries.rows[where]), self.gallery, candidates)
+
+    def best_of_all(self, leave_one_out: bool, places: int, counter: Counter | None) -> Int[Tensor, "q places"]:
+        assert isinstance(self.matcher, Matcher)
+        with torch.no_grad():
+            return best_of_all(self.matcher, self.queries, None if leave_one_out else self.gallery, places, counter)
 
 
 def _prepared(maps: FeatureMaps) -> UnitMaps:

@@ -28,7 +28,8 @@ class Evaluation:
         queries: queries that the averages are taken over.
         without_relevant: queries whose class has no other image; they are left out of the averages.
         skipped: images that could not be read, and why.
-        results: for each shortlist a row with the keys "shortlist" and `METRICS`; the values are fractions, 0..1.
+        results: for each shortlist a row with the keys "shortlist" (a number, or "all") and `METRICS`; the values are
+            fractions, 0..1.
     """
 
     dataset: str
@@ -42,7 +43,7 @@ class Evaluation:
     queries: int
     without_relevant: int
     skipped: Sequence[Skipped] = ()
-    results: Sequence[dict[str, float]] = field(default_factory=list)
+    results: Sequence[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """As it is written as JSON: `dataset`, `images`, `classes`, `model`, `results`, and then the rest."""

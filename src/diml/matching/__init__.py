@@ -1,5 +1,7 @@
 """Matching: marginals, transport plans, and the match of two images made of them."""
 
+from diml.matching.bounded import TopK, top_k
+from diml.matching.functions import rerank, similarity
 from diml.matching.marginals import MARGINALS, Marginal, cross_correlation, uniform
 from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher, PairScores, UnitMaps, prepare
@@ -12,10 +14,14 @@ __all__ = [
     "Matcher",
     "PairScores",
     "PartPair",
+    "TopK",
     "TransportPlan",
     "UnitMaps",
     "cross_correlation",
     "prepare",
+    "rerank",
+    "similarity",
+    "top_k",
     "transport_plan",
     "uniform",
 ]

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.matching.kernels import Scores, Settings, Twin, choose
 from diml.matching.marginals import MARGINALS, Marginal, given
 from diml.matching.match import Match
 from diml.matching.transport import CHUNK, TransportPlan, transport_plan
 
 # Pairs whose indices exist at once where a whole matrix is asked for.
 TILE = 64 * CHUNK
+# Images on each side of a tile that is streamed: a megabyte of scores.
+SIDE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,14 @@ def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     if isinstance(maps, UnitMaps):
         return maps
     dtype = torch.promote_types(maps.dtype, torch.float32)
-    return UnitMaps(F.normalize(torch.cat([maps.local.to(dtype), maps.pooled.to(dtype)[:, None]], dim=1), dim=-1))
+    local, pooled = maps.local, maps.pooled
+    if torch.is_grad_enabled() and (local.requires_grad or pooled.requires_grad):
+        return UnitMaps(F.normalize(torch.cat([local.to(dtype), pooled.to(dtype)[:, None]], dim=1), dim=-1))
+    # The same numbers, in place.
+    rows = torch.empty(len(maps), maps.parts + 1, maps.dim, dtype=dtype, device=maps.device)
+    rows[:, :-1], rows[:, -1] = local, pooled
+    rows /= torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_(min=1e-12)
+    return UnitMaps(rows)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,15 @@ class PairScores:
     pooled: Float[Tensor, " p"]
     converged: Bool[Tensor, " p"]
     iterations: Int[Tensor, " p"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Similarities of some images of a, `rows`, with some of b, `columns`."""
+
+    rows: slice
+    columns: slice
+    similarity: Float[Tensor, "n m"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +161,13 @@ class Matcher:
         """
         rows_a, rows_b = _both(maps_a, maps_b)
         i, j = (index.to(rows_a.rows.device).reshape(-1) for index in (i, j))
+        if found := self._twin(rows_a, rows_b):
+            twin, settings = found
+            scores = twin.score_pairs(rows_a.rows, rows_b.rows, i, j, settings)
+            return self._completed(scores, rows_a, rows_b, i, j)
+        return self._reference(rows_a, rows_b, i, j)
+
+    def _reference(self, rows_a: UnitMaps, rows_b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
         columns: list[tuple[Tensor, ...]] = []
         for product, solved in self._chunks(rows_a, rows_b, i, j):
             structural = (solved.plan * product[:, :-1, :-1]).sum(dim=(1, 2))
@@ -155,8 +181,15 @@ class Matcher:
 
     def similarity(self, maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> Float[Tensor, "n m"]:
         """(n, m) similarity of all pairs, tile by tile; a set with itself is solved once per unordered pair."""
-        rows_a, rows_b = (unit := prepare(maps_a)), (unit if maps_b is maps_a else prepare(maps_b))
+        rows_a, rows_b = _both(maps_a, maps_b)
         n, m = len(rows_a), len(rows_b)
+        if self._twin(rows_a, rows_b):
+            matrix = rows_a.rows.new_empty(n, m)
+            for tile in self.tiles(rows_a, rows_b):
+                matrix[tile.rows, tile.columns] = tile.similarity
+                if rows_b is rows_a:
+                    matrix[tile.columns, tile.rows] = tile.similarity.mT
+            return matrix
         symmetric = maps_b is maps_a and not isinstance(self.marginals, tuple)
         scores = [
             self.pairs(rows_a, rows_b, i, j).similarity for i, j in _all_pairs(n, m, symmetric, rows_a.rows.device)
@@ -167,6 +200,67 @@ class Matcher:
         i, j = torch.triu_indices(n, n, device=flat.device)
         matrix = flat.new_zeros(n, n).index_put((i, j), flat)
         return matrix + matrix.triu(1).mT
+
+    def tiles(self, maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps, side: int = SIDE) -> Iterator[Tile]:
+        """The similarities of all pairs as a stream of tiles, so that the whole matrix is never held.
+
+        Of a set with itself only the tiles on and above the diagonal come, each unordered pair being solved once, with
+        the lower index first; those above it stand for two.
+        """
+        rows_a, rows_b = _both(maps_a, maps_b)
+        symmetric = rows_b is rows_a
+        for top in range(0, len(rows_a), side):
+            for left in range(top if symmetric else 0, len(rows_b), side):
+                rows = slice(top, min(top + side, len(rows_a)))
+                columns = slice(left, min(left + side, len(rows_b)))
+                a = UnitMaps(rows_a.rows[rows])
+                b = a if symmetric and top == left else UnitMaps(rows_b.rows[columns])
+                yield Tile(rows, columns, self._tile(a, b))
+
+    def _tile(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
+        n, m = len(a), len(b)
+        if found := self._twin(a, b):
+            twin, settings = found
+            flat = Scores(*(score.reshape(-1) for score in twin.score_matrix(a.rows, b.rows, settings)))
+            at = torch.arange(n * m, device=a.rows.device)
+            return self._completed(flat, a, b, at // m, at % m).similarity.reshape(n, m)
+        [(i, j)] = _all_pairs(n, m, False, a.rows.device, block=n)
+        similarity = self._reference(a, b, i, j).similarity.reshape(n, m)
+        return similarity.triu() + similarity.triu(1).mT if b is a else similarity
+
+    def bounds(
+        self, maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]] | None:
+        """Upper bounds of the structural similarity, and the pooled similarity, of pairs: `sum_j mu_j max_i S_ij`.
+
+        None where the kernel in use has no cheap way to them. See `diml.matching.top_k` for the proof.
+        """
+        rows_a, rows_b = _both(maps_a, maps_b)
+        found = self._twin(rows_a, rows_b)
+        bound = getattr(found[0], "bound_pairs", None) if found else None
+        return bound(rows_a.rows, rows_b.rows, i, j, found[1]) if bound and found else None
+
+    def _twin(self, a: UnitMaps, b: UnitMaps) -> tuple[Twin, Settings] | None:
+        """The compiled twin that can do this; None where the reference has to."""
+        wants_gradient = torch.is_grad_enabled() and (a.rows.requires_grad or b.rows.requires_grad)
+        if wants_gradient or not isinstance(self.marginals, str) or a.rows.device != b.rows.device:
+            return None
+        settings = Settings(self.marginals, self.eps, self.tolerance, self.max_iterations)
+        twin = choose(a.rows.device)
+        if twin is None or twin.unsupported(a.parts, b.parts, a.rows.dtype, settings):
+            return None
+        return twin, settings
+
+    def _completed(self, scores: Scores, a: UnitMaps, b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
+        """A twin's scores, the pairs that it could not do solved by the reference."""
+        similarity = (1 - self.weight) * scores.pooled + self.weight * scores.structural
+        found = PairScores(similarity, scores.structural, scores.pooled, scores.converged, scores.iterations.long())
+        left = (scores.iterations < 0).nonzero()[:, 0]
+        if len(left):
+            solved = self._reference(a, b, i[left], j[left])
+            for field in dataclasses.fields(PairScores):
+                getattr(found, field.name)[left] = getattr(solved, field.name)
+        return found
 
     def rerank(
         self,
@@ -216,6 +310,8 @@ class Matcher:
 def _both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tuple[UnitMaps, UnitMaps]:
     a = prepare(maps_a)
     b = a if maps_b is maps_a else prepare(maps_b)
+    if b is a:
+        return a, a
     if a.rows.shape[2] != b.rows.shape[2]:
         raise UsageError(
             f"maps of dim {a.rows.shape[2]} came to be matched with maps of dim {b.rows.shape[2]}; embed both alike"
@@ -224,9 +320,11 @@ def _both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tup
     return UnitMaps(a.rows.to(dtype)), UnitMaps(b.rows.to(dtype))
 
 
-def _all_pairs(n: int, m: int, symmetric: bool, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _all_pairs(
+    n: int, m: int, symmetric: bool, device: torch.device, block: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Index lists of all pairs, row by row; of the upper triangle where symmetric, as the canonical order is i <= j."""
-    block = max(1, TILE // max(m, 1))
+    block = block or max(1, TILE // max(m, 1))
     for start in range(0, n, block):
         rows = min(block, n - start)
         if symmetric:

@@ -20,7 +20,7 @@ from diml.search.creation import EXACT_LIMIT, Plan
 from diml.search.hits import SearchResult
 from diml.search.intake import Item, column_names, image_id, items, open_collection
 from diml.search.manifest import LOCK, MODEL, Manifest, check_free, is_index
-from diml.search.ranking import check_numbers, search
+from diml.search.ranking import Shortlist, check_numbers, search
 from diml.search.stats import IndexStats, stats_of
 from diml.search.store import Store
 from diml.search.turns import Turn, Watch, make_folder
@@ -207,14 +207,15 @@ class Index:
         return len(ids)
 
     def search(
-        self, image: Source | FeatureMaps, k: int = 10, shortlist: int = 100, where: str | None = None
+        self, image: Source | FeatureMaps, k: int = 10, shortlist: Shortlist = 100, where: str | None = None
     ) -> SearchResult:
         """The k images most similar to an image.
 
         Args:
             image: a path, a PIL image, a tensor, or maps of one image made by the model of this index.
             k: hits wanted; where there are fewer images, all of them.
-            shortlist: images that are re-ranked by similarity, at least k; 0 keeps the ranking by pooled vectors.
+            shortlist: images that are re-ranked by similarity, at least k; 0 keeps the ranking by pooled vectors, "all"
+                matches every image by its parts.
             where: SQL on the columns id, path, label, hash, bytes, mtime_ns, width, height and those of the collection,
                 such as `"label = 'cat' AND width > 500"`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import torch
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps, Geometry
-from diml.matching import Match
+from diml.matching import Match, top_k
 from diml.model import StructuralModel
 from diml.search.coarse import nearest
 from diml.search.hits import Hit, SearchResult
@@ -21,6 +21,12 @@ from diml.search.store import Store
 
 # Hits whose plans are held at once.
 CHUNK = 256
+# Rows that are read at once where every image of the index is matched.
+BATCH = 4096
+
+
+# How many images are re-ranked; "all" matches every image in question by its parts.
+Shortlist = int | Literal["all"]
 
 
 class Scores(NamedTuple):
@@ -37,7 +43,7 @@ def search(
     model: StructuralModel,
     query: FeatureMaps,
     k: int,
-    shortlist: int,
+    shortlist: Shortlist,
     where: str | None,
 ) -> SearchResult:
     """The k images most similar to a query.
@@ -45,6 +51,8 @@ def search(
     1. The rows of the largest cosine of pooled vectors, `max(k, shortlist)` of them, ties by id. Exact, unless more
        than `exact_limit` images are in question.
     2. Those, ranked by similarity in float32 at the matcher's tolerance. With a shortlist of 0 this step is left out.
+       With "all" every image in question takes part, read batch by batch, and 1 is left out; so are the plans of images
+       that provably are not among the best (see `diml.matching.top_k`).
     3. The k best, scored in float64 at 1e-6 and ordered by that number, ties by id.
 
     Args:
@@ -53,10 +61,13 @@ def search(
     check_numbers(k, shortlist)
     _check_query(query, manifest)
     candidates = store.count(where)
-    limit = min(max(k, shortlist), candidates)
+    limit = candidates if shortlist == "all" else min(max(k, shortlist), candidates)
     effective = limit if shortlist else 0
     if limit == 0:
         return SearchResult([], k, effective)
+    if shortlist == "all":
+        rows = _best_of_all(store, model, query, k, where)
+        return SearchResult(_hits(model, query, rows, stored_maps(rows, manifest), by_pooled=False), k, effective)
     vector = query.pooled[0].detach().float().cpu().numpy()
     rows = nearest(store, vector, limit, where, exact=candidates <= manifest.exact_limit)
     gallery = stored_maps(rows, manifest)
@@ -65,11 +76,11 @@ def search(
     return SearchResult(_hits(model, query, rows, gallery, by_pooled=not shortlist), k, effective)
 
 
-def check_numbers(k: int, shortlist: int) -> None:
+def check_numbers(k: int, shortlist: Shortlist) -> None:
     if k < 1:
         raise UsageError(f"k={k} came; expected at least 1 hit to be asked for")
-    if shortlist < 0:
-        raise UsageError(f"shortlist={shortlist} came; expected 0 (keep the pooled ranking) or more")
+    if shortlist != "all" and (isinstance(shortlist, str) or shortlist < 0):
+        raise UsageError(f"shortlist={shortlist} came; expected 0 (keep the pooled ranking) or more, or all")
 
 
 def stored_maps(rows: pa.Table, manifest: Manifest) -> FeatureMaps:
@@ -112,6 +123,28 @@ def _best(
     ids = rows["id"].to_pylist()
     best = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))[:k]
     return rows.take(best), gallery[best]
+
+
+def _best_of_all(store: Store, model: StructuralModel, query: FeatureMaps, k: int, where: str | None) -> pa.Table:
+    """The k rows of the largest similarity, ties by id; memory does not grow with the index."""
+    ids = store.read(lambda: _streamed(store, model, query.detach(), k, where))
+    rows = store.rows(ids)
+    place = {id: at for at, id in enumerate(rows["id"].to_pylist())}
+    return rows.take([place[id] for id in ids if id in place])
+
+
+def _streamed(store: Store, model: StructuralModel, query: FeatureMaps, k: int, where: str | None) -> list[str]:
+    best: list[tuple[float, str]] = []
+    names = ["id", "map", *(["pooled"] if query.own_pooled is not None else [])]
+    for batch in store.batches(names, where, BATCH):
+        rows = batch.sort_by("id")  # equal similarities are ordered by index, which then is by id
+        local = torch.from_numpy(_matrix(rows, "map").copy()).reshape(len(rows), query.parts, query.dim)
+        pooled = torch.from_numpy(_matrix(rows, "pooled").copy()) if query.own_pooled is not None else None
+        found = top_k(model.matcher, query, FeatureMaps(local, query.grid, pooled).to(query.device), k)
+        ids = rows["id"].take(found.indices[0].cpu().numpy()).to_pylist()
+        scores = found.similarity[0].tolist()
+        best = sorted([*best, *((-score, id) for score, id in zip(scores, ids, strict=True))])[:k]
+    return [id for _, id in best]
 
 
 def _hits(

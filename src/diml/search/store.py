@@ -138,6 +138,13 @@ class Store:
         query = self._table.search().select(columns).limit(None)
         return self.read((query if where is None else query.where(_condition(where))).to_arrow)
 
+    def batches(self, columns: list[str], where: str | None, size: int) -> Iterator[pa.Table]:
+        """Some columns of all rows, or of those that meet a condition, so many rows at a time."""
+        query = self._table.search().select(columns).limit(None)
+        query = query if where is None else query.where(_condition(where))
+        for batch in query.to_batches(size):
+            yield pa.table(batch)
+
     def read(self, ask: Callable[[], T]) -> T:
         """Ask, and ask again where a writer that tidied up took the files away."""
         for attempt in range(READS):

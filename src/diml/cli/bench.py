@@ -1,0 +1,73 @@
+"""diml bench: how fast matching is on this machine, and where the time of a query goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diml.cli.options import Device, Json, load_model, parse_device, parse_grid, print_json
+from diml.errors import UsageError
+
+if TYPE_CHECKING:
+    from diml.matching.speed import Speed
+
+
+def bench(
+    grid: Annotated[str, typer.Option(help="Matching grid: 4, or 4x6 for 4 rows and 6 columns.")] = "4",
+    dim: Annotated[int, typer.Option(help="Numbers per part.")] = 128,
+    candidates: Annotated[int, typer.Option(help="Images that are matched with each query.")] = 100,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; by default as many as PyTorch takes.")] = None,
+    query: Annotated[bool, typer.Option(help="Also measure the stages of a query, with the model lite0.")] = True,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure the matching kernels and the stages of a query on this machine, with made-up images.
+
+    Example: diml bench --grid 7 --candidates 500
+    """
+    shape = parse_grid(grid)
+    for name, value in (("--dim", dim), ("--candidates", candidates), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} {value} came; expected at least 1")
+    import torch
+
+    from diml.matching.speed import measure_twins
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    place = torch.device(parse_device(device))
+    speeds = list(measure_twins(shape, dim, candidates, place))
+    stages: dict[str, float] = {}
+    if query:
+        from diml.search.stages import measure_stages
+
+        stages = measure_stages(load_model("lite0", grid=grid, device=str(place)), candidates, 0)
+    if json:
+        print_json({"threads": torch.get_num_threads(), "twins": [vars(speed) for speed in speeds], "stages": stages})
+        return
+    typer.echo(
+        f"{shape[0]}x{shape[1]} parts of {dim} numbers, {candidates} candidates a query, "
+        f"{torch.get_num_threads()} threads, {place}\n"
+    )
+    typer.echo("\n".join(_twins(speeds)))
+    if stages:
+        typer.echo("\n" + "\n".join(_stages(stages)))
+
+
+def _twins(speeds: list[Speed]) -> list[str]:
+    lines = ["| kernel | marginals         |    pairs/s | x torch | error   |"]
+    lines += ["| :----- | :---------------- | ---------: | ------: | :------ |"]
+    for speed in speeds:
+        if speed.missing:
+            lines.append(f"| {speed.twin:<6} | {speed.marginals:<17} | {speed.missing} |||")
+        else:
+            numbers = f"{speed.pairs_per_second:>10,.0f} | {speed.ratio:>7.1f} | {speed.error:.1e}"
+            lines.append(f"| {speed.twin:<6} | {speed.marginals:<17} | {numbers} |")
+    return lines
+
+
+def _stages(stages: dict[str, float]) -> list[str]:
+    whole = sum(stages.values())
+    lines = ["| stage  |      ms | share |", "| :----- | ------: | ----: |"]
+    return lines + [f"| {name:<6} | {1000 * s:>7.2f} | {100 * s / whole:>4.0f}% |" for name, s in stages.items()]

@@ -1,0 +1,87 @@
+"""Every pair matched by its parts: the best of each query, kept while tiles of similarities stream by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diml.evaluation.order import best
+from diml.matching import Matcher, UnitMaps, top_k
+
+# Where fewer than one in so many images are wanted of each query, bounds spare more plans than they cost.
+SPARSE = 20
+# Queries whose best are looked for at a time.
+BLOCK = 256
+
+# Called with how many queries' worth of pairs are done, and how many queries there are.
+Counter = Callable[[int, int], None]
+
+
+def best_of_all(
+    matcher: Matcher, queries: UnitMaps, gallery: UnitMaps | None, places: int, counter: Counter | None = None
+) -> Int[Tensor, "q places"]:
+    """Indices of the images most similar to each query, best first, equal ones by index.
+
+    Args:
+        queries: of q images.
+        gallery: of n images; None for the queries themselves, each left out of its own ranking. Each unordered pair is
+            then solved once, with the lower index first.
+        places: how many are wanted.
+        counter: told how far it is.
+
+    >>> rows = torch.nn.functional.normalize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[2.0, 1.0]]]), dim=-1)
+    >>> best_of_all(Matcher(), UnitMaps(rows.repeat(1, 2, 1)), None, 1)[:, 0]
+    tensor([2, 2, 0])
+    """
+    if gallery is None:
+        return _among_themselves(matcher, queries, places, counter)
+    found = []
+    for start in range(0, len(queries), BLOCK):
+        rows = UnitMaps(queries.rows[start : start + BLOCK])
+        if places * SPARSE <= len(gallery):
+            found.append(top_k(matcher, rows, gallery, places).indices)
+        else:
+            kept = _Best(len(rows), places, rows.rows)
+            for tile in matcher.tiles(rows, gallery):
+                kept.take(tile.rows, tile.columns, tile.similarity)
+            found.append(kept.indices)
+        if counter is not None:
+            counter(min(start + BLOCK, len(queries)), len(queries))
+    return torch.cat(found)
+
+
+def _among_themselves(
+    matcher: Matcher, images: UnitMaps, places: int, counter: Counter | None
+) -> Int[Tensor, "n places"]:
+    n = len(images)
+    kept = _Best(n, places, images.rows)
+    done = 0
+    for tile in matcher.tiles(images, images):
+        similarity = tile.similarity
+        if tile.rows == tile.columns:
+            similarity = similarity.clone().fill_diagonal_(-torch.inf)
+        else:
+            kept.take(tile.columns, tile.rows, similarity.mT)
+        kept.take(tile.rows, tile.columns, similarity)
+        done += similarity.numel() * (1 if tile.rows == tile.columns else 2)
+        if counter is not None:
+            counter(done // n, n)
+    return kept.indices
+
+
+class _Best:
+    """The best of each query so far. Tiles come in the order of their columns, so that equal scores stay in it."""
+
+    def __init__(self, queries: int, places: int, like: Tensor) -> None:
+        self.scores: Float[Tensor, "q places"] = like.new_full((queries, places), -torch.inf)
+        self.indices: Int[Tensor, "q places"] = torch.zeros(queries, places, dtype=torch.int64, device=like.device)
+
+    def take(self, rows: slice, columns: slice, similarity: Float[Tensor, "rows columns"]) -> None:
+        scores = torch.cat([self.scores[rows], similarity], dim=1)
+        index = torch.arange(columns.start, columns.stop, device=scores.device).expand(len(similarity), -1)
+        order = best(scores, self.scores.shape[1])
+        self.scores[rows] = scores.gather(1, order)
+        self.indices[rows] = torch.cat([self.indices[rows], index], dim=1).gather(1, order)

@@ -1,0 +1,172 @@
+"""The k most similar images without solving every plan: what provably cannot be among them is left out.
+
+The bound. Sinkhorn's last half-step sets v, so that the columns of every plan it returns, converged or not, sum to the
+weights of b: `sum_i T_ij = mu_j`. With `T_ij >= 0`,
+
+    s = sum_ij T_ij S_ij  <=  sum_j (sum_i T_ij) max_i S_ij  =  sum_j mu_j max_i S_ij  <=  1,
+
+and `similarity = (1 - w) p + w s` is at most `(1 - w) p + w sum_j mu_j max_i S_ij`. The right-hand side needs the local
+similarities but no plan; with 1 for s it needs nothing but the pooled similarity. A candidate whose bound is below the
+k-th best similarity found so far cannot be among the best k, then or later, as that number only grows.
+
+No slack for an unfinished plan is needed, as it would be for a bound by the rows: those are met within the tolerance
+only. In floating point the columns are met to some 1e-6; `MARGIN` is for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching.matcher import Matcher, UnitMaps, prepare
+
+# By how much rounding may lift a similarity above its bound; 2e-6 was seen.
+MARGIN = 2e-5
+# Candidates of each query that are solved first, as a multiple of k, to have something to compare with.
+FIRST = 2
+# Scores of queries and candidates that exist at once.
+HELD = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class TopK:
+    """The best of each query, best first, equal ones by index.
+
+    Attributes:
+        indices: (q, k) into the gallery.
+        similarity: (q, k).
+        solved: how many plans were solved for it.
+    """
+
+    indices: Int[Tensor, "q k"]
+    similarity: Float[Tensor, "q k"]
+    solved: int
+
+
+@torch.no_grad()
+def top_k(
+    matcher: Matcher,
+    query_maps: FeatureMaps | UnitMaps,
+    gallery_maps: FeatureMaps | UnitMaps,
+    k: int,
+    shortlist: Int[Tensor, "q K"] | None = None,
+) -> TopK:
+    """The k most similar images of the gallery for every query: the same as from solving all of them.
+
+    Args:
+        query_maps: of q images.
+        gallery_maps: of n images.
+        k: how many; all where there are fewer candidates.
+        shortlist: (q, K) candidates of each query; by default the whole gallery.
+
+    Raises:
+        UsageError: k < 1, or a shortlist of another shape.
+
+    >>> maps = FeatureMaps(torch.eye(8).reshape(4, 2, 8), grid=(1, 2))
+    >>> top_k(Matcher(), maps, maps, 1).indices[:, 0]
+    tensor([0, 1, 2, 3])
+    """
+    if k < 1:
+        raise UsageError(f"k={k} came; expected at least 1")
+    queries = prepare(query_maps)
+    gallery = queries if gallery_maps is query_maps else prepare(gallery_maps)
+    if shortlist is not None and (shortlist.ndim != 2 or len(shortlist) != len(queries)):
+        raise UsageError(
+            f"a shortlist of shape {tuple(shortlist.shape)} came for {len(queries)} queries; expected (queries, K)"
+        )
+    width = len(gallery) if shortlist is None else shortlist.shape[1]
+    block = max(1, HELD // max(width, 1))
+    results = []
+    for start in range(0, len(queries), block):
+        rows = UnitMaps(queries.rows[start : start + block])
+        given = None if shortlist is None else shortlist[start : start + block].to(gallery.rows.device)
+        results.append(_Search(matcher, rows, gallery, min(k, width), given).run())
+    if not results:
+        empty = gallery.rows.new_zeros(0, min(k, width))
+        return TopK(empty.long(), empty, 0)
+    return TopK(
+        torch.cat([result.indices for result in results]),
+        torch.cat([result.similarity for result in results]),
+        sum(result.solved for result in results),
+    )
+
+
+class _Search:
+    """A block of queries; the candidates of each are taken by their pooled similarity, largest first."""
+
+    def __init__(
+        self, matcher: Matcher, queries: UnitMaps, gallery: UnitMaps, k: int, shortlist: Tensor | None
+    ) -> None:
+        self.matcher, self.queries, self.gallery = matcher, queries, gallery
+        pooled = queries.rows[:, -1] @ gallery.rows[:, -1].mT
+        if shortlist is None:
+            self.pooled, self.candidates = pooled.sort(dim=1, descending=True)
+        else:
+            self.pooled, order = pooled.gather(1, shortlist).sort(dim=1, descending=True)
+            self.candidates = shortlist.gather(1, order)
+        self.best = self.pooled.new_full((len(queries), k), -torch.inf)
+        self.indices = self.candidates.new_full((len(queries), k), len(gallery))
+        self.solved = 0
+
+    def run(self) -> TopK:
+        k = self.best.shape[1]
+        active = torch.arange(len(self.queries), device=self.best.device)
+        for piece in self._pieces(max(1, FIRST * k)):
+            possible = self._at_most(self.pooled[active, piece], 1.0) >= self.best[active, -1:]
+            self._take(active, piece, self._promising(active, piece, possible) if piece.start else possible)
+            # The pooled similarities fall from here on, so what follows an impossible one is impossible too.
+            active = active[possible[:, -1]]
+            if not len(active):
+                break
+        return TopK(self.indices, self.best, self.solved)
+
+    def _pieces(self, size: int) -> Iterator[slice]:
+        start, width = 0, self.candidates.shape[1]
+        while start < width:
+            yield slice(start, min(start + size, width))
+            start, size = start + size, 2 * size
+
+    def _at_most(self, pooled: Tensor, structural: Tensor | float) -> Tensor:
+        weight = self.matcher.weight
+        return (1 - weight) * pooled + weight * structural + MARGIN
+
+    def _promising(self, active: Tensor, piece: slice, possible: Tensor) -> Tensor:
+        """Which candidates their bound leaves in, of those that may be."""
+        row, column = possible.nonzero(as_tuple=True)
+        bounds = self.matcher.bounds(
+            self.queries, self.gallery, active[row], self.candidates[active, piece][row, column]
+        )
+        if bounds is None:
+            return possible
+        structural, pooled = bounds
+        left = possible.clone()
+        left[row, column] = self._at_most(pooled, structural) >= self.best[active[row], -1]
+        return left
+
+    def _take(self, active: Tensor, piece: slice, wanted: Tensor) -> None:
+        """Solve what is wanted, and keep the best, equal ones by index."""
+        row, column = wanted.nonzero(as_tuple=True)
+        if not len(row):
+            return
+        found = self.candidates[active, piece][row, column]
+        similarity = self.matcher.pairs(self.queries, self.gallery, active[row], found).similarity
+        self.solved += len(row)
+        # Few are wanted of many: they are moved to the left of a narrow table, a row for each query that has some.
+        counts = wanted.sum(dim=1)
+        some = counts > 0
+        line = some.cumsum(0)[row] - 1
+        place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+        queries, k = active[some], self.best.shape[1]
+        shape = (len(queries), k + int(counts.max()))
+        indices, scores = found.new_full(shape, len(self.gallery)), similarity.new_full(shape, -torch.inf)
+        indices[:, :k], scores[:, :k] = self.indices[queries], self.best[queries]
+        indices[line, k + place], scores[line, k + place] = found, similarity
+        indices, by_index = indices.sort(dim=1)
+        scores, order = scores.gather(1, by_index).sort(dim=1, descending=True, stable=True)
+        self.best[queries], self.indices[queries] = scores[:, :k], indices.gather(1, order)[:, :k]

@@ -1,0 +1,112 @@
+"""Fast twins of one function: the scores of many pairs of images, from the unit rows of their maps.
+
+Every twin is a module with
+
+    score_pairs(rows_a, rows_b, i, j, settings) -> Scores, each (p,)
+    score_matrix(rows_a, rows_b, settings) -> Scores, each (n, m); where both are the same object, each unordered pair
+        is solved once, the lower index first
+    bound_pairs(rows_a, rows_b, i, j, settings) -> upper bounds of the structural similarity, and the pooled one, each
+        (p,); a twin may lack it, and then nothing is left out by bounds
+    unsupported(parts_a, parts_b, dtype, settings) -> why it cannot do this, in words, or None
+
+The reference is plain PyTorch, `Matcher`'s own way: any device and dtype, any marginals, gradients. The twins take over
+where no gradient is asked for and the marginals are one of the named schemes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from diml.errors import UsageError
+
+VARIABLE = "DIML_KERNEL"
+# Name of a twin: its module, and what to install where that cannot be imported.
+HOMES = {"cpu": ("cpu_scores", "numba"), "cuda": ("triton_scores", "triton")}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a twin has to know of a `Matcher`.
+
+    Attributes:
+        scheme: "uniform" or "cross_correlation".
+        eps, tolerance, max_iterations: as in `transport_plan`.
+    """
+
+    scheme: str
+    eps: float = 0.05
+    tolerance: float = 1e-3
+    max_iterations: int = 1000
+
+
+class Scores(NamedTuple):
+    """Scores of pairs, all of one shape.
+
+    Where a pair's costs are too wide for float32 (range / eps > 80) or not finite, `iterations` is -1 and the
+    structural similarity NaN: it is to be solved by the reference.
+    """
+
+    structural: Float[Tensor, "*pairs"]
+    pooled: Float[Tensor, "*pairs"]
+    iterations: Int[Tensor, "*pairs"]
+    converged: Bool[Tensor, "*pairs"]
+
+
+class Twin(Protocol):
+    """A module of this package that scores pairs."""
+
+    def score_pairs(self, rows_a: Tensor, rows_b: Tensor, i: Tensor, j: Tensor, settings: Settings) -> Scores: ...
+
+    def score_matrix(self, rows_a: Tensor, rows_b: Tensor, settings: Settings) -> Scores: ...
+
+    def unsupported(self, parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settings) -> str | None: ...
+
+
+def choose(device: torch.device) -> Twin | None:
+    """The fastest twin for tensors on that device; None for the reference.
+
+    The environment variable DIML_KERNEL forces one: torch, cpu or cuda. Not forced, one that cannot be loaded is told
+    once, as a warning, and the reference takes its place.
+
+    Raises:
+        UsageError: DIML_KERNEL names none, or one that this device or this installation does not have.
+    """
+    forced = os.environ.get(VARIABLE, "")
+    if forced not in ("", "torch", *HOMES):
+        raise UsageError(f"{VARIABLE}={forced} came; expected torch, cpu or cuda, or unset it")
+    if forced == "torch" or (not forced and device.type not in HOMES):
+        return None
+    if forced and forced != device.type:
+        raise UsageError(
+            f"{VARIABLE}={forced} came with maps on {device.type}; move the model to {forced} (--device), or unset it"
+        )
+    twin, reason = _load(device.type)
+    if twin is None:
+        if forced:
+            raise UsageError(f"{VARIABLE}={forced} came, but {reason}")
+        _warn(reason)
+    return twin
+
+
+@functools.cache
+def _load(name: str) -> tuple[Twin | None, str]:
+    """The module, or why there is none."""
+    module, needs = HOMES[name]
+    try:
+        return cast(Twin, importlib.import_module(f"{__name__}.{module}")), ""
+    except ImportError as error:
+        return None, f"the {name} kernel cannot be loaded ({error}); pip install {needs}"
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    warnings.warn(f"matching runs in plain PyTorch, which is slower: {reason}", RuntimeWarning, stacklevel=4)

@@ -1,0 +1,246 @@
+"""The CUDA twin: scores of many pairs by one fused Triton kernel, from two maps to the numbers in registers.
+
+What the work needs, for a pair of r parts of dim d each that takes n iterations:
+
+- arithmetic: `2 r r d` operations for the local similarities and `8 r d` for the correlations, on tensor cores; `4
+  r r` for an iteration (K times a vector, twice) and about `6 r` beside them, on the others. At r = 16, d = 128, n
+  = 20: 82 k and 22 k, so that 60 T float32 operations a second allow at most 2.7 G pairs a second.
+- memory: without reuse `2 (r + 1) d` numbers a pair, 8.7 KB in half precision. A program takes a tile of images of
+  a along a strip of images of b, and programs that run together take the same strip, which the L2 cache holds. So
+  memory gives each map of a once a strip, 17 bytes a pair at strips of 256, and takes 13 bytes a pair of scores.
+  The cache gives three quarters of a map a pair at tiles of 4 x 2: 3.3 KB.
+- instructions: at r = 16, 38 of a warp for a pair's iteration (cross-correlation) and some 240 for the rest of the
+  pair, counted in the code compiled for sm_90. A tile goes on until its slowest pair is done; if that takes 30
+  turns, a pair costs 1,400, and the 920 G a second that an H200 can issue allow 660 M pairs a second. That is a
+  ceiling, not a forecast. The compiler takes all 255 registers of a lane there and spills some of S, outside the
+  loop of iterations.
+
+None of this has been run on a GPU: its arithmetic is tested through Triton's interpreter, its code is compiled for
+sm_90, and tiles, strips and warps are guesses from such counts. `pairs_per_second` measures.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import triton
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching.kernels import Scores, Settings
+from diml.matching.kernels.triton_kernels import listed, matrix
+
+MAX_PARTS = 64
+# Images of b that a program goes along: many, so that maps of a are read rarely, unless that left too few programs to
+# keep a GPU busy (an H200 holds 1056 of them at once).
+STRIP, PROGRAMS = 256, 8192
+# Local similarities of a tile: 2048 are 64 registers of each lane of a warp, which needs about as many again.
+AREA = 2048
+TYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Maps of n images as the kernel reads them; made once for a set of images.
+
+    Attributes:
+        parts: (n, r, d), any of `TYPES`, not normalised, the last two axes contiguous.
+        scale: (n, r) float32, one over the length of each part.
+        pooled: (n, d) float32 unit vectors.
+    """
+
+    parts: Float[Tensor, "n r d"]
+    scale: Float[Tensor, "n r"]
+    pooled: Float[Tensor, "n d"]
+
+    @classmethod
+    def of(cls, maps: FeatureMaps | Tensor | Rows) -> Rows:
+        """From feature maps as they are stored, or from rows (n, r + 1, d), the last of which is the pooled vector.
+
+        Feature maps in half precision lose nothing here: their products are exact in float32, and are scaled there.
+        Rows of unit vectors in half precision have lost up to 5e-4 of each number before they come.
+        """
+        if isinstance(maps, Rows):
+            return maps
+        parts, pooled = (maps[:, :-1], maps[:, -1]) if isinstance(maps, Tensor) else (maps.local, maps.pooled)
+        if parts.dtype not in TYPES:
+            raise UsageError(f"rows came as {parts.dtype}; the CUDA kernel takes float16, bfloat16 or float32")
+        if parts.stride()[1:] != (parts.shape[2], 1):
+            parts = parts.contiguous()
+        lengths = torch.linalg.vector_norm(parts, dim=2, dtype=torch.float32)
+        return cls(parts, 1 / lengths.clamp(min=1e-12), F.normalize(pooled.float(), dim=-1).contiguous())
+
+    def __len__(self) -> int:
+        return self.parts.shape[0]
+
+
+AnyRows = FeatureMaps | Tensor | Rows
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How the work is cut. None of it changes a score.
+
+    Attributes:
+        images_a, images_b: of one program at a time; 1, 2, 4 or 8 and 1, 2 or 4.
+        registers: of a thread, at most; None leaves it to the compiler. Fewer let more programs run together.
+    """
+
+    images_a: int
+    images_b: int
+    registers: int | None = None
+
+
+def tiles(parts_a: int, parts_b: int) -> list[Tile]:
+    """Tiles worth trying, the one that is used first. Guesses for an H200, by instructions counted, not by time."""
+    room = AREA // (_padded(parts_a) * _padded(parts_b))
+    shapes = {8: [(4, 2), (2, 2), (2, 4), (8, 1)], 4: [(2, 2), (4, 1)], 2: [(2, 1), (1, 1)]}.get(room, [(1, 1)])
+    return [Tile(*shape) for shape in shapes] + [Tile(*shapes[0], registers=168)]
+
+
+def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settings) -> str | None:
+    """Why the kernel cannot do this, in words that can follow "because"; None where it can."""
+    if max(parts_a, parts_b) > MAX_PARTS:
+        return f"maps have {max(parts_a, parts_b)} parts and the kernel holds at most {MAX_PARTS}"
+    if dtype not in TYPES:
+        return f"the rows are {dtype}"
+    if settings.scheme not in ("uniform", "cross_correlation"):
+        return f"marginals {settings.scheme!r} are not built into it"
+    return None
+
+
+def score_pairs(
+    rows_a: AnyRows, rows_b: AnyRows, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: Settings
+) -> Scores:
+    """Scores of the pairs (a[i_k], b[j_k]), each (p,).
+
+    A pair whose costs are too wide for float32 (range / eps > 80), or not finite, comes back with `iterations` -1,
+    `converged` False and a structural similarity of NaN: to be solved by the reference. Indices are not checked here;
+    they have to be 0 <= i < n, 0 <= j < m.
+
+    Raises:
+        UsageError: what `unsupported` says, or maps of different dims.
+    """
+    return _lists(Rows.of(rows_a), Rows.of(rows_b), i, j.reshape(-1, 1), settings, Tile(1, 1))
+
+
+def score_shortlists(
+    rows_a: AnyRows, rows_b: AnyRows, shortlist: Int[Tensor, "q k"], settings: Settings, tile: Tile | None = None
+) -> Scores:
+    """Scores of every image of a with the images of b on its shortlist, each (q, K); as `score_pairs`, and cheaper.
+
+    Four candidates are matched at a time, which shares the query's map and keeps most sums within a lane.
+    """
+    a, b = Rows.of(rows_a), Rows.of(rows_b)
+    if tile is None:
+        tile = Tile(1, min(4, max(1, AREA // (_padded(a.parts.shape[1]) * _padded(b.parts.shape[1])))))
+    return _lists(a, b, None, shortlist, settings, tile)
+
+
+def score_matrix(rows_a: AnyRows, rows_b: AnyRows, settings: Settings, tile: Tile | None = None) -> Scores:
+    """Scores of all pairs, each (n, m); as `score_pairs`. 13 bytes a pair: call it for blocks of a where m is large.
+
+    Where both are the same object, each unordered pair is solved once, with the lower index first.
+    """
+    a = Rows.of(rows_a)
+    b = a if rows_b is rows_a else Rows.of(rows_b)
+    tile = tile or tiles(a.parts.shape[1], b.parts.shape[1])[0]
+    out = _empty((len(a), len(b)), a.parts.device)
+    tiles_a, strip = triton.cdiv(len(a), tile.images_a), STRIP
+    while strip > 8 and tiles_a * triton.cdiv(len(b), strip) < PROGRAMS:
+        strip //= 2
+    programs = tiles_a * triton.cdiv(len(b), strip)
+    if programs:
+        arguments, options = _arguments(a, b, settings, tile, LISTED_A=False, LISTED_B=False)
+        with _device(a.parts.device):
+            matrix[(programs,)](*arguments, *out, len(a), len(b), strip, UPPER=b is a, **options)
+    structural, pooled, iterations, converged = out
+    if b is a:
+        structural, pooled, iterations, converged = (_mirrored(x) for x in out)
+    return Scores(structural, pooled, iterations, converged.bool())
+
+
+def pairs_per_second(
+    rows_a: AnyRows, rows_b: AnyRows, settings: Settings, tile: Tile | None = None, seconds: float = 1.0
+) -> float:
+    """Pairs of `score_matrix` a second, by the GPU's own clock: compiled and warmed up, then the median of many runs.
+
+    The time to make `Rows`, once for each set of images, is not in it. Needs a GPU.
+    """
+    a, b = Rows.of(rows_a), Rows.of(rows_b)
+    milliseconds: float = triton.testing.do_bench(
+        lambda: score_matrix(a, b, settings, tile), rep=int(1000 * seconds), return_mode="median"
+    )
+    return len(a) * len(b) / (milliseconds / 1000)
+
+
+def _lists(a: Rows, b: Rows, i: Tensor | None, candidates: Tensor, settings: Settings, tile: Tile) -> Scores:
+    """Row l of candidates with image i[l] of a, or image l."""
+    device = a.parts.device
+    candidates = candidates.to(device).contiguous()
+    out = _empty(tuple(candidates.shape), device)
+    lists, length = candidates.shape
+    programs = lists * triton.cdiv(length, tile.images_b)
+    if programs:
+        index_a = candidates if i is None else i.to(device).contiguous()
+        arguments, options = _arguments(a, b, settings, tile, LISTED_A=i is not None, LISTED_B=True)
+        with _device(device):
+            listed[(programs,)](*arguments, *out, index_a, candidates, length, **options)
+    structural, pooled, iterations, converged = (x if i is None else x.reshape(-1) for x in out)
+    return Scores(structural, pooled, iterations, converged.bool())
+
+
+def _arguments(
+    a: Rows, b: Rows, settings: Settings, tile: Tile, **lists: bool
+) -> tuple[list[object], dict[str, object]]:
+    """What both kernels take: tensors and numbers by position, constants of compilation by name."""
+    (r_a, dim), (r_b, dim_b) = a.parts.shape[1:], b.parts.shape[1:]
+    dtype = torch.promote_types(a.parts.dtype, b.parts.dtype)
+    if reason := unsupported(r_a, r_b, dtype, settings):
+        raise UsageError(f"the CUDA kernel cannot match these maps because {reason}; DIML_KERNEL=torch can")
+    if dim != dim_b:
+        raise UsageError(f"maps of dim {dim} came to be matched with maps of dim {dim_b}; embed both alike")
+    block = min(max(16, triton.next_power_of_2(dim)), 32 if dtype == torch.float32 else 64)
+    arguments: list[object] = []
+    for rows in (a, b):
+        parts = rows.parts.to(dtype)
+        arguments += [parts, rows.scale, rows.pooled, parts.stride(0)]
+    arguments += [dim, 1 / (settings.eps * math.log(2)), float(settings.tolerance), settings.max_iterations]
+    constants: dict[str, object] = {
+        "R_A": r_a, "R_B": r_b, "PAD_A": _padded(r_a), "PAD_B": _padded(r_b),
+        "IMAGES_A": tile.images_a, "IMAGES_B": tile.images_b,
+        "CROSS": settings.scheme == "cross_correlation", "NARROW": 2 / settings.eps <= 80,
+        "BLOCK": block, "EVEN": dim % block == 0,
+        # Three tensor-core products of ten-bit halves: float32's own precision but for the last bit or two.
+        "PRECISION": "tf32x3" if dtype == torch.float32 else "ieee",
+        # One warp: its lanes need no barrier, and few pairs wait for the slowest of their tile.
+        "num_warps": 1, "num_stages": 2, "maxnreg": tile.registers, "enable_fp_fusion": True,
+    }  # fmt: skip
+    return arguments, constants | lists
+
+
+def _padded(parts: int) -> int:
+    return max(16, int(triton.next_power_of_2(parts)))
+
+
+def _empty(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        torch.zeros(shape, device=device),
+        torch.zeros(shape, device=device),
+        torch.zeros(shape, dtype=torch.int32, device=device),
+        torch.zeros(shape, dtype=torch.int8, device=device),
+    )
+
+
+def _mirrored(upper: Tensor) -> Tensor:
+    return upper.triu() + upper.triu(1).mT
+
+
+def _device(device: torch.device) -> torch.cuda.device:
+    """Triton launches on the current device; -1 (a CPU's, in the interpreter) changes nothing."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)

@@ -1,0 +1,194 @@
+"""What one Triton program does: match a few images of a with a few of b, all of it in registers.
+
+Where things live. A tile is `IMAGES_A x IMAGES_B` pairs, solved by one warp. The rows of its images pass through
+shared memory into the tensor cores; the local similarities come out in registers and stay there. They become the
+kernel `K = exp((S - top) / eps)`, and the marginals, scalings and sums of Sinkhorn's iterations live in registers
+beside it.
+
+Which lane holds what decides the speed, and the order in which rows are loaded decides that. A tensor core leaves
+element (row x, column y) of a product in the lane `4 (x mod 8) + (y mod 8) // 2`. So rows are taken in an order
+where `x mod 8` says first which image of a, then which of its parts, and `(y mod 8) // 2` the same of b: each pair
+then lies in `32 / pairs` lanes, each with a whole block of it, and most of the sums are sums within a lane. In the
+plain order, part after part, a pair is strewn over all 32 lanes and its sums are shuffles. Counted in the code that
+Triton 3.9 compiles for sm_90, r = 16, uniform marginals, tiles of 4 x 2: 115 instructions of a warp (27 of them
+shuffles) for one iteration of one pair in the plain order, 44 (4) in this one. Another compiler may lay things out
+otherwise: that would cost the speed, never the result, because the order is undone by reshapes and not taken for
+granted.
+
+Shapes in the comments: parts of a, parts of b, pairs, with parts padded to powers of two.
+"""
+
+# Triton has no types, and a function it compiles no annotations but for constants, which are written large.
+# mypy: disable-error-code="no-untyped-def"
+# ruff: noqa: N803, N806
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+# (largest - smallest cost) / eps up to which exp() stays in float32, as in transport.MAX_RANGE; in powers of two.
+MAX_RANGE = tl.constexpr(80 * 1.4426950408889634)
+# A mass below this counts as none, as in marginals.cross_correlation.
+NO_MASS = tl.constexpr(1.1754944e-38 * 1e6)
+
+
+@triton.jit
+def _reciprocal(x):
+    """1 / x to 4e-7 by two instructions, where a division takes about ten."""
+    root = tl.rsqrt(x)
+    return root * root
+
+
+@triton.jit
+def _load(pointer, image, part, inside, dims, stride, dim, EVEN: tl.constexpr):
+    """Rows of parts, and zeros beyond the last part and the last dimension."""
+    mask = inside
+    if not EVEN:
+        mask = mask & (dims < dim)
+    return tl.load(pointer + image * stride + part * dim + dims, mask=mask, other=0.0)
+
+
+@triton.jit
+def _load_pooled(pointer, image, remainder, dims, dim, TYPE: tl.constexpr):
+    """Pooled vectors (float32) in the type of the parts, or, where `remainder`, what that rounding leaves of them.
+
+    Both are multiplied with the parts and summed, so that half precision costs the pooled vectors nothing.
+    """
+    exact = tl.load(pointer + image * dim + dims, mask=dims < dim, other=0.0)
+    rounded = exact.to(TYPE)
+    return tl.where(remainder, exact - rounded.to(tl.float32), exact).to(TYPE)
+
+
+@triton.jit
+def _weights(correlation, inside, PARTS: tl.constexpr, CROSS: tl.constexpr):
+    """Marginals (parts, pairs) of one side; 0 on padding."""
+    even = tl.where(inside, 1.0 / PARTS, 0.0) + tl.zeros_like(correlation)
+    if not CROSS:
+        return even
+    positive = tl.where(inside, tl.maximum(correlation, 0.0), 0.0)
+    mass = tl.sum(positive, axis=0)
+    some = mass > NO_MASS
+    return tl.where(some[None, :], positive / tl.where(some, mass, 1.0)[None, :], even)
+
+
+@triton.jit
+def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, NARROW: tl.constexpr):
+    """Scale K until each pair's marginals are met: structural similarity, iterations, converged, each (pairs,).
+
+    A pair that is done keeps its scalings while others go on, so that it does not depend on its neighbours. Pairs whose
+    costs are too wide for float32, or not finite, come out as NaN with -1 iterations.
+    """
+    inside = inside_a[:, None, None] & inside_b[None, :, None]
+    if NARROW:  # no two cosines are too far apart for this eps: the greatest there can be serves as the greatest
+        fits = wanted
+        exponent = (similarity - 1.0) * per_eps
+    else:
+        top = tl.max(tl.max(tl.where(inside, similarity, -3.0e38), axis=1), axis=0)
+        low = tl.min(tl.min(tl.where(inside, similarity, 3.0e38), axis=1), axis=0)
+        fits = wanted & ((top - low) * per_eps <= MAX_RANGE)
+        exponent = (similarity - top[None, None, :]) * per_eps
+    kernel = tl.where(inside, tl.exp2(exponent), 0.0)
+    # Padding has sums of 0; 1 is added there so that its scalings are 0 and not NaN.
+    pad_a = tl.where(inside_a, 0.0, 1.0)[:, None]
+    pad_b = tl.where(inside_b, 0.0, 1.0)[:, None]
+    row_sums = tl.sum(kernel, axis=1) + pad_a
+    u = mu_a * 0.0
+    v = mu_b * 0.0
+    error = tl.sum(u, axis=0)
+    going = fits
+    iterations = going.to(tl.int32) * 0
+    step = 0
+    left = tl.max(going.to(tl.int32), axis=0)
+    while left > 0:
+        step += 1
+        u = tl.where(going[None, :], mu_a * _reciprocal(row_sums), u)
+        column_sums = tl.sum(kernel * u[:, None, :], axis=0) + pad_b
+        v = tl.where(going[None, :], mu_b * _reciprocal(column_sums), v)
+        row_sums = tl.sum(kernel * v[None, :, :], axis=1) + pad_a
+        error = tl.sum(tl.abs(u * row_sums - mu_a), axis=0)
+        iterations += going.to(tl.int32)
+        going = going & (error > tolerance) & (step < limit)
+        left = tl.max(going.to(tl.int32), axis=0)
+    # Not as sum(T * S): compilers then keep the products K * u of the loop, and no longer fuse them into its sums.
+    structural = tl.sum(u * tl.sum(kernel * similarity * v[None, :, :], axis=1), axis=0)
+    solved = fits & (tl.abs(structural) <= 2.0)  # false for NaN
+    return (
+        tl.where(solved, structural, float("nan")),
+        tl.where(solved, iterations, -1),
+        solved & (error <= tolerance),
+    )
+
+
+@triton.jit
+def images(index, first, slot, end, LISTED: tl.constexpr):
+    """Images in the slots of a tile: `first + slot`, or what a list says there; the last one again beyond the end."""
+    at = tl.minimum(first + slot, end - 1).to(tl.int64)
+    if LISTED:
+        at = tl.load(index + at).to(tl.int64)
+    return at
+
+
+@triton.jit
+def score_tile(
+    parts_a, scale_a, pooled_a, stride_a, index_a, first_a, end_a,
+    parts_b, scale_b, pooled_b, stride_b, index_b, first_b, end_b,
+    dim, per_eps, tolerance, limit,
+    R_A: tl.constexpr, R_B: tl.constexpr, PAD_A: tl.constexpr, PAD_B: tl.constexpr,
+    IMAGES_A: tl.constexpr, IMAGES_B: tl.constexpr, LISTED_A: tl.constexpr, LISTED_B: tl.constexpr,
+    CROSS: tl.constexpr, NARROW: tl.constexpr, BLOCK: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Structural, pooled, iterations, converged and "is a pair", each (pairs,), images of a changing slowest."""
+    TYPE: tl.constexpr = parts_a.dtype.element_ty
+    LANES_A: tl.constexpr = 8 // IMAGES_A  # lanes that share the parts of an image of a
+    LANES_B: tl.constexpr = 4 // IMAGES_B
+    PAIRS: tl.constexpr = IMAGES_A * IMAGES_B
+    BLOCKS_A: tl.constexpr = PAD_A // LANES_A
+    BLOCKS_B: tl.constexpr = PAD_B // (2 * LANES_B)
+    # The order of rows told above: x = (block, image, lane), y = (block, image, lane, one of two).
+    x, y = tl.arange(0, IMAGES_A * PAD_A), tl.arange(0, IMAGES_B * PAD_B)
+    image_x = images(index_a, first_a, x % 8 // LANES_A, end_a, LISTED_A)
+    image_y = images(index_b, first_b, y % 8 // (2 * LANES_B), end_b, LISTED_B)
+    part_x = x // 8 * LANES_A + x % LANES_A
+    part_y = y // 8 * (2 * LANES_B) + y % (2 * LANES_B)
+    # One block more on each side for the pooled vectors: its two halves are the rounded vector and the remainder.
+    p, q = tl.arange(0, 16), tl.arange(0, 8)
+    image_p = images(index_a, first_a, p % 8 // LANES_A, end_a, LISTED_A)
+    image_q = images(index_b, first_b, q // (2 * LANES_B), end_b, LISTED_B)
+    local = tl.zeros((IMAGES_A * PAD_A, IMAGES_B * PAD_B), tl.float32)
+    along_a = tl.zeros((IMAGES_A * PAD_A, 8), tl.float32)
+    along_b = tl.zeros((16, IMAGES_B * PAD_B), tl.float32)
+    both = tl.zeros((16, 8), tl.float32)
+    for start in range(0, dim, BLOCK):
+        k = start + tl.arange(0, BLOCK)
+        a = _load(parts_a, image_x[:, None], part_x[:, None], part_x[:, None] < R_A, k[None, :], stride_a, dim, EVEN)
+        b = _load(parts_b, image_y[None, :], part_y[None, :], part_y[None, :] < R_B, k[:, None], stride_b, dim, EVEN)
+        pa = _load_pooled(pooled_a, image_p[:, None], (p // 8 == 1)[:, None], k[None, :], dim, TYPE)
+        pb = _load_pooled(pooled_b, image_q[None, :], (q % 2 == 1)[None, :], k[:, None], dim, TYPE)
+        local = tl.dot(a, b, local, input_precision=PRECISION)
+        both = tl.dot(pa, pb, both, input_precision=PRECISION)
+        if CROSS:
+            along_a = tl.dot(a, pb, along_a, input_precision=PRECISION)
+            along_b = tl.dot(pa, b, along_b, input_precision=PRECISION)
+    # Rows are stored as they came and scaled to unit length here, in float32: half precision then costs them nothing.
+    unit_x = tl.load(scale_a + image_x * R_A + part_x, mask=part_x < R_A, other=0.0)
+    unit_y = tl.load(scale_b + image_y * R_B + part_y, mask=part_y < R_B, other=0.0)
+    local = local * unit_x[:, None] * unit_y[None, :]
+    local = tl.reshape(local, (BLOCKS_A, IMAGES_A, LANES_A, BLOCKS_B, IMAGES_B, 2 * LANES_B))
+    similarity = tl.reshape(tl.permute(local, (0, 2, 3, 5, 1, 4)), (PAD_A, PAD_B, PAIRS))
+    # Lanes that share an image hold the same sums with its pooled vector: the greatest of them is any of them.
+    along_a = tl.reshape(along_a * unit_x[:, None], (BLOCKS_A, IMAGES_A, LANES_A, IMAGES_B, LANES_B, 2))
+    along_a = tl.permute(tl.max(tl.sum(along_a, axis=5), axis=4), (0, 2, 1, 3))
+    along_b = tl.reshape(along_b * unit_y[None, :], (2, IMAGES_A, LANES_A, BLOCKS_B, IMAGES_B, 2 * LANES_B))
+    along_b = tl.permute(tl.max(tl.sum(along_b, axis=0), axis=1), (1, 3, 0, 2))
+    both = tl.sum(tl.sum(tl.reshape(both, (2, IMAGES_A, LANES_A, IMAGES_B, LANES_B, 2)), axis=5), axis=0)
+    pooled = tl.reshape(tl.max(tl.max(both, axis=3), axis=1), (PAIRS,))
+    inside_a, inside_b = tl.arange(0, PAD_A) < R_A, tl.arange(0, PAD_B) < R_B
+    mu_a = _weights(tl.reshape(along_a, (PAD_A, PAIRS)), inside_a[:, None], R_A, CROSS)
+    mu_b = _weights(tl.reshape(along_b, (PAD_B, PAIRS)), inside_b[:, None], R_B, CROSS)
+    pair = tl.arange(0, PAIRS)
+    wanted = (first_a + pair // IMAGES_B < end_a) & (first_b + pair % IMAGES_B < end_b)
+    structural, iterations, converged = _sinkhorn(
+        similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, NARROW
+    )
+    return structural, pooled, iterations, converged, wanted

@@ -1,0 +1,132 @@
+"""How fast and how right the twins are on this machine: what `diml bench` prints."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching.kernels import HOMES, VARIABLE
+from diml.matching.matcher import Matcher
+
+# A measurement runs at least so long, and at least so often.
+SECONDS, RUNS = 0.5, 3
+# Queries whose candidates are matched at a time.
+QUERIES = 50
+# Kinds of parts of the made-up images, and how much parts of a kind differ: of real images, iterations are like these.
+KINDS, NOISE = 12, 1.6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one twin does.
+
+    Attributes:
+        twin: its name; "torch" is the reference.
+        marginals: the scheme.
+        pairs_per_second: from feature maps to scores.
+        ratio: of that to the reference's.
+        error: largest difference of a structural similarity to float64 solved to 1e-9, at the tolerance in use.
+        missing: why there are no numbers, in words; empty where there are.
+    """
+
+    twin: str
+    marginals: str
+    pairs_per_second: float = 0.0
+    ratio: float = 0.0
+    error: float = 0.0
+    missing: str = ""
+
+
+def made_up_maps(images: int, grid: tuple[int, int], dim: int, seed: int = 0) -> FeatureMaps:
+    """float16 maps of images whose parts come in kinds, so that there is something to match.
+
+    >>> made_up_maps(3, (4, 4), 128)
+    FeatureMaps(n=3, grid=4x4, dim=128, torch.float16, cpu)
+    """
+    random = torch.Generator().manual_seed(seed)
+    parts = grid[0] * grid[1]
+    kinds = torch.randn(KINDS, dim, generator=random)[torch.randint(KINDS, (images, parts), generator=random)]
+    return FeatureMaps((kinds + NOISE * torch.randn(images, parts, dim, generator=random)).half(), grid)
+
+
+def measure_twins(grid: tuple[int, int], dim: int, candidates: int, device: torch.device) -> Iterator[Speed]:
+    """The speeds of the reference and of the twin for that device, for each scheme.
+
+    Args:
+        candidates: per query.
+
+    Raises:
+        UsageError: a number below 1.
+    """
+    if min(*grid, dim, candidates) < 1:
+        raise UsageError(f"grid {grid}, dim {dim}, candidates {candidates} came; expected numbers of at least 1")
+    queries = made_up_maps(QUERIES, grid, dim, seed=1).to(device)
+    gallery = made_up_maps(max(candidates, 2 * QUERIES), grid, dim).to(device)
+    shortlist = torch.stack([torch.randperm(len(gallery))[:candidates] for _ in range(QUERIES)]).to(device)
+    for scheme in ("uniform", "cross_correlation"):
+        matcher = Matcher(scheme)
+        exact = _exact(scheme, queries, gallery, shortlist)
+        slow = 0.0
+        for twin in ("torch", *HOMES):
+            if twin not in ("torch", device.type):
+                yield Speed(twin, scheme, missing=f"not measured: it needs --device {twin}")
+                continue
+            with forced(twin):
+                try:
+                    rate = _rate(lambda matcher=matcher: matcher.rerank(queries, gallery, shortlist), shortlist, device)
+                except UsageError as error:
+                    yield Speed(twin, scheme, missing=str(error))
+                    continue
+                structural = matcher.replace(weight=1.0).rerank(queries, gallery, shortlist)
+            slow = slow or rate
+            yield Speed(twin, scheme, rate, rate / slow, float((structural - exact).abs().max()))
+
+
+@contextmanager
+def forced(twin: str) -> Iterator[None]:
+    """As if DIML_KERNEL were set to it."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = twin
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+
+
+def seconds(work: Callable[[], object], device: torch.device | None = None) -> float:
+    """Median seconds of a call, after one that does not count."""
+    work()
+    taken: list[float] = []
+    while len(taken) < RUNS or sum(taken) < SECONDS:
+        _wait(device)
+        start = time.perf_counter()
+        work()
+        _wait(device)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def _wait(device: torch.device | None) -> None:
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _rate(work: Callable[[], object], shortlist: Tensor, device: torch.device) -> float:
+    return shortlist.numel() / seconds(work, device)
+
+
+def _exact(scheme: str, queries: FeatureMaps, gallery: FeatureMaps, shortlist: Tensor) -> Tensor:
+    matcher = Matcher(scheme, weight=1.0, tolerance=1e-9, max_iterations=10_000)
+    return matcher.rerank(queries.to(torch.float64), gallery.to(torch.float64), shortlist)

@@ -1,0 +1,312 @@
+"""The twins against float64: same scores whatever the shapes, the marginals and the company a pair keeps."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching import Matcher, UnitMaps, prepare, rerank, similarity, top_k
+from diml.matching import kernels as kernels_module
+from diml.matching.kernels import Settings, choose, cpu_scores
+
+SCHEMES = ("uniform", "cross_correlation")
+CPU = torch.device("cpu")
+
+
+def maps(seed, n, parts=16, dim=32, likeness=1.0, dtype=torch.float32):
+    """Images that share something, as real ones do; likeness 0 leaves noise."""
+    g = torch.Generator().manual_seed(seed)
+    common = torch.randn(1, 1, dim, generator=g) + torch.randn(n, 1, dim, generator=g)
+    return FeatureMaps((likeness * common + torch.randn(n, parts, dim, generator=g)).to(dtype), (1, parts))
+
+
+def every_pair(a, b):
+    return torch.arange(len(a)).repeat_interleave(len(b)), torch.arange(len(b)).repeat(len(a))
+
+
+def exact(a, b, i, j, scheme, eps=0.05, tolerance=1e-9):
+    matcher = Matcher(scheme, eps=eps, tolerance=tolerance, max_iterations=20_000)
+    return matcher.pairs(a.to(torch.float64), b.to(torch.float64), i, j)
+
+
+shapes = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(4, 70))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    shape=shapes,
+    scheme=st.sampled_from(SCHEMES),
+    likeness=st.sampled_from([0.0, 0.3, 1.0, 3.0]),
+    dtype=st.sampled_from([torch.float32, torch.float16]),
+    seed=st.integers(0, 2**20),
+)
+@example(shape=(196, 196, 24), scheme="cross_correlation", likeness=1.0, dtype=torch.float16, seed=0)
+@example(shape=(1, 196, 16), scheme="uniform", likeness=0.3, dtype=torch.float32, seed=1)
+@example(shape=(49, 64, 128), scheme="cross_correlation", likeness=0.3, dtype=torch.float32, seed=2)
+def test_agrees_with_float64(shape, scheme, likeness, dtype, seed):
+    r_a, r_b, dim = shape
+    a, b = maps(seed, 3, r_a, dim, likeness, dtype), maps(seed + 1, 6, r_b, dim, likeness, dtype)
+    i, j = every_pair(a, b)
+    expected = exact(a, b, i, j, scheme)
+    at = expected.converged  # what 20,000 iterations do not bring to its end is nobody's to judge
+    for tolerance, allowed in ((1e-6, 1e-5), (1e-3, 5e-4)):
+        found = Matcher(scheme, tolerance=tolerance, max_iterations=20_000).pairs(a, b, i, j)
+        # Of noise in few dimensions, a plan that is within the working tolerance may be further from the solution.
+        in_float64 = exact(a, b, i, j, scheme, tolerance=tolerance)
+        for name in ("structural", "pooled", "similarity"):
+            own = (getattr(in_float64, name) - getattr(expected, name)).abs()[at]
+            difference = (getattr(found, name) - getattr(expected, name)).abs()[at]
+            assert (difference <= own.clamp(min=allowed) + 1e-6).all(), (name, tolerance)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_pair_does_not_depend_on_its_company(scheme):
+    a, b = maps(0, 7, 9), maps(1, 40, 12)
+    matcher = Matcher(scheme)
+    i, j = every_pair(a, b)
+    together = matcher.pairs(a, b, i, j)
+    shuffled = torch.randperm(len(i), generator=torch.Generator().manual_seed(0))
+    again = matcher.pairs(a, b, i[shuffled], j[shuffled])
+    alone = torch.stack([matcher.pairs(a, b, i[k : k + 1], j[k : k + 1]).structural[0] for k in range(len(i))])
+    assert torch.equal(together.structural[shuffled], again.structural)
+    assert torch.equal(together.structural, alone)
+    assert torch.equal(together.iterations[shuffled], again.iterations)
+    matrix = cpu_scores.score_matrix(prepare(a).rows, prepare(b).rows, Settings(scheme))
+    assert torch.equal(matrix.structural.reshape(-1), together.structural)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 50])
+def test_matrix_of_a_set_with_itself(scheme, n, monkeypatch):
+    monkeypatch.setattr(cpu_scores, "STRIP", 20)
+    rows = prepare(maps(3, n)).rows
+    whole = cpu_scores.score_matrix(rows, rows, Settings(scheme))
+    assert torch.equal(whole.structural, whole.structural.mT)
+    i, j = torch.triu_indices(n, n)
+    listed = cpu_scores.score_pairs(rows, rows, i, j, Settings(scheme))
+    assert torch.equal(whole.structural[i, j], listed.structural)
+    assert whole.converged.all()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_zero_maps_and_equal_images(scheme):
+    local = torch.randn(4, 6, 20, generator=torch.Generator().manual_seed(0))
+    local[1] = 0
+    local[2, :3] = 0
+    local[3] = local[0]
+    some = FeatureMaps(local, (2, 3))
+    i, j = every_pair(some, some)
+    found = Matcher(scheme).pairs(some, some, i, j)
+    expected = exact(some, some, i, j, scheme)
+    assert found.similarity.isfinite().all()
+    assert (found.similarity - expected.similarity).abs().max() < 5e-4
+
+
+def test_no_positive_correlation_gives_uniform_weights():
+    """Zero mass: the pooled vectors look away from every part of the other image."""
+    local = torch.eye(4).repeat(2, 1, 1)
+    pooled = -local.mean(dim=1)
+    opposed = FeatureMaps(local, (2, 2), pooled)
+    one = torch.tensor([0]), torch.tensor([1])
+    weighted = Matcher("cross_correlation").pairs(opposed, opposed, *one)
+    assert torch.equal(weighted.structural, Matcher("uniform").pairs(opposed, opposed, *one).structural)
+
+
+@pytest.mark.parametrize("eps", [0.005, 0.02, 0.3])
+def test_costs_too_wide_for_float32_go_to_the_reference(eps):
+    local = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(2))
+    local[1] = -local[0]
+    wide = FeatureMaps(local, (2, 2))
+    i, j = every_pair(wide, wide)
+    scores = cpu_scores.score_pairs(prepare(wide).rows, prepare(wide).rows, i, j, Settings("uniform", eps=eps))
+    assert (scores.iterations < 0).any() == (eps < 0.1)
+    matcher = Matcher("uniform", eps=eps, max_iterations=50_000)
+    found = matcher.pairs(wide, wide, i, j)
+    assert (found.iterations > 0).all()
+    assert found.converged.all()
+    assert (found.structural - exact(wide, wide, i, j, "uniform", eps).structural).abs().max() < 1e-3
+
+
+def test_max_iterations_is_an_honest_answer():
+    a, b = maps(5, 3), maps(6, 30)
+    i, j = every_pair(a, b)
+    few = Matcher("uniform", tolerance=1e-6, max_iterations=2).pairs(a, b, i, j)
+    assert (few.iterations <= 2).all()
+    assert not few.converged.all()
+    assert few.similarity.isfinite().all()
+    one = Matcher("uniform", tolerance=0.0, max_iterations=1).pairs(a, b, i, j)
+    assert (one.iterations == 1).all()
+
+
+def test_iterations_are_those_of_the_reference(monkeypatch):
+    a, b = maps(7, 4), maps(8, 20)
+    i, j = every_pair(a, b)
+    fast = Matcher("uniform").pairs(a, b, i, j)
+    monkeypatch.setenv("DIML_KERNEL", "torch")
+    slow = Matcher("uniform").pairs(a, b, i, j)
+    assert (fast.iterations - slow.iterations).abs().max() <= 1  # where an error meets the tolerance but for rounding
+    assert (fast.iterations == slow.iterations).double().mean() > 0.9
+
+
+def test_not_a_number_is_an_error():
+    broken = maps(9, 2)
+    broken.local[1, 0, 0] = torch.nan
+    with pytest.raises(UsageError, match="NaN"):
+        Matcher(max_iterations=10).similarity(broken, broken)
+
+
+def test_indices_beyond_the_images():
+    some = maps(10, 3)
+    with pytest.raises(IndexError, match="3 images"):
+        Matcher().pairs(some, some, torch.tensor([0]), torch.tensor([3]))
+    last = Matcher().pairs(some, some, torch.tensor([0]), torch.tensor([-1]))
+    assert torch.equal(last.similarity, Matcher().pairs(some, some, torch.tensor([0]), torch.tensor([2])).similarity)
+
+
+def test_nothing_to_do():
+    some, none = maps(11, 3), maps(11, 3)[:0]
+    empty = torch.zeros(0, dtype=torch.int64)
+    assert Matcher().pairs(some, some, empty, empty).similarity.shape == (0,)
+    assert Matcher().similarity(none, some).shape == (0, 3)
+    assert Matcher().similarity(some, none).shape == (3, 0)
+    assert rerank(some, some, torch.zeros(3, 0, dtype=torch.int64)).shape == (3, 0)
+
+
+def test_gradients_take_the_reference():
+    a, b = maps(12, 2), maps(13, 3)
+    a.local.requires_grad_(True)
+    Matcher().similarity(a, b).sum().backward()
+    assert a.local.grad is not None
+    assert a.local.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert not Matcher().similarity(a, b).requires_grad
+
+
+def test_functions_have_the_settings_of_the_paper():
+    a, b = maps(14, 3, dtype=torch.float16), maps(15, 5, dtype=torch.float16)
+    whole = similarity(a, b)
+    assert torch.equal(whole, Matcher("cross_correlation", 0.5, 0.05, 1e-3).similarity(a, b))
+    assert torch.equal(rerank(a, b, torch.tensor([[4, 0]] * 3)), whole[:, [4, 0]])
+
+
+class TestChoice:
+    def test_by_device(self, monkeypatch):
+        monkeypatch.delenv("DIML_KERNEL", raising=False)
+        assert choose(CPU) is cpu_scores
+        assert choose(torch.device("mps")) is None
+
+    def test_forced(self, monkeypatch):
+        monkeypatch.setenv("DIML_KERNEL", "torch")
+        assert choose(CPU) is None
+        monkeypatch.setenv("DIML_KERNEL", "cpu")
+        assert choose(CPU) is cpu_scores
+        monkeypatch.setenv("DIML_KERNEL", "cuda")
+        with pytest.raises(UsageError, match="DIML_KERNEL=cuda came with maps on cpu"):
+            choose(CPU)
+        monkeypatch.setenv("DIML_KERNEL", "fast")
+        with pytest.raises(UsageError, match="expected torch, cpu or cuda"):
+            choose(CPU)
+
+    @pytest.fixture
+    def without(self, monkeypatch):
+        """As where the compiler is not installed."""
+        monkeypatch.setattr(kernels_module, "HOMES", {"cpu": ("no_such_module", "numba")})
+        kernels_module._load.cache_clear()
+        kernels_module._warn.cache_clear()
+        yield
+        kernels_module._load.cache_clear()
+        kernels_module._warn.cache_clear()
+
+    def test_missing_is_said_once(self, without, monkeypatch):
+        monkeypatch.delenv("DIML_KERNEL", raising=False)
+        with pytest.warns(RuntimeWarning, match="pip install numba"):
+            assert choose(CPU) is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert choose(CPU) is None
+
+    def test_missing_and_forced(self, without, monkeypatch):
+        monkeypatch.setenv("DIML_KERNEL", "cpu")
+        with pytest.raises(UsageError, match="cannot be loaded"):
+            choose(CPU)
+
+    def test_the_compiler_is_not_loaded_before_it_is_needed(self):
+        code = "import sys, diml.matching; assert not {'numba', 'triton', 'llvmlite'} & set(sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestTopK:
+    @settings(deadline=None, max_examples=30)
+    @given(
+        k=st.integers(1, 12),
+        scheme=st.sampled_from(SCHEMES),
+        weight=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+        likeness=st.sampled_from([0.0, 0.5, 1.0]),
+        limit=st.sampled_from([1, 3, 1000]),
+        seed=st.integers(0, 2**20),
+    )
+    def test_is_that_of_solving_all(self, k, scheme, weight, likeness, limit, seed):
+        queries, gallery = maps(seed, 3, 6, 8, likeness), maps(seed + 1, 120, 4, 8, likeness)
+        gallery.local[7] = gallery.local[3]  # ties
+        matcher = Matcher(scheme, weight, max_iterations=limit)
+        found = top_k(matcher, queries, gallery, k)
+        scores, order = matcher.similarity(queries, gallery).sort(dim=1, descending=True, stable=True)
+        assert torch.equal(found.indices, order[:, :k])
+        assert torch.equal(found.similarity, scores[:, :k])
+
+    def test_of_a_shortlist(self):
+        queries, gallery = maps(20, 4), maps(21, 90)
+        shortlist = torch.stack([torch.randperm(90, generator=torch.Generator().manual_seed(q))[:40] for q in range(4)])
+        found = top_k(Matcher(), queries, gallery, 3, shortlist)
+        best = Matcher().rerank(queries, gallery, shortlist).topk(3)
+        assert torch.equal(found.indices, shortlist.gather(1, best.indices))
+        assert torch.equal(found.similarity, best.values)
+
+    def test_spares_plans(self):
+        queries = maps(22, 5, likeness=0.5)
+        gallery = FeatureMaps.cat([queries, maps(23, 300, likeness=0.5)])
+        assert top_k(Matcher(), queries, gallery, 1).solved < 5 * 305 / 4
+
+    def test_bounds_are_bounds(self):
+        a, b = maps(24, 10, likeness=0.2), maps(25, 40, 9, likeness=0.2)
+        i, j = every_pair(a, b)
+        for scheme in SCHEMES:
+            bounds = Matcher(scheme).bounds(a, b, i, j)
+            assert bounds is not None
+            assert (Matcher(scheme).pairs(a, b, i, j).structural <= bounds[0] + 1e-6).all()
+
+    def test_without_bounds_everything_is_solved(self, monkeypatch):
+        monkeypatch.setenv("DIML_KERNEL", "torch")
+        queries, gallery = maps(26, 2), maps(27, 30)
+        assert torch.equal(
+            top_k(Matcher(), queries, gallery, 4).indices,
+            Matcher().similarity(queries, gallery).sort(dim=1, descending=True, stable=True).indices[:, :4],
+        )
+
+    def test_what_cannot_be_asked(self):
+        some = maps(28, 3)
+        with pytest.raises(UsageError, match="k=0"):
+            top_k(Matcher(), some, some, 0)
+        with pytest.raises(UsageError, match="shortlist of shape"):
+            top_k(Matcher(), some, some, 1, torch.zeros(2, 2, dtype=torch.int64))
+        assert top_k(Matcher(), some, some, 9).indices.shape == (3, 3)
+        assert top_k(Matcher(), UnitMaps(prepare(some).rows[:0]), some, 2).indices.shape == (0, 2)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_tiles_cover_every_pair_once(shared):
+    a = maps(30, 23)
+    b = a if shared else maps(31, 11)
+    whole = torch.full((len(a), len(b)), torch.nan)
+    for tile in Matcher().tiles(a, b, side=7):
+        assert whole[tile.rows, tile.columns].isnan().all()
+        whole[tile.rows, tile.columns] = tile.similarity
+        if shared:
+            whole[tile.columns, tile.rows] = tile.similarity.mT
+    assert torch.equal(whole, Matcher().similarity(a, b))

@@ -1,0 +1,282 @@
+"""The Triton twin against the reference in float64.
+
+On a GPU these tests run on it. Elsewhere they run through Triton's interpreter, which must be asked for before Triton
+is imported: so in a process of its own, started by the two tests at the end. The interpreter shows the arithmetic, the
+masks and the indices; it computes every product in float32, cannot multiply bfloat16, and knows nothing of tensor
+cores, registers or time.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching import Matcher, prepare
+
+pytest.importorskip("triton")
+
+from diml.matching.kernels import Settings
+from diml.matching.kernels import triton_scores as twin
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda"
+runs = pytest.mark.skipif(
+    not INTERPRETED and DEVICE == "cpu", reason="needs a GPU, or Triton's interpreter: see the last tests"
+)
+on_a_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+SCHEMES = ["uniform", "cross_correlation"]
+
+
+def maps(seed, n=3, parts=16, dim=40, dtype=torch.float32, own=False):
+    g = torch.Generator().manual_seed(seed)
+    local = torch.randn(n, parts, dim, generator=g, dtype=torch.float64) + 0.3
+    pooled = torch.randn(n, dim, generator=g, dtype=torch.float64).to(DEVICE, dtype) if own else None
+    return FeatureMaps(local.to(DEVICE, dtype), (1, parts), pooled)
+
+
+def settings(scheme="uniform", eps=0.05, tolerance=1e-6, max_iterations=5000):
+    return Settings(scheme=scheme, eps=eps, tolerance=tolerance, max_iterations=max_iterations)
+
+
+def reference(a, b, how, i=None, j=None, tolerance=1e-9):
+    """All pairs (or those of i and j) in float64."""
+    a, b = (FeatureMaps(m.local.double(), m.grid, m.pooled.double()) for m in (a, b))
+    if i is None:
+        i, j = (index.flatten() for index in torch.meshgrid(torch.arange(len(a)), torch.arange(len(b)), indexing="ij"))
+    return Matcher(how.scheme, eps=how.eps, tolerance=tolerance, max_iterations=100_000).pairs(a, b, i, j)
+
+
+def agree(scores, expected, within=1e-5):
+    for name in ("structural", "pooled"):
+        got, wanted = getattr(scores, name).flatten().double(), getattr(expected, name)
+        torch.testing.assert_close(got, wanted, atol=within, rtol=0, msg=lambda m, name=name: f"{name}: {m}")
+    assert scores.structural.dtype == torch.float32
+    assert scores.iterations.dtype == torch.int32
+    assert scores.converged.dtype == torch.bool
+
+
+@runs
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(("parts_a", "parts_b"), [(16, 16), (1, 1), (9, 4), (25, 16)])
+def test_a_matrix_agrees_with_float64(scheme, dtype, parts_a, parts_b):
+    # 5 images of b: the last tile is half empty. 40 numbers: the second block of float32 is not full.
+    a, b, how = maps(0, 3, parts_a, dtype=dtype), maps(1, 5, parts_b, dtype=dtype), settings(scheme)
+    scores = twin.score_matrix(a, b, how)
+    assert scores.structural.shape == (3, 5)
+    agree(scores, reference(a, b, how))
+    assert scores.converged.all()
+
+
+@runs
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(("parts_a", "parts_b"), [(49, 49), (64, 64), (16, 64), (64, 1), (36, 17)])
+def test_larger_grids_agree_with_float64(scheme, dtype, parts_a, parts_b):
+    a, b, how = maps(0, 2, parts_a, 130, dtype), maps(1, 2, parts_b, 130, dtype), settings(scheme)
+    agree(twin.score_matrix(a, b, how), reference(a, b, how))
+    i, j = torch.tensor([1, 0, 1]), torch.tensor([0, 0, 1])
+    agree(twin.score_pairs(a, b, i, j, how), reference(a, b, how, i, j))
+
+
+@runs
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (2, 2), (2, 4), (4, 2), (4, 4), (8, 1), (8, 4)])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_tile_changes_no_score(shape, scheme):
+    a, b, how = maps(2, 5, 6, 16), maps(3, 3, 16, 16), settings(scheme)
+    agree(twin.score_matrix(a, b, how, twin.Tile(*shape)), reference(a, b, how))
+
+
+@runs
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_lists_of_pairs_and_shortlists(scheme):
+    a, b, how = maps(4, 3), maps(5, 7, 9), settings(scheme)
+    i, j = torch.tensor([2, 0, 0, 2, 1]), torch.tensor([6, 0, 3, 6, 1])
+    scores = twin.score_pairs(a, b, i, j, how)
+    assert scores.pooled.shape == (5,)
+    agree(scores, reference(a, b, how, i, j))
+    shortlist = torch.tensor([[6, 0, 3, 3, 5], [1, 2, 4, 0, 6], [0, 1, 2, 3, 4]])
+    scores = twin.score_shortlists(a, b, shortlist, how)
+    assert scores.iterations.shape == (3, 5)
+    agree(scores, reference(a, b, how, torch.arange(3).repeat_interleave(5), shortlist.flatten()))
+
+
+@runs
+def test_each_pair_stops_by_itself():
+    """At a coarse tolerance the number of steps shows in the score, so a pair must not go on with its neighbours."""
+    a, b, how = maps(6, 2), maps(7, 4), settings("cross_correlation", eps=0.03, tolerance=0.02)
+    a.local[0], b.local[1] = a.local[0] * 0.2 + 1, b.local[1] * 0.2 + 1
+    scores, expected = twin.score_matrix(a, b, how), reference(a, b, how, tolerance=0.02)
+    assert len(set(expected.iterations.tolist())) > 2
+    assert scores.iterations.flatten().tolist() == expected.iterations.tolist()
+    agree(scores, expected)
+    stopped = twin.score_matrix(a, b, settings(tolerance=0, max_iterations=3))
+    assert (stopped.iterations == 3).all()
+    assert not stopped.converged.any()
+
+
+@runs
+def test_at_the_working_tolerance():
+    a, b, how = maps(8), maps(9), settings("cross_correlation", tolerance=1e-3)
+    agree(twin.score_matrix(a, b, how), reference(a, b, how), within=5e-4)
+
+
+@runs
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_no_mass_and_no_length(scheme, dtype):
+    a, b, how = maps(10, 2, dtype=dtype), maps(11, 3, dtype=dtype), settings(scheme)
+    a.local[0] = a.local[0].abs() + 0.1
+    b.local[0] = -b.local[0].abs() - 0.1  # no correlation of the first pair is positive
+    b.local[1] = 0  # an image of nothing
+    b.local[2, :7] = 0
+    scores = twin.score_matrix(a, b, how)
+    agree(scores, reference(a, b, how))
+    assert scores.pooled[0, 0] < 0
+    assert (scores.structural[:, 1] == 0).all()
+
+
+@runs
+def test_a_set_with_itself_is_solved_once_per_pair():
+    a, how = maps(12, 5), settings()
+    a.local[3] = a.local[1]
+    scores = twin.score_matrix(a, a, how)
+    agree(scores, reference(a, a, how))
+    for matrix in (scores.structural, scores.pooled, scores.iterations, scores.converged):
+        assert torch.equal(matrix, matrix.T)
+    assert (scores.structural.diagonal() < 1).all()
+    torch.testing.assert_close(scores.structural[1, 3], scores.structural[1, 1], atol=1e-6, rtol=0)
+
+
+@runs
+def test_pairs_that_float32_cannot_solve_are_handed_back():
+    a, b, how = maps(13, 2, 4, 64), maps(14, 2, 4, 64), settings(eps=0.02)
+    a.local[0, 1] = -a.local[0, 0]
+    b.local[1] = a.local[0]  # cosines from -1 to 1, 100 eps apart
+    scores, expected = twin.score_matrix(a, b, how), reference(a, b, how)
+    bad = torch.tensor([[False, True], [False, False]], device=DEVICE)
+    assert (scores.iterations[bad] == -1).all()
+    assert not scores.converged[bad].any()
+    assert torch.equal(scores.structural.isnan(), bad)
+    good = ~bad.flatten()
+    torch.testing.assert_close(scores.structural[~bad].double(), expected.structural[good], atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores.pooled.flatten().double(), expected.pooled, atol=1e-5, rtol=0)
+    b.local[0, 2, 5] = float("nan")
+    for eps in (0.02, 0.05):
+        scores = twin.score_matrix(a, b, settings(eps=eps))
+        assert (scores.iterations[:, 0] == -1).all()
+        assert not scores.converged[:, 0].any()
+        assert scores.converged[1, 1]
+
+
+@runs
+def test_rows_come_as_maps_or_as_tensors():
+    a, b, how = maps(15, own=True), maps(16, own=True), settings("cross_correlation")
+    expected = reference(a, b, how)  # the model's own pooled vectors
+    agree(twin.score_matrix(a, b, how), expected)
+    rows_a, rows_b = prepare(a).rows, prepare(b).rows
+    agree(twin.score_matrix(rows_a, rows_b, how), expected)
+    agree(twin.score_matrix(twin.Rows.of(rows_a), b, how), expected)
+    # Unit vectors that were rounded to half precision have lost something before they come.
+    agree(twin.score_matrix(rows_a.half(), rows_b.half(), how), expected, within=5e-4)
+    half = FeatureMaps(a.local.half(), a.grid, a.pooled)
+    agree(twin.score_matrix(half, b, how), reference(half, b, how))
+
+
+@runs
+def test_nothing_to_match():
+    a, how = maps(17), settings()
+    assert twin.score_matrix(a, a[:0], how).structural.shape == (3, 0)
+    none = torch.zeros(0, dtype=torch.int64)
+    assert twin.score_pairs(a, a, none, none, how).iterations.shape == (0,)
+    assert twin.score_shortlists(a, a, none.reshape(3, 0), how).converged.shape == (3, 0)
+
+
+def test_what_the_kernel_does_not_do():
+    assert twin.unsupported(64, 1, torch.float16, settings()) is None
+    assert "at most 64" in twin.unsupported(16, 65, torch.float32, settings())
+    assert "float64" in twin.unsupported(16, 16, torch.float64, settings())
+    with pytest.raises(UsageError, match="at most 64"):
+        twin.score_matrix(maps(18, 1, 65), maps(18, 1, 65), settings())
+    with pytest.raises(UsageError, match="float64"):
+        twin.score_matrix(maps(18, dtype=torch.float64), maps(18), settings())
+    with pytest.raises(UsageError, match="dim 40"):
+        twin.score_matrix(maps(18), maps(18, dim=41), settings())
+
+
+def test_tiles_fit_the_lanes_of_a_warp():
+    for parts_a in (1, 16, 17, 64):
+        for parts_b in (4, 32, 64):
+            for tile in twin.tiles(parts_a, parts_b):
+                assert 8 % tile.images_a == 0
+                assert 4 % tile.images_b == 0
+
+
+@on_a_gpu
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_many_pairs_on_the_gpu(scheme, dtype):
+    a, b, how = maps(20, 200, 16, 128, dtype), maps(21, 300, 16, 128, dtype), settings(scheme)
+    expected = reference(a, b, how)
+    for tile in twin.tiles(16, 16):
+        agree(twin.score_matrix(a, b, how, tile), expected)
+    assert twin.pairs_per_second(a, b, how, seconds=0.1) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize(("parts", "cross", "narrow"), [(16, True, True), (16, False, False), (49, True, False)])
+def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, tmp_path, monkeypatch):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from diml.matching.kernels.triton_kernels import listed, matrix
+
+    padded = 16 if parts == 16 else 64
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    constants = {"R_A": parts, "R_B": parts, "PAD_A": padded, "PAD_B": padded, "CROSS": cross, "NARROW": narrow}
+    constants |= {"BLOCK": 32, "EVEN": True, "PRECISION": "tf32x3" if dtype == "fp32" else "ieee", "UPPER": True}
+    types = dict.fromkeys(("parts_a", "parts_b"), f"*{dtype}") | {"iterations": "*i32", "converged": "*i8"}
+    types |= dict.fromkeys(("scale_a", "scale_b", "pooled_a", "pooled_b", "structural", "pooled"), "*fp32")
+    types |= dict.fromkeys(("index_a", "candidates"), "*i64") | dict.fromkeys(("per_eps", "tolerance"), "fp32")
+    images = twin.tiles(parts, parts)[0]
+    for kernel, shape in ((matrix, (images.images_a, images.images_b)), (listed, (1, images.images_b))):
+        here = constants | {"IMAGES_A": shape[0], "IMAGES_B": shape[1], "LISTED_A": False, "LISTED_B": kernel is listed}
+        here = {name: value for name, value in here.items() if name in kernel.arg_names}
+        signature = {name: "constexpr" if name in here else types.get(name, "i32") for name in kernel.arg_names}
+        source = ASTSource(kernel, signature, constexprs=here)
+        options = {"num_warps": 1, "num_stages": 2, "enable_fp_fusion": True}
+        built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+        assert built.metadata.shared < 48 * 1024  # several programs share a multiprocessor
+        assert "mma.sync" in built.asm["ptx"]
+
+
+def _interpreted(marks):
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", marks, __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    assert "passed" in run.stdout
+
+
+@pytest.mark.skipif(INTERPRETED or DEVICE == "cuda", reason="runs the others through the interpreter")
+def test_the_arithmetic_through_the_interpreter():
+    _interpreted("not slow")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(INTERPRETED or DEVICE == "cuda", reason="runs the others through the interpreter")
+def test_the_slow_ones_through_the_interpreter():
+    _interpreted("slow")

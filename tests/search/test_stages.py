@@ -1,0 +1,57 @@
+"""diml bench: tables of the right things, whatever the times are."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from diml.errors import UsageError
+from diml.matching import speed
+from diml.matching.speed import measure_twins
+from diml.model import StructuralModel
+from diml.search.stages import STAGES, measure_stages
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(speed, "SECONDS", 0.0)
+    monkeypatch.setattr(speed, "QUERIES", 3)
+
+
+def test_twins_agree_with_float64():
+    speeds = list(measure_twins((2, 3), 16, 5, torch.device("cpu")))
+    assert [(s.twin, s.marginals) for s in speeds] == [
+        (twin, scheme) for scheme in ("uniform", "cross_correlation") for twin in ("torch", "cpu", "cuda")
+    ]
+    for found in speeds:
+        if found.twin == "cuda":
+            assert "--device cuda" in found.missing
+        else:
+            assert found.pairs_per_second > 0
+            assert found.error < 5e-4
+    assert speeds[0].ratio == 1
+
+
+def test_numbers_out_of_range():
+    with pytest.raises(UsageError, match="dim 0"):
+        list(measure_twins((2, 2), 0, 5, torch.device("cpu")))
+
+
+def test_stages():
+    stages = measure_stages(StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32)), 4, 0)
+    assert tuple(stages) == STAGES
+    assert all(seconds >= 0 for seconds in stages.values())
+
+
+def test_command():
+    code = "import sys; sys.argv[0] = 'diml'; from diml.cli import main; main()"
+    words = ["bench", "--grid", "2", "--dim", "8", "--candidates", "4", "--threads", "1", "--no-query", "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert {twin["twin"] for twin in json.loads(done.stdout)["twins"]} == {"torch", "cpu", "cuda"}
+    wrong = subprocess.run(
+        [sys.executable, "-c", code, "bench", "--dim", "0"], check=False, capture_output=True, text=True
+    )
+    assert (wrong.returncode, wrong.stderr) == (2, "diml: --dim 0 came; expected at least 1\n")
