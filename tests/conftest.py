@@ -11,9 +11,15 @@ import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
-# The shapes in signatures are checked wherever tests call.
+# The shapes in signatures are checked wherever tests call; compiled kernels are left as they are.
 jaxtyping.install_import_hook(
-    ["diml.feature_maps", "diml.matching", "diml.embedding", "diml.evaluation.metrics"], "beartype.beartype"
+    [
+        "diml.feature_maps",
+        "diml.embedding",
+        "diml.evaluation.metrics",
+        *(f"diml.matching.{room}" for room in ("bounded", "functions", "marginals", "match", "matcher", "transport")),
+    ],
+    "beartype.beartype",
 )
 
 

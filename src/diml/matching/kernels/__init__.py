@@ -20,7 +20,7 @@ import importlib
 import os
 import warnings
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -61,6 +61,7 @@ class Scores(NamedTuple):
     converged: Bool[Tensor, "*pairs"]
 
 
+@runtime_checkable
 class Twin(Protocol):
     """A module of this package that scores pairs."""
 

@@ -35,8 +35,8 @@ def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settin
 
 
 def score_pairs(
-    rows_a: Float[Tensor, "n r_a+1 d"],
-    rows_b: Float[Tensor, "m r_b+1 d"],
+    rows_a: Float[Tensor, "n rows_a d"],
+    rows_b: Float[Tensor, "m rows_b d"],
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
     settings: Settings,
@@ -51,8 +51,8 @@ def score_pairs(
 
 
 def bound_pairs(
-    rows_a: Float[Tensor, "n r_a+1 d"],
-    rows_b: Float[Tensor, "m r_b+1 d"],
+    rows_a: Float[Tensor, "n rows_a d"],
+    rows_b: Float[Tensor, "m rows_b d"],
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
     settings: Settings,
@@ -62,7 +62,9 @@ def bound_pairs(
     return scores.structural, scores.pooled
 
 
-def score_matrix(rows_a: Float[Tensor, "n r_a+1 d"], rows_b: Float[Tensor, "m r_b+1 d"], settings: Settings) -> Scores:
+def score_matrix(
+    rows_a: Float[Tensor, "n rows_a d"], rows_b: Float[Tensor, "m rows_b d"], settings: Settings
+) -> Scores:
     """Scores of all pairs, each (n, m). Where both are the same tensor, each unordered pair is solved once."""
     n, m, symmetric = len(rows_a), len(rows_b), rows_a is rows_b
     a, b = _flat(rows_a), _flat(rows_b)
