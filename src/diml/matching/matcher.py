@@ -140,7 +140,7 @@ class Matcher:
         rows_a, rows_b = _both(maps_a, maps_b)
         pairs = torch.arange(len(maps_a), device=maps_a.device)
         plans = [plan for _, plan in self._chunks(rows_a, rows_b, pairs, pairs)]
-        return Match(maps_a, maps_b, _join(plans, maps_a, maps_b, rows_a.rows.dtype), self.weight)
+        return Match(maps_a, maps_b, _join(plans, maps_a.parts, maps_b.parts, rows_a.rows), self.weight)
 
     def pairs(
         self,
@@ -166,6 +166,26 @@ class Matcher:
             scores = twin.score_pairs(rows_a.rows, rows_b.rows, i, j, settings)
             return self._completed(scores, rows_a, rows_b, i, j)
         return self._reference(rows_a, rows_b, i, j)
+
+    @torch.no_grad()
+    def plans(
+        self,
+        maps_a: FeatureMaps | UnitMaps,
+        maps_b: FeatureMaps | UnitMaps,
+        i: Int[Tensor, " p"],
+        j: Int[Tensor, " p"],
+    ) -> TransportPlan:
+        """The plans of the pairs (a[i_k], b[j_k]), (p, r_a, r_b), without a gradient: for losses, which hold them fixed.
+
+        >>> import torch
+        >>> maps = FeatureMaps(torch.eye(4).reshape(2, 2, 4), grid=(1, 2))
+        >>> Matcher().plans(maps, maps, torch.tensor([0]), torch.tensor([0])).plan.sum(dim=2)
+        tensor([[0.5000, 0.5000]])
+        """
+        rows_a, rows_b = _both(maps_a, maps_b)
+        i, j = (index.to(rows_a.rows.device).reshape(-1) for index in (i, j))
+        solved = [plan for _, plan in self._chunks(rows_a, rows_b, i, j)]
+        return _join(solved, rows_a.parts, rows_b.parts, rows_a.rows)
 
     def _reference(self, rows_a: UnitMaps, rows_b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
         columns: list[tuple[Tensor, ...]] = []
@@ -335,9 +355,9 @@ def _all_pairs(
             yield i.repeat_interleave(m), torch.arange(m, device=device).repeat(rows)
 
 
-def _join(plans: list[TransportPlan], maps_a: FeatureMaps, maps_b: FeatureMaps, dtype: torch.dtype) -> TransportPlan:
+def _join(plans: list[TransportPlan], parts_a: int, parts_b: int, like: Tensor) -> TransportPlan:
     if not plans:
-        empty = torch.zeros(0, maps_a.parts, maps_b.parts, dtype=dtype, device=maps_a.device)
+        empty = like.new_zeros(0, parts_a, parts_b)
         return TransportPlan(empty, empty.new_zeros(0).long(), empty.new_zeros(0), empty.new_zeros(0).bool())
     return TransportPlan(
         torch.cat([p.plan for p in plans]),

@@ -1,0 +1,1 @@
+"""Learning: losses on matched parts, batches, and the training run. Needs the extra `train`."""
