@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,9 +32,10 @@ from diml.evaluation import Shortlist, evaluate_maps
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, prepare, rerank, top_k
 from diml.matching.kernels import Settings, cpu_scores
+from diml.matching.speed import forced
 from diml.model import StructuralModel
 
-EPS, SHORTLIST, SCHEMES = 0.05, 100, ("uniform", "cross_correlation")
+EPS, SHORTLIST, BATCH, SCHEMES = 0.05, 100, 112, ("uniform", "cross_correlation")
 Work = Callable[[], object]
 
 
@@ -188,6 +190,35 @@ def speeds(maps: FeatureMaps, scheme: str, queries: int, runs: int) -> None:
     agreement(maps, some, scheme)
 
 
+def plans(maps: FeatureMaps, runs: int) -> None:
+    """What a loss asks of a batch: all unordered pairs, and two for each image."""
+    batch = prepare(maps[torch.randperm(len(maps), generator=torch.Generator().manual_seed(0))[:BATCH]])
+    flat = batch.rows.flatten(0, 1)
+    products = (flat @ flat.mT).view(len(batch), batch.parts + 1, len(batch), batch.parts + 1)
+    every = torch.triu_indices(len(batch), len(batch))
+    few = torch.randint(len(batch), (2, 2 * len(batch)), generator=torch.Generator().manual_seed(1))
+    print(f"\n| plans of a batch of {BATCH} | marginals | torch, ms | kernel, ms | kernel from products, ms | ratio |")
+    print("|---|---|---|---|---|---|")
+    for scheme in SCHEMES:
+        matcher = Matcher(scheme, eps=EPS)
+        for i, j in (every, few):
+            taken = in_turn(
+                {
+                    "torch": partial(by_torch, partial(matcher.plans, batch, batch, i, j)),
+                    "kernel": partial(matcher.plans, batch, batch, i, j),
+                    "products": partial(matcher.plans_of, products, i, j),
+                },
+                runs,
+            )
+            slow, fast, faster = (1e3 * taken[name] for name in ("torch", "kernel", "products"))
+            print(f"| {len(i):,} pairs | {scheme} | {slow:.1f} | {fast:.1f} | {faster:.1f} | {slow / fast:.1f} |")
+
+
+def by_torch(work: Work) -> object:
+    with forced("torch"):
+        return work()
+
+
 def agreement(maps: FeatureMaps, shortlist: Tensor, scheme: str) -> None:
     """Both run to convergence give the same ranking, up to the tolerance."""
     queries = maps[: len(shortlist)]
@@ -287,6 +318,7 @@ def main() -> None:
     print(f"{len(maps)} images, 16 parts of 128 numbers, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for scheme in SCHEMES:
         speeds(maps, scheme, options.queries, options.runs)
+    plans(maps, options.runs)
     taken = ", ".join(f"{memory(images):.0f} MB for {images**2 / 1e6:.2f} M" for images in (512, 1024, 4096))
     print(f"\nmemory of matching all pairs beyond the maps: {taken}")
     compilation()

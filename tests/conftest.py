@@ -18,6 +18,9 @@ jaxtyping.install_import_hook(
         "diml.embedding",
         "diml.evaluation.metrics",
         *(f"diml.matching.{room}" for room in ("bounded", "functions", "marginals", "match", "matcher", "transport")),
+        *(f"diml.matching.{room}" for room in ("concentration", "partial", "parts", "regions")),
+        "diml.model.rollout",
+        "diml.matching.unit_maps",
     ],
     "beartype.beartype",
 )

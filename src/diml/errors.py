@@ -29,6 +29,10 @@ class StoreError(DimlError):
     """An index cannot be opened, read or written."""
 
 
+class TrainingError(DimlError):
+    """Training cannot go on; what it has kept so far is kept."""
+
+
 def first_line(error: BaseException) -> str:
     """What another library said, cut to what fits into a sentence of ours.
 

@@ -82,7 +82,8 @@ def test_search_and_explain_name_the_same_number(diml, shapes, shapes_index):
     assert list(document) == ["index", "query", "k", "shortlist", "hits"]
     assert (document["k"], len(document["hits"])) == (3, 3)
     for rank, hit in enumerate(document["hits"], start=1):
-        assert list(hit) == ["rank", "id", "path", "label", "similarity", "structural", "pooled"]
+        names = ["rank", "id", "path", "label", "similarity", "structural", "pooled"]
+        assert list(hit) == [*names, "pooled_rank", "margin", "concentration"]
         assert hit["rank"] == rank
         other = shapes / hit["path"]
         explained = json.loads(diml("explain", query, other, "--model", shapes_index, "--json").out)

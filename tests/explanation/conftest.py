@@ -46,3 +46,9 @@ def image_a() -> Image.Image:
 @pytest.fixture
 def image_b() -> Image.Image:
     return Image.radial_gradient("L").resize((60, 90)).convert("RGB")
+
+
+@pytest.fixture
+def maps_of():
+    """Makes the feature maps of one image, by a seed."""
+    return maps

@@ -15,7 +15,7 @@ import torch
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Matcher, prepare
+from diml.matching import Matcher, prepare, top_k
 
 pytest.importorskip("triton")
 
@@ -105,6 +105,107 @@ def test_lists_of_pairs_and_shortlists(scheme):
     scores = twin.score_shortlists(a, b, shortlist, how)
     assert scores.iterations.shape == (3, 5)
     agree(scores, reference(a, b, how, torch.arange(3).repeat_interleave(5), shortlist.flatten()))
+
+
+@runs
+def test_indices_are_checked():
+    a, how = maps(22, parts=4), settings()
+    one = torch.tensor([0])
+    for wrong in (3, -4):
+        with pytest.raises(IndexError, match="3 images"):
+            twin.score_pairs(a, a, one, torch.tensor([wrong]), how)
+        with pytest.raises(IndexError, match="3 images"):
+            twin.bound_pairs(a, a, torch.tensor([wrong]), one, how)
+    with pytest.raises(IndexError, match="3 images"):
+        twin.score_shortlists(a, a, torch.tensor([[0], [1], [3]]), how)
+    last = twin.score_pairs(a, a, torch.tensor([-1]), torch.tensor([-3]), how)
+    agree(last, reference(a, a, how, torch.tensor([2]), one))
+
+
+@runs
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("parts_a", "parts_b"), [(9, 5), (1, 1)])
+def test_bounds_are_those_of_the_cpu(scheme, parts_a, parts_b):
+    from diml.matching.kernels import cpu_scores
+
+    a, b, how = maps(23, 2, parts_a), maps(24, 2, parts_b), settings(scheme)
+    i, j = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
+    bounds, pooled = twin.bound_pairs(a, b, i, j, how)
+    rows_a, rows_b = prepare(a).rows.cpu(), prepare(b).rows.cpu()
+    expected, expected_pooled = cpu_scores.bound_pairs(rows_a, rows_b, i, j, how)
+    torch.testing.assert_close(bounds.cpu(), expected, atol=2e-6, rtol=0)
+    torch.testing.assert_close(pooled.cpu(), expected_pooled, atol=2e-6, rtol=0)
+    assert (twin.score_pairs(a, b, i, j, how).structural <= bounds + 2e-6).all()
+
+
+class TestMatcher:
+    """The twin as `Matcher` uses it."""
+
+    @pytest.fixture
+    def matcher(self, monkeypatch):
+        monkeypatch.setattr("diml.matching.matcher.choose", lambda device: twin)
+        monkeypatch.setattr("diml.matching.unit_maps.KEEPS_HALF", ("cpu", "cuda"))
+        return Matcher("cross_correlation", tolerance=1e-6)
+
+    @runs
+    def test_half_precision_maps_reach_it_as_they_are(self, matcher, monkeypatch):
+        a, b = maps(25, dtype=torch.float16), maps(26, 5, 9, dtype=torch.float16)
+        kept = []
+        real = twin._arguments
+        monkeypatch.setattr(
+            twin, "_arguments", lambda a, b, *rest, **more: kept.append((a, b)) or real(a, b, *rest, **more)
+        )
+        expected = reference(a, b, settings("cross_correlation")).similarity.reshape(3, 5)
+        close = {"atol": 1e-5, "rtol": 0, "check_dtype": False}
+        torch.testing.assert_close(matcher.similarity(a, b), expected, **close)
+        shortlist = torch.tensor([[4, 0], [1, 1], [3, 2]], device=DEVICE)
+        torch.testing.assert_close(matcher.rerank(a, b, shortlist), expected.gather(1, shortlist), **close)
+        scores = matcher.pairs(a, b, shortlist[:, 0] % 3, shortlist[:, 1])
+        assert scores.converged.all()
+        assert len(kept) == 3
+        for rows_a, rows_b in kept:
+            assert rows_a.parts.data_ptr() == a.local.data_ptr()
+            assert rows_b.parts.dtype == torch.float16
+            assert rows_b.parts.data_ptr() == b.local.data_ptr()
+
+    @runs
+    def test_what_it_hands_back_is_solved(self, matcher):
+        a, b = maps(27, 2, 4, 64, torch.float16), maps(28, 3, 4, 64, torch.float16)
+        a.local[0, 1] = -a.local[0, 0]
+        b.local[1] = a.local[0]
+        matcher = matcher.replace(eps=0.02, tolerance=1e-5, max_iterations=5000)
+        i, j = torch.tensor([0, 1, 0]), torch.tensor([1, 1, 0])
+        assert (twin.score_pairs(a, b, i, j, settings("cross_correlation", eps=0.02)).iterations < 0).any()
+        found = matcher.pairs(a, b, i, j)
+        expected = reference(a, b, settings("cross_correlation", eps=0.02), i, j)
+        assert (found.iterations > 0).all()
+        torch.testing.assert_close(found.similarity.double(), expected.similarity, atol=1e-4, rtol=0)
+
+    @runs
+    def test_the_best_by_bounds(self, matcher):
+        a, b = maps(29, 2, 4, dtype=torch.float16), maps(30, 20, 4, dtype=torch.float16)
+        found = top_k(matcher, a, b, 3)
+        scores = matcher.similarity(a, b)
+        assert torch.equal(found.indices, scores.sort(dim=1, descending=True, stable=True).indices[:, :3])
+
+    @runs
+    def test_a_set_with_itself(self, matcher):
+        a, matcher = maps(31, 3, 4, dtype=torch.float16), matcher.replace(tolerance=1e-3)
+        whole = matcher.similarity(a, a)
+        assert torch.equal(whole, whole.mT)
+        tiles = list(matcher.tiles(a, a, side=2))
+        assert len(tiles) == 3
+        for tile in tiles:
+            torch.testing.assert_close(tile.similarity, whole[tile.rows, tile.columns], atol=1e-6, rtol=0)
+
+    @runs
+    def test_float64_and_plans_take_the_reference(self, matcher):
+        a, b = maps(32, dtype=torch.float16), maps(33, dtype=torch.float64)
+        one = torch.tensor([1])
+        assert matcher.pairs(a, b, one, one).similarity.dtype == torch.float64
+        plan = matcher.plans(a, a, one, one).plan
+        assert plan.dtype == torch.float32
+        assert plan.sum() == pytest.approx(1, abs=1e-5)
 
 
 @runs
@@ -243,7 +344,13 @@ def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, tmp_pa
     padded = 16 if parts == 16 else 64
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     constants = {"R_A": parts, "R_B": parts, "PAD_A": padded, "PAD_B": padded, "CROSS": cross, "NARROW": narrow}
-    constants |= {"BLOCK": 32, "EVEN": True, "PRECISION": "tf32x3" if dtype == "fp32" else "ieee", "UPPER": True}
+    constants |= {
+        "BLOCK": 32,
+        "EVEN": True,
+        "PRECISION": "tf32x3" if dtype == "fp32" else "ieee",
+        "UPPER": True,
+        "BOUNDS": False,
+    }
     types = dict.fromkeys(("parts_a", "parts_b"), f"*{dtype}") | {"iterations": "*i32", "converged": "*i8"}
     types |= dict.fromkeys(("scale_a", "scale_b", "pooled_a", "pooled_b", "structural", "pooled"), "*fp32")
     types |= dict.fromkeys(("index_a", "candidates"), "*i64") | dict.fromkeys(("per_eps", "tolerance"), "fp32")

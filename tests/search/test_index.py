@@ -309,9 +309,9 @@ class TestSearch:
     def test_as_dict(self, index: Index, photos: Path) -> None:
         document = index.search(photos / "a" / "0000.png", k=2).as_dict(index="i", query="q")
         assert list(document) == ["index", "query", "k", "shortlist", "hits"]
-        assert [list(hit) for hit in document["hits"]] == [
-            ["rank", "id", "path", "label", "similarity", "structural", "pooled"]
-        ] * 2
+        described = ["rank", "id", "path", "label"]
+        numbers = ["similarity", "structural", "pooled", "pooled_rank", "margin", "concentration"]
+        assert [list(hit) for hit in document["hits"]] == [[*described, *numbers]] * 2
 
     def test_bad_numbers(self, index: Index, photos: Path) -> None:
         with pytest.raises(UsageError, match="k=0"):

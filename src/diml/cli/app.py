@@ -9,9 +9,13 @@ import typer
 from diml.cli.bench import bench
 from diml.cli.evaluate import evaluate
 from diml.cli.explain import explain
+from diml.cli.faithfulness import faithfulness
+from diml.cli.import_checkpoint import import_checkpoint
 from diml.cli.index import index
 from diml.cli.info import info
+from diml.cli.report import report
 from diml.cli.search import search
+from diml.cli.train import train
 
 app = typer.Typer(
     name="diml",
@@ -40,5 +44,5 @@ def options(
     pass
 
 
-for command in (explain, index, search, info, evaluate, bench):
+for command in (explain, index, search, info, evaluate, faithfulness, bench, train, report, import_checkpoint):
     app.command()(command)

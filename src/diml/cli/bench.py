@@ -10,7 +10,7 @@ from diml.cli.options import Device, Json, load_model, parse_device, parse_grid,
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
-    from diml.matching.speed import Speed
+    from diml.matching.speed import Speed, TileSpeed
 
 
 def bench(
@@ -32,25 +32,30 @@ def bench(
             raise UsageError(f"{name} {value} came; expected at least 1")
     import torch
 
-    from diml.matching.speed import measure_twins
+    from diml.matching.speed import measure_tiles, measure_twins
 
     if threads is not None:
         torch.set_num_threads(threads)
     place = torch.device(parse_device(device))
     speeds = list(measure_twins(shape, dim, candidates, place))
+    tiles = list(measure_tiles(shape, dim, place)) if place.type == "cuda" and _has_tiles(speeds) else []
     stages: dict[str, float] = {}
     if query:
         from diml.search.stages import measure_stages
 
         stages = measure_stages(load_model("lite0", grid=grid, device=str(place)), candidates, 0)
     if json:
-        print_json({"threads": torch.get_num_threads(), "twins": [vars(speed) for speed in speeds], "stages": stages})
+        twins, cuts = [vars(speed) for speed in speeds], [vars(tile) for tile in tiles]
+        print_json({"threads": torch.get_num_threads(), "twins": twins, "tiles": cuts, "stages": stages})
         return
     typer.echo(
         f"{shape[0]}x{shape[1]} parts of {dim} numbers, {candidates} candidates a query, "
         f"{torch.get_num_threads()} threads, {place}\n"
     )
     typer.echo("\n".join(_twins(speeds)))
+    if tiles:
+        typer.echo("\nAll pairs of two sets, float16, by tiles of the CUDA kernel; the first is in use:\n")
+        typer.echo("\n".join(_tiles(tiles)))
     if stages:
         typer.echo("\n" + "\n".join(_stages(stages)))
 
@@ -65,6 +70,18 @@ def _twins(speeds: list[Speed]) -> list[str]:
             numbers = f"{speed.pairs_per_second:>10,.0f} | {speed.ratio:>7.1f} | {speed.error:.1e}"
             lines.append(f"| {speed.twin:<6} | {speed.marginals:<17} | {numbers} |")
     return lines
+
+
+def _has_tiles(speeds: list[Speed]) -> bool:
+    return any(speed.twin == "cuda" and not speed.missing for speed in speeds)
+
+
+def _tiles(tiles: list[TileSpeed]) -> list[str]:
+    lines = [
+        "| tile               | marginals         |     pairs/s |",
+        "| :----------------- | :---------------- | ----------: |",
+    ]
+    return lines + [f"| {tile.tile:<18} | {tile.marginals:<17} | {tile.pairs_per_second:>11,.0f} |" for tile in tiles]
 
 
 def _stages(stages: dict[str, float]) -> list[str]:

@@ -14,6 +14,7 @@ from diml.cli.options import (
     Grid,
     Json,
     Marginals,
+    Mass,
     ModelName,
     load_model,
     parse_shortlist,
@@ -50,6 +51,7 @@ def evaluate(
         typer.Option(help="Numbers per part, by a head fitted for a model that has none; 0 fits none. By default 128."),
     ] = None,
     marginals: Marginals = None,
+    mass: Mass = None,
     protocol: Annotated[
         Protocol, typer.Option(help="published counts a query among its own relevant images, as in printed tables.")
     ] = Protocol.correct,
@@ -71,7 +73,7 @@ def evaluate(
     collection = open_dataset(data)
     if dim is None and is_index(Path(model)):
         dim = 0  # the embedding that the index searches with is what is measured
-    loaded = load_model(model, grid=grid, marginals=marginals, device=device)
+    loaded = load_model(model, grid=grid, marginals=marginals, mass=mass, device=device)
     with Stages() as stages:
         result = measure(
             collection,
@@ -84,9 +86,10 @@ def evaluate(
         )
     report_skipped(list(result.skipped))
     if json:
-        print_json(result.as_dict())
-    else:
-        typer.echo(f"{result.summary()}\n\n{result.table()}")
+        print_json(result.as_dict() | {"mass": loaded.matcher.mass})
+        return
+    moved = "" if loaded.matcher.mass == 1 else f"\npartial transport of mass {loaded.matcher.mass:g}"
+    typer.echo(f"{result.summary()}{moved}\n\n{result.table()}")
 
 
 class Stages(ExitStack):

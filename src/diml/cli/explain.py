@@ -1,57 +1,159 @@
-"""diml explain: how similar two images are, and which parts made them so."""
+"""diml explain: how similar images are, and which parts made them so."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from diml.cli.options import Device, Grid, Json, Marginals, ModelName, existing, load_model, print_json
+from diml.cli.options import (
+    Device,
+    Grid,
+    Json,
+    Marginals,
+    Mask,
+    Mass,
+    ModelName,
+    Region,
+    check_part,
+    existing,
+    load_model,
+    parse_region,
+)
 from diml.errors import UsageError
 
 
 def explain(
-    a: Annotated[Path, typer.Argument(help="The first image.", show_default=False)],
-    b: Annotated[Path, typer.Argument(help="The second image.", show_default=False)],
+    a: Annotated[Path, typer.Argument(help="The first image, or the query.", show_default=False)],
+    b: Annotated[Path | None, typer.Argument(help="The second image.", show_default=False)] = None,
+    rather_than: Annotated[
+        Path | None, typer.Option(help="A third image: why is the first one like the second rather than like this?")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A folder in place of the second image: which parts do its images share?")
+    ] = None,
+    region: Region = None,
+    mask: Mask = None,
     model: ModelName = "lite0",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write a picture: .png, .svg or .pdf by its ending.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Write a picture: .png, .svg or .pdf by its ending; of two images also .html."
+        ),
     ] = None,
     json: Json = False,
     grid: Grid = None,
     marginals: Marginals = None,
+    mass: Mass = None,
+    rollout: Annotated[
+        int | None,
+        typer.Option(help="For vision transformers: weigh parts by the attention of the last so many blocks."),
+    ] = None,
     weight: Annotated[
         float | None, typer.Option(help="Share of the matched parts in the similarity, 0..1; as the model has it.")
     ] = None,
-    parts: Annotated[int, typer.Option(help="How many pairs of parts to show, the strongest first.")] = 6,
+    parts: Annotated[int, typer.Option(help="How many parts or pairs of parts to show, the strongest first.")] = 6,
     device: Device = "auto",
 ) -> None:
     """Say how similar two images are, and which parts made them so.
 
-    Example: diml explain cat.jpg other-cat.jpg --out why.png
-    """
-    from diml.explanation import check_output, describe, describe_pairs, draw_match, explanation_document, save_picture
+    Example: diml explain cat.jpg other-cat.jpg --out why.html
 
+    Why this one rather than that one: diml explain query.jpg cat.jpg --rather-than dog.jpg
+
+    What a class shares: diml explain cat.jpg --against cats/
+
+    Only a part of the first image: diml explain cat.jpg other-cat.jpg --region 80,20,190,120
+    """
     if parts < 1:
         raise UsageError(f"--parts {parts} came; expected at least 1")
-    for image in (a, b):
-        existing(image, "image")
-    if out is not None:
-        check_output(out)
-    loaded = load_model(model, grid=grid, marginals=marginals, device=device)
+    existing(a, "image")
+    check_question(b, rather_than, against)
+    check_rollout(rollout, marginals, against)
+    check_part(region, mask)
+    if region or mask:
+        others = {"--marginals": marginals, "--mass": mass, "--weight": weight, "--rollout": rollout}
+        check_one_sided(region, others)
+    regions = [parse_region(each) for each in region or ()]
+    check_ending(out, pair=rather_than is None and against is None)
+
+    from diml.cli.explaining import Answer, Comparison
+
+    collection = None if against is None else others_in(against, a)
+    loaded = load_model(model, grid=grid, marginals=marginals, mass=mass, device=device)
     if weight is not None:
         loaded = loaded.with_matcher(weight=weight)
-    maps = loaded.encode([a, b])
-    match = loaded.explain(maps[0], maps[1])
-    if out is not None:
-        save_picture(draw_match(match, a, b, parts=parts), out)
-    if json:
-        scheme = str(loaded.matcher.marginals)
-        print_json(explanation_document(match, str(a), str(b), loaded.name, scheme))
+    if rollout is None:
+        compared = Comparison.of(loaded, a, regions, mask)
+    else:
+        compared = Comparison.rolled_out(loaded, [each for each in (a, b, rather_than) if each is not None], rollout)
+    answer = Answer(compared, parts, out, json)
+    if against is not None and collection is not None:
+        answer.where_they_agree(against, collection)
+    elif b is not None and rather_than is not None:
+        answer.why_rather(b, rather_than)
+    elif b is not None:
+        answer.why(b)
+
+
+def check_question(b: Path | None, rather_than: Path | None, against: Path | None) -> None:
+    """Refuse, before anything slow, what is no question."""
+    if against is not None:
+        if b is not None or rather_than is not None:
+            extra = "--rather-than" if b is None else f"the image {b}"
+            raise UsageError(f"--against came together with {extra}; give a folder or other images, not both")
+        existing(against, "folder")
+    elif b is None:
+        raise UsageError("the argument B is missing; give a second image, or a folder with --against")
+    for image in (b, rather_than):
+        if image is not None:
+            existing(image, "image")
+
+
+def check_rollout(rollout: int | None, marginals: object, against: Path | None) -> None:
+    """Attention gives the marginals, of images that are named."""
+    if rollout is not None and marginals is not None:
+        raise UsageError("--marginals came with --rollout, which weighs the parts itself; leave one of them out")
+    if rollout is not None and against is not None:
+        raise UsageError("--rollout came with --against; it works on images that are named, so leave it out")
+
+
+def check_one_sided(region: list[str] | None, others: Mapping[str, object]) -> None:
+    """A chosen part is matched one-sided, to which other settings of the matching mean nothing."""
+    asked = "--region" if region else "--mask"
+    for name, value in others.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} came with {asked}, which matches the chosen part alone and weighs nothing else; leave it out"
+            )
+
+
+def check_ending(out: Path | None, pair: bool) -> None:
+    from diml.cli.explaining import is_page
+    from diml.explanation.files import PICTURES, check_output
+
+    if out is None:
         return
-    shown = match.parts(parts)
-    for line in [*describe(match, shown), "", *describe_pairs(shown)]:
-        typer.echo(line)
-    if out is not None:
-        typer.echo(f"\nThe picture is in {out}")
+    if not pair and is_page(out):
+        raise UsageError(f"{out} came; a page is made of two images only, expected .png, .svg or .pdf")
+    check_output(out, (*PICTURES, "html", "htm"))
+
+
+def others_in(folder: Path, image: Path) -> list[Path]:
+    """The images of a folder but for the image itself, where it lies in it.
+
+    Raises:
+        UsageError: there is no other.
+    """
+    from diml.cli.options import report_skipped
+    from diml.data import open_folder
+
+    collection = open_folder(folder)
+    report_skipped(collection.skipped)
+    files = [collection.file(i) for i in range(len(collection))]
+    others = [file for file in files if not file.samefile(image)]
+    if not others:
+        raise UsageError(f"{folder} holds no image but the one that is asked about; expected at least one other")
+    return others

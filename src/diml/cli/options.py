@@ -37,12 +37,33 @@ Grid = Annotated[
     str | None, typer.Option(help="Matching grid: 4, or 4x6 for 4 rows and 6 columns; up to the backbone's own.")
 ]
 Marginals = Annotated[Scheme | None, typer.Option(help="How parts are weighed; by default as the model has it.")]
+Mass = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the parts' mass that is matched, above 0 to 1; below 1 parts may stay without a counterpart."
+    ),
+]
+Region = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region",
+        help="Only this part of the image: x0,y0,x1,y1 in its pixels, or x0,y0,x1,y1:weight; may be repeated.",
+    ),
+]
+Mask = Annotated[
+    Path | None, typer.Option(help="Only what this image of the same size shows brighter than black.", dir_okay=False)
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def load_model(
-    name: str, *, grid: str | None = None, marginals: Scheme | None = None, device: str = "auto"
+    name: str,
+    *,
+    grid: str | None = None,
+    marginals: Scheme | None = None,
+    mass: float | None = None,
+    device: str = "auto",
 ) -> StructuralModel:
     """The model of that name, on that device, with what the options change of it."""
     from diml.model import StructuralModel
@@ -55,10 +76,12 @@ def load_model(
         model = model.with_grid(parse_grid(grid))
     if marginals is not None:
         model = model.with_matcher(marginals=str(marginals))
+    if mass is not None:
+        model = model.with_matcher(mass=mass)
     return model.to(parse_device(device))
 
 
-def parse_grid(text: str) -> tuple[int, int]:
+def parse_grid(text: str, option: str = "--grid") -> tuple[int, int]:
     """Rows and columns.
 
     >>> parse_grid("4"), parse_grid("4x6")
@@ -66,7 +89,7 @@ def parse_grid(text: str) -> tuple[int, int]:
     """
     sides = text.lower().split("x")
     if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
-        raise UsageError(f"--grid {text} came; expected one number such as 4, or rows x columns such as 4x6")
+        raise UsageError(f"{option} {text} came; expected one number such as 4, or rows x columns such as 4x6")
     return int(sides[0]), int(sides[-1])
 
 
@@ -81,6 +104,28 @@ def parse_shortlist(text: str) -> int | Literal["all"]:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"--shortlist {text} came; expected 0 (keep the pooled ranking) or more, or all")
     return int(text)
+
+
+def parse_region(text: str) -> tuple[tuple[float, float, float, float], float]:
+    """A box `x0, y0, x1, y1` in pixels, and its weight, 1 where none is said.
+
+    >>> parse_region("0,0,64,48"), parse_region("8.5,0,64,48:2")
+    (((0.0, 0.0, 64.0, 48.0), 1.0), ((8.5, 0.0, 64.0, 48.0), 2.0))
+    """
+    edges, colon, weight = text.partition(":")
+    try:
+        x0, y0, x1, y1 = (float(edge) for edge in edges.split(","))
+        return (x0, y0, x1, y1), float(weight) if colon else 1.0
+    except ValueError:
+        raise UsageError(f"--region {text} came; expected x0,y0,x1,y1 in pixels, or x0,y0,x1,y1:weight") from None
+
+
+def check_part(region: Sequence[str] | None, mask: Path | None) -> None:
+    """Refuse, before anything slow, a part that is given in two ways, and a mask that is not there."""
+    if region and mask is not None:
+        raise UsageError("--region and --mask came together; choose the part by one of them")
+    if mask is not None:
+        existing(mask, "mask image")
 
 
 def parse_device(text: str) -> str:

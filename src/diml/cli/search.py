@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Json, existing, parse_shortlist, print_json
+from diml.cli.options import Json, Mask, Region, check_part, existing, parse_region, parse_shortlist, print_json
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
-    from diml.search import SearchResult
+    from diml.search import Hit, SearchResult
 
 
 def search(
@@ -24,6 +24,8 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="SQL condition on the columns, such as \"label = 'cat' AND width > 500\".")
     ] = None,
+    region: Region = None,
+    mask: Mask = None,
     json: Json = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the hits: .html, .png, .svg or .pdf by its ending.")
@@ -32,17 +34,21 @@ def search(
     """Find the images of an index that are most similar to an image, and show why.
 
     Example: diml search photos.diml cat.jpg -k 5 --out hits.html
+
+    Find a part of it, anywhere: diml search photos.diml cat.jpg --region 80,20,190,120 --shortlist all
     """
     if k < 1:
         raise UsageError(f"-k {k} came; expected at least 1")
     limit = parse_shortlist(shortlist)
     existing(image, "image")
+    check_part(region, mask)
+    regions = [parse_region(text) for text in region or ()]
     from diml.explanation import check_output
     from diml.search import Index
 
     if out is not None:
         check_output(out, ("html", "htm", "png", "svg", "pdf"))
-    found = Index.open(index).search(image, k=k, shortlist=limit, where=where)
+    found = Index.open(index).search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
         _write(found, image, out)
     if json:
@@ -51,18 +57,24 @@ def search(
     if not found.hits:
         typer.echo("nothing was found" + (f" where {where}" if where else "; the index is empty"))
     else:
-        typer.echo("rank  similarity  structural  pooled  label  path")
+        typer.echo("rank  similarity  structural  pooled  pooled_rank  margin  concentration  label  path")
     for hit in found:
-        numbers = f"{hit.rank:>4}  {hit.similarity:>10.4f}  {hit.structural:>10.4f}  {hit.pooled:>6.3f}"
-        typer.echo(f"{numbers}  {hit.label or '-'}  {hit.path}")
+        typer.echo(f"{_numbers(hit)}  {hit.label or '-'}  {hit.path}")
     if out is not None:
         typer.echo(f"\nThe hits are in {out}")
+
+
+def _numbers(hit: Hit) -> str:
+    margin = "-" if hit.margin is None else f"{hit.margin:.4f}"
+    similarities = f"{hit.rank:>4}  {hit.similarity:>10.4f}  {hit.structural:>10.4f}  {hit.pooled:>6.3f}"
+    return f"{similarities}  {hit.pooled_rank:>11}  {margin:>6}  {hit.concentration:>13.3f}"
 
 
 def _write(found: SearchResult, image: Path, out: Path) -> None:
     from diml.explanation import draw_hits, hits_page, save_page, save_picture
 
+    name = None if found.part is None else f"a part of {image.name}"
     if out.suffix.lower() in (".html", ".htm"):
-        save_page(hits_page(found, image), out)
+        save_page(hits_page(found, image, query_name=name), out)
     else:
-        save_picture(draw_hits(found, image), out)
+        save_picture(draw_hits(found, image, query_name=name), out)

@@ -3,6 +3,7 @@
 from diml.data.benchmarks import open_dataset
 from diml.data.collection import Collection, Skipped, open_csv, open_folder
 from diml.data.images import ENDINGS, MAX_PIXELS, open_image, printable, to_rgb
+from diml.data.masks import open_mask
 
 __all__ = [
     "ENDINGS",
@@ -13,6 +14,7 @@ __all__ = [
     "open_dataset",
     "open_folder",
     "open_image",
+    "open_mask",
     "printable",
     "to_rgb",
 ]

@@ -5,13 +5,16 @@ from diml.embedding.encoder import Batch, Encoder
 from diml.embedding.heads import fit_whitening
 from diml.embedding.preprocessing import Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
+from diml.embedding.rollout import Rollout, attention_rollout
 
 __all__ = [
     "RESAMPLINGS",
     "Batch",
     "Encoder",
     "Preprocessing",
+    "Rollout",
     "TimmBackbone",
+    "attention_rollout",
     "fit_whitening",
     "lite0",
     "lite0_preprocessing",

@@ -73,13 +73,22 @@ class TimmBackbone(nn.Module):
 
 def _tokens_as_grid(tokens: Float[Tensor, "n t c"], model: Any) -> Float[Tensor, "n c h w"]:
     patches = tokens[:, getattr(model, "num_prefix_tokens", 0) :]
+    return patches.mT.reshape(len(tokens), tokens.shape[2], *patch_grid(model, patches.shape[1]))
+
+
+def patch_grid(model: Any, patches: int) -> tuple[int, int]:
+    """Rows and columns of the patches of a timm ViT.
+
+    Raises:
+        ModelError: so many tokens are no grid.
+    """
     grid = tuple(getattr(getattr(model, "patch_embed", None), "grid_size", None) or ())
-    if len(grid) != 2 or math.prod(grid) != patches.shape[1]:
-        side = math.isqrt(patches.shape[1])
+    if len(grid) != 2 or math.prod(grid) != patches:
+        side = math.isqrt(patches)
         grid = (side, side)
-    if math.prod(grid) != patches.shape[1]:
-        raise ModelError(f"the model gave {patches.shape[1]} tokens, which is no grid; wrap it to yield (n, c, h, w)")
-    return patches.mT.reshape(len(tokens), tokens.shape[2], *grid)
+    if math.prod(grid) != patches:
+        raise ModelError(f"the model gave {patches} tokens, which is no grid; wrap it to yield (n, c, h, w)")
+    return grid[0], grid[1]
 
 
 def lite0() -> TimmBackbone:

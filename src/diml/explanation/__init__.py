@@ -1,20 +1,40 @@
 """Explanation: why two images are similar, first as numbers, then in words, then as pictures and pages."""
 
+from diml.explanation.agreement import Agreement, SharedPart, agreement, agreement_document
+from diml.explanation.agreement_picture import draw_agreement
+from diml.explanation.agreement_words import describe_agreement, describe_shared
+from diml.explanation.contrast import Contrast, PartLead, contrast_document
+from diml.explanation.contrast_picture import draw_contrast
+from diml.explanation.contrast_words import describe_contrast, describe_leads
 from diml.explanation.files import check_output, save_page, save_picture
 from diml.explanation.hits import Hit, hit_marks
 from diml.explanation.hits_html import hits_page
 from diml.explanation.hits_picture import draw_hits
 from diml.explanation.marks import Mark, marks_of
-from diml.explanation.numbers import explanation_document, heat
+from diml.explanation.numbers import explanation_document, heat, strongest_pairs
+from diml.explanation.pair_html import match_page
 from diml.explanation.picture import draw_match
 from diml.explanation.words import describe, describe_pairs
 
 __all__ = [
+    "Agreement",
+    "Contrast",
     "Hit",
     "Mark",
+    "PartLead",
+    "SharedPart",
+    "agreement",
+    "agreement_document",
     "check_output",
+    "contrast_document",
     "describe",
+    "describe_agreement",
+    "describe_contrast",
+    "describe_leads",
     "describe_pairs",
+    "describe_shared",
+    "draw_agreement",
+    "draw_contrast",
     "draw_hits",
     "draw_match",
     "explanation_document",
@@ -22,6 +42,8 @@ __all__ = [
     "hit_marks",
     "hits_page",
     "marks_of",
+    "match_page",
     "save_page",
     "save_picture",
+    "strongest_pairs",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,12 @@ BAR = 2.6
 OPACITY = 0.75
 
 
-def heat_scale(heat_a: Float[Tensor, "h w"], heat_b: Float[Tensor, "h w"]) -> float:
-    """The heat at either end of the colours, the same for both images: the largest value without its sign.
+def heat_scale(*heats: Float[Tensor, "h w"]) -> float:
+    """The heat at either end of the colours, the same for all these images: the largest value without its sign.
 
     Zero lies in the middle, so that one colour always means "for" and the other "against".
     """
-    largest = max(float(each.abs().max()) for each in (heat_a, heat_b))
+    largest = max(float(each.abs().max()) for each in heats)
     return largest if largest > 0 else 1.0
 
 
@@ -69,20 +70,27 @@ def _write_values(page: Page, panel: Panel, values: NDArray[np.float64], visible
 
 
 def draw_scale(
-    page: Page, centre: float, y: float, heats: tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]], limit: float
+    page: Page,
+    centre: float,
+    y: float,
+    heats: Sequence[Float[Tensor, "h w"]],
+    limit: float,
+    *,
+    bar: float = BAR,
+    ends: tuple[str, str] = ("counts against it", "adds to the similarity"),
 ) -> None:
-    """A bar of the colours that occur, with words at its ends."""
+    """A bar of the colours that occur, `bar` inches wide, with words at its two ends."""
     import numpy as np
 
     low = min(0.0, *(float(each.min()) for each in heats))
     high = max(0.0, *(float(each.max()) for each in heats))
     places = digits(max(high, -low))
-    x = centre - BAR / 2
-    axes = page.axes(x, y, BAR, 0.14)
+    x = centre - bar / 2
+    axes = page.axes(x, y, bar, 0.14)
     values = np.linspace(low, high if high > low else low + limit, 256)[None]
     axes.imshow(values, cmap=colours(), vmin=-limit, vmax=limit, alpha=OPACITY, aspect="auto")
     page.text(x - 0.1, y + 0.07, number(low, places), 8.5, ha="right", va="center")
-    page.text(x + BAR + 0.1, y + 0.07, number(high, places), 8.5, va="center")
-    left = "counts against it" if low < 0 else "adds nothing"
+    page.text(x + bar + 0.1, y + 0.07, number(high, places), 8.5, va="center")
+    left = ends[0] if low < 0 else "adds nothing"
     page.text(x, y + 0.2, left, 8.5, color=FAINT)
-    page.text(x + BAR, y + 0.2, "adds to the similarity", 8.5, color=FAINT, ha="right")
+    page.text(x + bar, y + 0.2, ends[1], 8.5, color=FAINT, ha="right")

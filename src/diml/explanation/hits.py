@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from diml.explanation.marks import Mark, marks_of, original_size
+from diml.explanation.words import number
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,6 +50,13 @@ def hit_marks(hit: Hit, query_size: tuple[int, int], parts: int) -> list[Mark]:
     """The strongest pairs of parts of the query and a hit; `a` is the query."""
     match = hit.match
     return marks_of(match, parts, original_size(match.maps_a, query_size), (int(hit.size[0]), int(hit.size[1])))
+
+
+def made_of(hit: Hit, between: str = ", ") -> str:
+    """The two numbers that a hit's similarity is made of; nothing where it is of parts alone, as of a part query."""
+    if hit.match.weight == 1:
+        return ""
+    return f"whole {number(hit.pooled)}{between}parts {number(hit.structural)}"
 
 
 def thumbnail_image(hit: Hit) -> Image:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, query_title
+from diml.explanation.frame import Frame
+from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, made_of, query_title
+from diml.explanation.html import fill, image_uri, jpeg_uri, template, text
 from diml.explanation.marks import Box, Mark, inset
 from diml.explanation.page import spread
 from diml.explanation.picture import opened
@@ -24,20 +21,6 @@ if TYPE_CHECKING:
 QUERY, GAP, FOUND = 130.0, 30.0, 190.0
 WIDE = QUERY + GAP + FOUND
 QUERY_PIXELS = 320
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where an image stands in the drawing, and the size of its original in pixels."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    size: tuple[int, int]
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        return self.x + x / self.size[0] * self.width, self.y + y / self.size[1] * self.height
 
 
 def hits_page(
@@ -63,41 +46,16 @@ def hits_page(
     """
     hits = list(hits)
     query = opened(query_image)
-    data = _data_uri(_jpeg(query))
     cards = "\n".join(_card(hit, query.size, parts) for hit in hits)
     found = f"{len(hits)} image{'' if len(hits) == 1 else 's'}" + (f" from {index}" if index else "")
-    page = files("diml.explanation").joinpath("hits.html").read_text(encoding="utf-8")
     values = {
         "name": text(query_title(query_image, query_name)),
-        "data": data,
+        "data": image_uri(query, QUERY_PIXELS),
         "found": text(found),
         "reading": text(READING if hits else NO_HITS),
         "cards": cards,
     }
-    # One pass, so that a placeholder's look-alike in a file name stays what it is.
-    first, *rest = page.split("{{")
-    return first + "".join(values[key] + after for key, _, after in (piece.partition("}}") for piece in rest))
-
-
-def text(raw: str) -> str:
-    """Text as HTML, for elements and quoted attributes; what is no Unicode (a broken file name) becomes `?`.
-
-    >>> text('<b> & "c"')
-    '&lt;b&gt; &amp; &quot;c&quot;'
-    """
-    return escape(raw.encode("utf-8", "replace").decode("utf-8"), quote=True)
-
-
-def _jpeg(image: Image) -> bytes:
-    small = image.copy()
-    small.thumbnail((QUERY_PIXELS, QUERY_PIXELS))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=88)
-    return buffer.getvalue()
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    return fill(template("hits.html"), values)
 
 
 def _card(hit: Hit, query_size: tuple[int, int], parts: int) -> str:
@@ -105,7 +63,7 @@ def _card(hit: Hit, query_size: tuple[int, int], parts: int) -> str:
     label = "" if hit.label is None else f'<p class="label"><bdi>{text(hit.label)}</bdi></p>'
     return (
         f'<li><p class="head"><span class="rank">{hit.rank}</span> <strong>{number(hit.similarity)}</strong>'
-        f' <span class="faint">whole {number(hit.pooled)} · parts {number(hit.structural)}</span></p>\n'
+        f' <span class="faint">{made_of(hit, " · ")}</span></p>\n'
         f'{_drawing(hit, query_size, shown)}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
         f'<p class="faint">{_contributions(shown)}</p></li>'
     )
@@ -133,7 +91,7 @@ def _drawing(hit: Hit, query_size: tuple[int, int], shown: list[Mark]) -> str:
         f'<svg viewBox="-8 -4 {WIDE + 16:g} {tall + 8:.1f}" role="img" aria-label="{text(alt)}">'
         f'<use href="#query" transform="translate({left.x:.1f} {left.y:.1f})'
         f' scale({left.width:.1f} {left.height:.1f})"/>'
-        f'<image href="{_data_uri(hit.thumbnail)}" {_rectangle(right)} preserveAspectRatio="none"/>'
+        f'<image href="{jpeg_uri(hit.thumbnail)}" {_rectangle(right)} preserveAspectRatio="none"/>'
         f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{marked}</svg>'
     )
 

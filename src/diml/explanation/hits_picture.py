@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, query_title, thumbnail_image
+from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, made_of, query_title, thumbnail_image
 from diml.explanation.lettering import shorten, wrap
 from diml.explanation.page import FAINT, Page, draw_marks, enough, leading
 from diml.explanation.picture import opened
@@ -97,8 +97,7 @@ def _draw_hit(page: Page, cell: tuple[float, float, float], hit: Hit, query: Que
     x, y, tall = cell
     head = f"{hit.rank}.  {number(hit.similarity)}"
     page.text(x, y, head, 13, weight="bold")
-    details = f"whole {number(hit.pooled)}, parts {number(hit.structural)}"
-    page.text(x + CELL, y + 0.03, details, 8.5, color=FAINT, ha="right")
+    page.text(x + CELL, y + 0.03, made_of(hit), 8.5, color=FAINT, ha="right")
     y += 0.3
     shown = hit_marks(hit, query.size, parts)
     size = (int(hit.size[0]), int(hit.size[1]))

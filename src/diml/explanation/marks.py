@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from diml.errors import UsageError
-from diml.explanation.numbers import one_pair
+from diml.explanation.numbers import cell_boxes, strongest_pairs
 
 if TYPE_CHECKING:
     from diml.feature_maps import FeatureMaps
@@ -23,22 +22,43 @@ THINNEST, THICKEST = 1.2, 5.0
 
 
 @dataclass(frozen=True)
-class Mark:
-    """One pair of parts as it is drawn.
+class Tag:
+    """How something that is marked can be told from the rest.
 
     Attributes:
         number: its place in the ranking, from 1.
+        colour: of its boxes, lines and badges.
+        dashed: whether it counts against what is explained.
+    """
+
+    number: int
+    colour: str
+    dashed: bool
+
+    @property
+    def ink(self) -> str:
+        """The colour of a number written on the tag's own colour, and of the edge that lifts it off the image."""
+        return "black" if self.colour in LIGHT else "white"
+
+
+def tags(values: Sequence[float]) -> list[Tag]:
+    """A tag for each of these, numbered as they came; dashed where the value is negative."""
+    return [Tag(i + 1, COLOURS[i % len(COLOURS)], value < 0) for i, value in enumerate(values)]
+
+
+@dataclass(frozen=True)
+class Mark(Tag):
+    """One pair of parts as it is drawn; dashed where it counts against the similarity.
+
+    Attributes:
         pair: its numbers.
-        colour: of its two boxes and the line between them.
-        width: of the line, in points; grows with the contribution.
+        width: of the line between its two boxes, in points; grows with the contribution.
         a_box, b_box: `x0, y0, x1, y1` in pixels of the originals.
         a_place, b_place: `(k, n)`: it is the k-th (from 0) of the n shown pairs in its cell of that image.
         a_level, b_level: `(k, n)` likewise among those in its row of cells; no two lines begin at one height.
     """
 
-    number: int
     pair: PartPair
-    colour: str
     width: float
     a_box: Box
     b_box: Box
@@ -47,18 +67,26 @@ class Mark:
     a_level: tuple[int, int]
     b_level: tuple[int, int]
 
-    @property
-    def dashed(self) -> bool:
-        """Whether the pair counts against the similarity."""
-        return self.pair.contribution < 0
+    def swapped(self) -> Mark:
+        """The same with the two images exchanged."""
+        return replace(
+            self,
+            a_box=self.b_box,
+            b_box=self.a_box,
+            a_place=self.b_place,
+            b_place=self.a_place,
+            a_level=self.b_level,
+            b_level=self.a_level,
+        )
 
-    @property
-    def ink(self) -> str:
-        """The colour of a number written on the mark's own colour, and of the edge that lifts it off the image."""
-        return "black" if self.colour in LIGHT else "white"
 
-
-def marks_of(match: Match, parts: int, size_a: tuple[int, int], size_b: tuple[int, int]) -> list[Mark]:
+def marks_of(
+    match: Match,
+    parts: int,
+    size_a: tuple[int, int],
+    size_b: tuple[int, int],
+    chosen: Sequence[int] | None = None,
+) -> list[Mark]:
     """What will be drawn of the `parts` strongest pairs of parts, strongest first.
 
     Args:
@@ -66,21 +94,27 @@ def marks_of(match: Match, parts: int, size_a: tuple[int, int], size_b: tuple[in
         parts: how many, from 1; no more than there are.
         size_a, size_b: width and height of the originals, for maps that do not know where they lie in them: their
             grid is then taken to cover the whole image.
+        chosen: for a part query, the numbers of the cells of a that were chosen.
 
     Raises:
         UsageError: `parts` is below 1, or the match is not of one pair of images.
     """
-    if parts < 1:
-        raise UsageError(f"{parts} pairs of parts were asked to be shown; expected 1 or more")
-    pairs = one_pair(match).parts(parts)
+    return marks_between(strongest_pairs(match, parts, chosen), match, size_a, size_b)
+
+
+def marks_between(
+    pairs: Sequence[PartPair], match: Match, size_a: tuple[int, int], size_b: tuple[int, int]
+) -> list[Mark]:
+    """What will be drawn of these pairs of parts of a match, numbered in the order in which they came."""
     strongest = max((pair.contribution for pair in pairs), default=0.0)
     a_places, b_places = _places([pair.a for pair in pairs]), _places([pair.b for pair in pairs])
     a_levels, b_levels = _places([pair.a[0] for pair in pairs]), _places([pair.b[0] for pair in pairs])
     return [
         Mark(
             number=i + 1,
-            pair=pair,
             colour=COLOURS[i % len(COLOURS)],
+            dashed=pair.contribution < 0,
+            pair=pair,
             width=_width(pair.contribution, strongest),
             a_box=pair.a_box or cell_box(pair.a, match.maps_a.grid, size_a),
             b_box=pair.b_box or cell_box(pair.b, match.maps_b.grid, size_b),
@@ -121,6 +155,12 @@ def cell_box(cell: tuple[int, int], grid: tuple[int, int], size: tuple[float, fl
     x, y = size[0] / grid[1], size[1] / grid[0]
     row, column = cell
     return column * x, row * y, (column + 1) * x, (row + 1) * y
+
+
+def cell_of(maps: FeatureMaps, i: int, size: tuple[int, int]) -> Box:
+    """The box of cell i of an image, of `size` where the maps do not know."""
+    boxes = cell_boxes(maps)
+    return boxes[i] if boxes else cell_box(divmod(i, maps.grid[1]), maps.grid, size)
 
 
 def original_size(maps: FeatureMaps, size: tuple[int, int]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from diml.errors import UsageError
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from diml.feature_maps import FeatureMaps
     from diml.matching import Match, PartPair
 
 
@@ -27,6 +29,25 @@ def one_pair(match: Match) -> Match:
 def scalar(values: Tensor) -> float:
     """The one value of a match of one pair, without its gradient."""
     return float(values.detach()[0])
+
+
+def strongest_pairs(match: Match, parts: int | None = None, chosen: Sequence[int] | None = None) -> list[PartPair]:
+    """The `parts` strongest pairs of parts of one pair of images (all of them for None), strongest first.
+
+    Args:
+        chosen: for a part query, the numbers of the cells of a that were chosen, row by row; no others are looked at.
+
+    Raises:
+        UsageError: the match is not of one pair of images, or `parts` is below 1.
+    """
+    if parts is not None and parts < 1:
+        raise UsageError(f"{parts} pairs of parts were asked to be shown; expected 1 or more")
+    match = one_pair(match)
+    if chosen is None:
+        return match.parts(parts)
+    columns = match.maps_a.grid[1]
+    cells = {divmod(each, columns) for each in chosen}
+    return [pair for pair in match.parts() if pair.a in cells][:parts]
 
 
 def explanation_document(
@@ -74,12 +95,23 @@ def _entry(pair: PartPair) -> dict[str, Any]:
     return {
         "a": [int(pair.a[0]), int(pair.a[1])],
         "b": [int(pair.b[0]), int(pair.b[1])],
-        "a_box": None if pair.a_box is None else [float(edge) for edge in pair.a_box],
-        "b_box": None if pair.b_box is None else [float(edge) for edge in pair.b_box],
+        "a_box": plain_box(pair.a_box),
+        "b_box": plain_box(pair.b_box),
         "mass": float(pair.mass),
         "similarity": float(pair.similarity),
         "contribution": float(pair.contribution),
     }
+
+
+def plain_box(box: Sequence[float] | None) -> list[float] | None:
+    """A box as JSON has it."""
+    return None if box is None else [float(edge) for edge in box]
+
+
+def cell_boxes(maps: FeatureMaps, i: int = 0) -> list[tuple[float, float, float, float]] | None:
+    """The boxes of all cells of an image, row by row; None where the geometry is unknown."""
+    boxes = maps.boxes(i)
+    return None if boxes is None else [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes.tolist()]
 
 
 def heat(match: Match) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:

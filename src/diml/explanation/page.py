@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from diml.explanation.frame import Frame
 from diml.explanation.lettering import legible, shorten, wrap
-from diml.explanation.marks import Box, Mark, inset
+from diml.explanation.marks import Box, Mark, Tag, inset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,24 +19,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 INK, FAINT, EDGE = "#1a1a1a", "#5f5f5f", "#b0b0b0"
+CHOSEN = "#F0E442"
 # More pixels than a page can show only make it slow and large.
 ENOUGH_PIXELS = 900
 
 
 @dataclass(frozen=True)
-class Panel:
-    """An image on a page: its axes count pixels of the original; x, y, width and height are inches on the page."""
+class Panel(Frame):
+    """An image on a page: its frame is in inches, its axes count pixels of the original."""
 
     axes: Axes
-    x: float
-    y: float
-    width: float
-    height: float
-    size: tuple[int, int]
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a pixel of the original lies on the page."""
-        return self.x + x / self.size[0] * self.width, self.y + y / self.size[1] * self.height
 
     def pixels(self, points: float) -> tuple[float, float]:
         """How many pixels of the original, across and down, a length in points is."""
@@ -91,9 +84,9 @@ class Page:
         x, y = (x0 + x1 - width) / 2, (y0 + y1 - height) / 2
         axes = self.axes(x, y, width, height)
         axes.imshow(enough(picture), extent=(0, size[0], size[1], 0), aspect="auto")
-        return Panel(axes, x, y, width, height, size)
+        return Panel(x, y, width, height, size, axes)
 
-    def box(self, panel: Panel, mark: Mark, box: Box, place: tuple[int, int], width: float) -> Box:
+    def box(self, panel: Panel, mark: Tag, box: Box, place: tuple[int, int], width: float) -> Box:
         """A mark's box on an image, inset where others share the cell; returns where it was drawn, in pixels."""
         from matplotlib.patches import Rectangle
 
@@ -103,7 +96,17 @@ class Page:
         panel.axes.add_patch(patch)
         return x0, y0, x1, y1
 
-    def badge(self, x: float, y: float, mark: Mark, size: float = 8) -> None:
+    def outline(self, panel: Panel, box: Box) -> None:
+        """A dotted edge around a cell that was chosen."""
+        from matplotlib.patches import Rectangle
+
+        x0, y0, x1, y1 = box
+        style: dict[str, Any] = {"fill": False, "clip_on": False, "zorder": 2, "gid": "chosen"}
+        for colour, dots in (("black", "-"), (CHOSEN, ":")):
+            patch = Rectangle((x0, y0), x1 - x0, y1 - y0, edgecolor=colour, linewidth=2.4, linestyle=dots, **style)
+            panel.axes.add_patch(patch)
+
+    def badge(self, x: float, y: float, mark: Tag, size: float = 8) -> None:
         """The number of a mark on a disc of its colour, centred at (x, y)."""
         from matplotlib.lines import Line2D
 
@@ -114,7 +117,7 @@ class Page:
         style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "color": mark.ink, "zorder": 7}
         self.text(x, y, str(mark.number), size if mark.number < 100 else size * 0.7, weight="bold", **style)
 
-    def join(self, start: tuple[float, float], end: tuple[float, float], mark: Mark, width: float) -> None:
+    def join(self, start: tuple[float, float], end: tuple[float, float], mark: Tag, width: float) -> None:
         """A curve between two points of the page, leaving and arriving level so that neighbours stay apart."""
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
@@ -154,7 +157,7 @@ def paragraphs(texts: list[str], inches: float, size: float) -> list[list[str]]:
     return [wrap(text, inches, size) for text in texts]
 
 
-def lifted(mark: Mark, width: float) -> list[Any]:
+def lifted(mark: Tag, width: float) -> list[Any]:
     """An edge around a line, so that it can be seen on any image."""
     from matplotlib.patheffects import Normal, Stroke
 

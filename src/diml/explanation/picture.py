@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
-from diml.explanation.marks import Box, Mark, marks_of, original_size, visible_box
+from diml.explanation.marks import Box, Mark, cell_of, marks_of, original_size, visible_box
 from diml.explanation.numbers import heat, one_pair, scalar
-from diml.explanation.page import FAINT, Page, draw_marks, enough, leading, paragraphs
-from diml.explanation.words import CAVEAT, describe, digits, number, percent, signed
+from diml.explanation.page import Page, draw_marks, enough
+from diml.explanation.side import BODY, SIDE, Row, Side
+from diml.explanation.words import describe, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,12 +23,9 @@ if TYPE_CHECKING:
     from diml.matching import Match
 
 # All in inches.
-MARGIN, GAP, BESIDE, SIDE = 0.35, 1.1, 0.45, 3.9
+MARGIN, GAP, BESIDE = 0.35, 1.1, 0.45
 TALLEST, WIDEST, NARROWEST = 4.2, 9.4, 6.0
 TITLE, HEADING, SCALE = 0.3, 0.55, 0.6
-ROW = 0.27
-MOST_ROWS = 16
-BODY = 10.0
 HOW = "A pair counts by how alike its two parts look to the model, and by how much of the images the matching gives it."
 
 
@@ -64,23 +63,6 @@ class Layout:
         return (MARGIN, top, MARGIN + self.width_a, top + tall), (x_b, top, x_b + self.width_b, top + tall)
 
 
-@dataclass(frozen=True)
-class Side:
-    """What stands beside the images, broken into lines, so that its height is known before the page is made."""
-
-    words: list[list[str]]
-    how: list[str]
-    caveat: list[str]
-    rows: list[Mark]
-    more: int
-
-    @property
-    def height(self) -> float:
-        lines = sum(len(each) for each in self.words) * leading(BODY) + len(self.words) * 0.08
-        table = 0.5 + len(self.how) * leading(8.5) + (len(self.rows) + bool(self.more)) * ROW
-        return 1.25 + lines + table + 0.2 + len(self.caveat) * leading(8.5)
-
-
 def draw_match(
     match: Match,
     image_a: Image | str | os.PathLike[str],
@@ -89,6 +71,7 @@ def draw_match(
     parts: int = 6,
     title_a: str | None = None,
     title_b: str | None = None,
+    chosen: Sequence[int] | None = None,
 ) -> Figure:
     """Draw why two images are similar: the strongest pairs of parts, boxed and joined, and a heat for each image.
 
@@ -97,6 +80,7 @@ def draw_match(
         image_a, image_b: paths, or PIL images; a smaller copy of the original will do.
         parts: how many pairs of parts to show, the strongest first, from 1.
         title_a, title_b: what to write above the images; their file names if left out.
+        chosen: for a part query, the numbers of the cells of a that were chosen; they are outlined.
 
     Returns:
         A matplotlib figure; `diml.explanation.save_picture(figure, "why.png")` writes it as PNG, SVG or PDF.
@@ -106,24 +90,27 @@ def draw_match(
         ImageError: an image cannot be read.
     """
     match = one_pair(match)
-    title_a = _name(image_a, "first image") if title_a is None else title_a
-    title_b = _name(image_b, "second image") if title_b is None else title_b
-    a, b = _subject(image_a, title_a, match.maps_a), _subject(image_b, title_b, match.maps_b)
-    shown = marks_of(match, parts, a.size, b.size)
-    side = _side(match, shown)
+    title_a = image_name(image_a, "first image") if title_a is None else title_a
+    title_b = image_name(image_b, "second image") if title_b is None else title_b
+    a, b = subject_of(image_a, title_a, match.maps_a), subject_of(image_b, title_b, match.maps_b)
+    shown = marks_of(match, parts, a.size, b.size, chosen)
+    side = _side(match, shown, chosen)
     layout = _layout(a.size, b.size)
     page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(layout.height, side.height))
-    _draw_pairs(page, layout, a, b, shown)
+    _draw_pairs(page, layout, a, b, shown, [cell_of(match.maps_a, each, a.size) for each in chosen or ()])
     _draw_heats(page, layout, a, b, match)
-    _draw_side(page, layout.side, side, match)
+    side.draw(page, layout.side, MARGIN)
     return page.figure
 
 
-def _draw_pairs(page: Page, layout: Layout, a: Subject, b: Subject, shown: list[Mark]) -> None:
+def _draw_pairs(page: Page, layout: Layout, a: Subject, b: Subject, shown: list[Mark], chosen: Sequence[Box]) -> None:
     cell_a, cell_b = layout.cells(MARGIN + TITLE, layout.tall)
     page.title(a.title, cell_a[0], MARGIN, layout.width_a)
     page.title(b.title, cell_b[0], MARGIN, layout.width_b)
-    draw_marks(page, page.image(a.picture, cell_a, a.size), page.image(b.picture, cell_b, b.size), shown)
+    panel_a, panel_b = page.image(a.picture, cell_a, a.size), page.image(b.picture, cell_b, b.size)
+    for box in chosen:
+        page.outline(panel_a, box)
+    draw_marks(page, panel_a, panel_b, shown)
 
 
 def _draw_heats(page: Page, layout: Layout, a: Subject, b: Subject, match: Match) -> None:
@@ -146,12 +133,12 @@ def opened(image: Image | str | os.PathLike[str]) -> Image:
     return open_image(Path(image)) if isinstance(image, str | os.PathLike) else to_rgb(image)
 
 
-def _name(image: Image | str | os.PathLike[str], otherwise: str) -> str:
+def image_name(image: Image | str | os.PathLike[str], otherwise: str) -> str:
     path = image if isinstance(image, str | os.PathLike) else getattr(image, "filename", "")
     return Path(path).name or otherwise
 
 
-def _subject(image: Image | str | os.PathLike[str], title: str, maps: FeatureMaps) -> Subject:
+def subject_of(image: Image | str | os.PathLike[str], title: str, maps: FeatureMaps) -> Subject:
     picture = opened(image)
     size = original_size(maps, picture.size)
     return Subject(enough(picture), title, size, visible_box(maps, size))
@@ -165,48 +152,14 @@ def _layout(size_a: tuple[int, int], size_b: tuple[int, int]) -> Layout:
     return Layout(tall, a * tall, b * tall, gap)
 
 
-def _side(match: Match, shown: list[Mark]) -> Side:
-    words = describe(match, [mark.pair for mark in shown])
+def _side(match: Match, shown: list[Mark], chosen: Sequence[int] | None) -> Side:
+    words = describe(match, [mark.pair for mark in shown], chosen)
     # The score stands above in large type, so its sentence need not repeat the number.
     words[0] = words[0].split(": ", 1)[1]
-    texts = paragraphs([*words, HOW, CAVEAT], SIDE, BODY)
-    how, caveat = paragraphs([HOW, CAVEAT], SIDE, 8.5)
-    rows = shown if len(shown) <= MOST_ROWS else shown[: MOST_ROWS - 1]
-    return Side(texts[:-2], how, caveat, rows, len(shown) - len(rows))
-
-
-def _draw_side(page: Page, x: float, side: Side, match: Match) -> None:
     similarity = scalar(match.similarity)
-    page.text(x, MARGIN, "Similarity", 12, color=FAINT)
-    page.text(x, MARGIN + 0.22, number(similarity), 44, weight="bold")
-    y = MARGIN + 1.05
-    for lines in side.words:
-        y = page.paragraph(x, y, lines, BODY) + 0.08
-    y += 0.15
-    page.text(x, y, "The strongest pairs of parts", 12, weight="bold")
-    y = page.paragraph(x, y + 0.26, side.how, 8.5, color=FAINT) + 0.12
-    strongest = max(abs(mark.pair.contribution) for mark in side.rows)
-    for mark in side.rows:
-        _draw_row(page, x, y, mark, strongest, similarity)
-        y += ROW
-    if side.more:
-        page.text(x + 0.3, y, f"and {side.more:,} more", 9, color=FAINT)
-        y += ROW
-    page.paragraph(x, y + 0.08, side.caveat, 8.5, color=FAINT)
-
-
-def _draw_row(page: Page, x: float, y: float, mark: Mark, strongest: float, similarity: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    page.badge(x + 0.11, y + 0.09, mark)
-    value = signed(mark.pair.contribution, digits(strongest))
-    page.text(x + 0.95, y + 0.09, value, 9.5, ha="right", va="center")
-    share = percent(mark.pair.contribution, similarity)
-    if share:
-        page.text(x + 1.05, y + 0.09, f"{share} of it", 9.5, color=FAINT, va="center")
-    longest = SIDE - 2.0
-    length = longest * abs(mark.pair.contribution) / strongest if strongest > 0 else 0.0
-    at, (wide, tall) = page.place(x + 2.0, y + 0.16), (length / page.width, 0.14 / page.height)
-    bar = Rectangle(at, wide, tall, facecolor=mark.colour, edgecolor="black", linewidth=0.4)
-    bar.set(hatch="////" if mark.dashed else None, transform=page.figure.transFigure)
-    page.figure.add_artist(bar)
+    shares = [percent(mark.pair.contribution, similarity) for mark in shown]
+    rows = [
+        Row(mark, mark.pair.contribution, f"{share} of it" if share else "")
+        for mark, share in zip(shown, shares, strict=True)
+    ]
+    return Side.of(("Similarity", number(similarity)), words, "The strongest pairs of parts", HOW, rows)

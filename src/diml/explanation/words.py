@@ -61,21 +61,23 @@ def percent(part: float, whole: float) -> str:
     return f"{number(share, 0 if abs(share) >= 9.95 else 1)} %"
 
 
-def describe(match: Match, shown: Sequence[PartPair] = ()) -> list[str]:
+def describe(match: Match, shown: Sequence[PartPair] = (), chosen: Sequence[int] | None = None) -> list[str]:
     """The score of one pair of images and what it is made of, a sentence or two per line.
 
     Args:
         match: of one pair of images.
         shown: the pairs of parts that stand beside these words, as `match.parts(n)` gave them; the words then
             say how much of the similarity they carry.
+        chosen: for a part query, the numbers of the cells of a that were chosen.
 
     Raises:
         UsageError: the match is not of one pair of images.
     """
     match = one_pair(match)
-    lines = [_score(match), _make_up(match)]
+    lines = [_score(match), _make_up(match) if chosen is None else _made_of(len(chosen))]
     if shown:
-        lines.append(_carried(match, shown))
+        count = match.maps_a.parts if chosen is None else len(chosen)
+        lines.append(_carried(match, shown, count * match.maps_b.parts))
     return lines + _reservations(match)
 
 
@@ -95,14 +97,21 @@ def _make_up(match: Match) -> str:
     )
 
 
+def _made_of(chosen: int) -> str:
+    these = "part of the first image alone" if chosen == 1 else "parts of the first image alone, each"
+    return (
+        f"It is of the {chosen} chosen {these} matched with whatever is most like it in the second; "
+        "what else either image shows does not count."
+    )
+
+
 def _fraction(weight: float) -> str:
     return "half" if weight == 0.5 else f"{100 * weight:.3g} %"
 
 
-def _carried(match: Match, shown: Sequence[PartPair]) -> str:
+def _carried(match: Match, shown: Sequence[PartPair], count: int) -> str:
     similarity = scalar(match.similarity)
     carried = sum(pair.contribution for pair in shown)
-    count = match.maps_a.parts * match.maps_b.parts
     share = percent(carried, similarity)
     these = "The pair of parts shown carries" if len(shown) == 1 else f"The {len(shown)} pairs of parts shown carry"
     text = f"{these} {number(carried)} of it" + (f" ({share})" if share else "")
@@ -135,13 +144,14 @@ def describe_pairs(shown: Sequence[PartPair]) -> list[str]:
     """
     places = digits(max((abs(pair.contribution) for pair in shown), default=0.0))
     return [
-        f"{i:>3}  {_place(pair.a, pair.a_box)}  \N{LEFT RIGHT ARROW}  {_place(pair.b, pair.b_box)}"
+        f"{i:>3}  {place(pair.a, pair.a_box)}  \N{LEFT RIGHT ARROW}  {place(pair.b, pair.b_box)}"
         f"  {signed(pair.contribution, places)}  similarity {number(pair.similarity)}, mass {pair.mass:.3f}"
         for i, pair in enumerate(shown, start=1)
     ]
 
 
-def _place(cell: tuple[int, int], box: Sequence[float] | None) -> str:
+def place(cell: tuple[int, int], box: Sequence[float] | None) -> str:
+    """Where a part lies: its box, or its row and column (from 0) where that is unknown."""
     if box is None:
         return f"row {cell[0]} column {cell[1]}"
     x0, y0, x1, y1 = (f"{edge:.0f}" for edge in box)

@@ -1,11 +1,16 @@
 """Matching: marginals, transport plans, and the match of two images made of them."""
 
 from diml.matching.bounded import TopK, top_k
+from diml.matching.concentration import concentration
 from diml.matching.functions import rerank, similarity
 from diml.matching.marginals import MARGINALS, Marginal, cross_correlation, uniform
 from diml.matching.match import Match, PartPair
-from diml.matching.matcher import Matcher, PairScores, UnitMaps, prepare
+from diml.matching.matcher import Matcher, PairScores
+from diml.matching.partial import partial_plan
+from diml.matching.parts import chosen_parts, find_part, part_similarity
+from diml.matching.regions import Region, mask_weights, region_weights
 from diml.matching.transport import TransportPlan, transport_plan
+from diml.matching.unit_maps import UnitMaps, prepare
 
 __all__ = [
     "MARGINALS",
@@ -14,11 +19,19 @@ __all__ = [
     "Matcher",
     "PairScores",
     "PartPair",
+    "Region",
     "TopK",
     "TransportPlan",
     "UnitMaps",
+    "chosen_parts",
+    "concentration",
     "cross_correlation",
+    "find_part",
+    "mask_weights",
+    "part_similarity",
+    "partial_plan",
     "prepare",
+    "region_weights",
     "rerank",
     "similarity",
     "top_k",

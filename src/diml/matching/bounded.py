@@ -24,7 +24,8 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.matcher import Matcher, UnitMaps, prepare
+from diml.matching.matcher import Matcher
+from diml.matching.unit_maps import UnitMaps, prepare
 
 # By how much rounding may lift a similarity above its bound; 2e-6 was seen.
 MARGIN = 2e-5
@@ -84,11 +85,11 @@ def top_k(
     block = max(1, HELD // max(width, 1))
     results = []
     for start in range(0, len(queries), block):
-        rows = UnitMaps(queries.rows[start : start + block])
-        given = None if shortlist is None else shortlist[start : start + block].to(gallery.rows.device)
+        rows = queries[start : start + block]
+        given = None if shortlist is None else shortlist[start : start + block].to(gallery.device)
         results.append(_Search(matcher, rows, gallery, min(k, width), given).run())
     if not results:
-        empty = gallery.rows.new_zeros(0, min(k, width))
+        empty = torch.zeros(0, min(k, width), dtype=gallery.dtype, device=gallery.device)
         return TopK(empty.long(), empty, 0)
     return TopK(
         torch.cat([result.indices for result in results]),
@@ -104,7 +105,7 @@ class _Search:
         self, matcher: Matcher, queries: UnitMaps, gallery: UnitMaps, k: int, shortlist: Tensor | None
     ) -> None:
         self.matcher, self.queries, self.gallery = matcher, queries, gallery
-        pooled = queries.rows[:, -1] @ gallery.rows[:, -1].mT
+        pooled = queries.pooled @ gallery.pooled.mT
         if shortlist is None:
             self.pooled, self.candidates = pooled.sort(dim=1, descending=True)
         else:

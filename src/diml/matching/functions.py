@@ -7,7 +7,8 @@ from torch import Tensor
 
 from diml.feature_maps import FeatureMaps
 from diml.matching.marginals import Marginal
-from diml.matching.matcher import Matcher, UnitMaps
+from diml.matching.matcher import Matcher
+from diml.matching.unit_maps import UnitMaps
 
 Maps = FeatureMaps | UnitMaps
 

@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import Scores, Settings, Twin, choose
+from diml.matching.kernels import Bounder, Planner, Plans, Reranker, Scores, Settings, Twin, choose
 from diml.matching.marginals import MARGINALS, Marginal, given
 from diml.matching.match import Match
+from diml.matching.partial import check_mass, partial_plan
 from diml.matching.transport import CHUNK, TransportPlan, transport_plan
+from diml.matching.unit_maps import UnitMaps, both
 
 # Pairs whose indices exist at once where a whole matrix is asked for.
 TILE = 64 * CHUNK
 # Images on each side of a tile that is streamed: a megabyte of scores.
 SIDE = 512
-
-
-@dataclass(frozen=True, eq=False)
-class UnitMaps:
-    """Feature maps with the work that is done once per image done.
-
-    Attributes:
-        rows: (n, r + 1, d), float32 or float64: the unit vectors of the parts and, last, of the pooled vector. The
-            product of two images' rows then holds local similarities, correlations and the pooled similarity at once.
-    """
-
-    rows: Float[Tensor, "n rows d"]
-
-    def __len__(self) -> int:
-        return self.rows.shape[0]
-
-    @property
-    def parts(self) -> int:
-        return self.rows.shape[1] - 1
-
-
-def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
-    """Normalise the parts and the pooled vector of every image, in float32 or better.
-
-    >>> import torch
-    >>> prepare(FeatureMaps(torch.ones(5, 4, 3), (2, 2))).rows.shape
-    torch.Size([5, 5, 3])
-    """
-    if isinstance(maps, UnitMaps):
-        return maps
-    dtype = torch.promote_types(maps.dtype, torch.float32)
-    local, pooled = maps.local, maps.pooled
-    if torch.is_grad_enabled() and (local.requires_grad or pooled.requires_grad):
-        return UnitMaps(F.normalize(torch.cat([local.to(dtype), pooled.to(dtype)[:, None]], dim=1), dim=-1))
-    # The same numbers, in place.
-    rows = torch.empty(len(maps), maps.parts + 1, maps.dim, dtype=dtype, device=maps.device)
-    rows[:, :-1], rows[:, -1] = local, pooled
-    rows /= torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_(min=1e-12)
-    return UnitMaps(rows)
 
 
 @dataclass(frozen=True)
@@ -94,6 +56,9 @@ class Matcher:
         eps: strength of the entropy (see `transport_plan`).
         tolerance: L1 error of the marginals at which a pair stops: 1e-3 ranks, 1e-6 explains.
         max_iterations: where an unconverged pair stops.
+        mass: share of the mass that is moved, above 0 and up to 1; below 1 parts without a counterpart need not be
+            matched, and the structural similarity is the mean over what is (see `partial_plan`). Below 1 the reference
+            does it, which is slower.
 
     Raises:
         UsageError: an unknown scheme, or a number out of its range.
@@ -109,6 +74,7 @@ class Matcher:
     eps: float = 0.05
     tolerance: float = 1e-3
     max_iterations: int = 1000
+    mass: float = 1.0
 
     def __post_init__(self) -> None:
         if isinstance(self.marginals, str) and self.marginals not in MARGINALS:
@@ -117,6 +83,7 @@ class Matcher:
             raise UsageError(f"weight {self.weight} came; expected 0 (pooled only) to 1 (structural only)")
         if not self.eps > 0 or not self.tolerance >= 0 or self.max_iterations < 1:
             raise UsageError("expected eps > 0, tolerance >= 0 and max_iterations >= 1")
+        check_mass(self.mass)
 
     def replace(self, **changes: object) -> Matcher:
         """The same matcher with some settings changed."""
@@ -137,7 +104,7 @@ class Matcher:
                 f"{len(maps_a)} images came to be matched one by one with {len(maps_b)}; give as many of each, "
                 "or ask similarity() for all pairs"
             )
-        rows_a, rows_b = _both(maps_a, maps_b)
+        rows_a, rows_b = both(maps_a, maps_b)
         pairs = torch.arange(len(maps_a), device=maps_a.device)
         plans = [plan for _, plan in self._chunks(rows_a, rows_b, pairs, pairs)]
         return Match(maps_a, maps_b, _join(plans, maps_a.parts, maps_b.parts, rows_a.rows), self.weight)
@@ -159,11 +126,11 @@ class Matcher:
         >>> Matcher().pairs(maps, maps, torch.tensor([0, 0]), torch.tensor([0, 1])).pooled.round()
         tensor([1., 0.])
         """
-        rows_a, rows_b = _both(maps_a, maps_b)
-        i, j = (index.to(rows_a.rows.device).reshape(-1) for index in (i, j))
+        rows_a, rows_b = both(maps_a, maps_b)
+        i, j = (index.to(rows_a.device).reshape(-1) for index in (i, j))
         if found := self._twin(rows_a, rows_b):
             twin, settings = found
-            scores = twin.score_pairs(rows_a.rows, rows_b.rows, i, j, settings)
+            scores = twin.score_pairs(rows_a.held, rows_b.held, i, j, settings)
             return self._completed(scores, rows_a, rows_b, i, j)
         return self._reference(rows_a, rows_b, i, j)
 
@@ -175,17 +142,57 @@ class Matcher:
         i: Int[Tensor, " p"],
         j: Int[Tensor, " p"],
     ) -> TransportPlan:
-        """The plans of the pairs (a[i_k], b[j_k]), (p, r_a, r_b), without a gradient: for losses, which hold them fixed.
+        """The plans of the pairs (a[i_k], b[j_k]), (p, r_a, r_b), without a gradient: losses hold them fixed.
 
         >>> import torch
         >>> maps = FeatureMaps(torch.eye(4).reshape(2, 2, 4), grid=(1, 2))
         >>> Matcher().plans(maps, maps, torch.tensor([0]), torch.tensor([0])).plan.sum(dim=2)
         tensor([[0.5000, 0.5000]])
         """
-        rows_a, rows_b = _both(maps_a, maps_b)
-        i, j = (index.to(rows_a.rows.device).reshape(-1) for index in (i, j))
-        solved = [plan for _, plan in self._chunks(rows_a, rows_b, i, j)]
-        return _join(solved, rows_a.parts, rows_b.parts, rows_a.rows)
+        rows_a, rows_b = both(maps_a, maps_b)
+        i, j = (index.to(rows_a.device).reshape(-1) for index in (i, j))
+
+        def reference(i: Tensor, j: Tensor) -> TransportPlan:
+            solved = [plan for _, plan in self._chunks(rows_a, rows_b, i, j)]
+            return _join(solved, rows_a.parts, rows_b.parts, rows_a.rows)
+
+        found = self._twin(rows_a, rows_b)
+        if not found or not isinstance(found[0], Planner):
+            return reference(i, j)
+        return _planned(found[0].plan_pairs(rows_a.held, rows_b.held, i, j, found[1]), i, j, reference)
+
+    @torch.no_grad()
+    def plans_of(
+        self, products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"]
+    ) -> TransportPlan:
+        """As `plans`, where the products of the unit rows of n images with those of m are there already.
+
+        A loss over all pairs of a batch has them, by one matrix product, and is spared their second computation.
+
+        Args:
+            products: (n, r_a + 1, m, r_b + 1); of each side's rows the last is the pooled one, as in `UnitMaps`.
+            i, j: (p,) pairs of the n and m images, not negative.
+
+        >>> import torch
+        >>> from diml.matching import prepare
+        >>> rows = prepare(FeatureMaps(torch.eye(4).reshape(2, 2, 4), grid=(1, 2))).rows
+        >>> one, products = torch.tensor([0]), torch.einsum("nkd,mld->nkml", rows, rows)
+        >>> Matcher().plans_of(products, one, one).plan.sum(dim=2)
+        tensor([[0.5000, 0.5000]])
+        """
+        n, parts_a, m, parts_b = products.shape
+        i, j = (index.to(products.device).reshape(-1) for index in (i, j))
+        weights = self._given((n, parts_a - 1), (m, parts_b - 1), products)
+
+        def reference(i: Tensor, j: Tensor) -> TransportPlan:
+            pieces = [slice(start, start + CHUNK) for start in range(0, len(i), CHUNK)]
+            solved = [self._plan(products[i[at], :, j[at]], weights, i[at], j[at]) for at in pieces]
+            return _join(solved, parts_a - 1, parts_b - 1, products)
+
+        found = self._twin_for(parts_a - 1, parts_b - 1, products.dtype, products.device)
+        if not found or not isinstance(found[0], Planner):
+            return reference(i, j)
+        return _planned(found[0].plan_products(products, i, j, found[1]), i, j, reference)
 
     def _reference(self, rows_a: UnitMaps, rows_b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
         columns: list[tuple[Tensor, ...]] = []
@@ -201,19 +208,17 @@ class Matcher:
 
     def similarity(self, maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> Float[Tensor, "n m"]:
         """(n, m) similarity of all pairs, tile by tile; a set with itself is solved once per unordered pair."""
-        rows_a, rows_b = _both(maps_a, maps_b)
+        rows_a, rows_b = both(maps_a, maps_b)
         n, m = len(rows_a), len(rows_b)
         if self._twin(rows_a, rows_b):
-            matrix = rows_a.rows.new_empty(n, m)
+            matrix = torch.empty(n, m, device=rows_a.device)
             for tile in self.tiles(rows_a, rows_b):
                 matrix[tile.rows, tile.columns] = tile.similarity
                 if rows_b is rows_a:
                     matrix[tile.columns, tile.rows] = tile.similarity.mT
             return matrix
         symmetric = maps_b is maps_a and not isinstance(self.marginals, tuple)
-        scores = [
-            self.pairs(rows_a, rows_b, i, j).similarity for i, j in _all_pairs(n, m, symmetric, rows_a.rows.device)
-        ]
+        scores = [self.pairs(rows_a, rows_b, i, j).similarity for i, j in _all_pairs(n, m, symmetric, rows_a.device)]
         flat = torch.cat(scores) if scores else rows_a.rows.new_zeros(0)
         if not symmetric:
             return flat.reshape(n, m)
@@ -227,24 +232,24 @@ class Matcher:
         Of a set with itself only the tiles on and above the diagonal come, each unordered pair being solved once, with
         the lower index first; those above it stand for two.
         """
-        rows_a, rows_b = _both(maps_a, maps_b)
+        rows_a, rows_b = both(maps_a, maps_b)
         symmetric = rows_b is rows_a
         for top in range(0, len(rows_a), side):
             for left in range(top if symmetric else 0, len(rows_b), side):
                 rows = slice(top, min(top + side, len(rows_a)))
                 columns = slice(left, min(left + side, len(rows_b)))
-                a = UnitMaps(rows_a.rows[rows])
-                b = a if symmetric and top == left else UnitMaps(rows_b.rows[columns])
+                a = rows_a[rows]
+                b = a if symmetric and top == left else rows_b[columns]
                 yield Tile(rows, columns, self._tile(a, b))
 
     def _tile(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
         n, m = len(a), len(b)
         if found := self._twin(a, b):
             twin, settings = found
-            flat = Scores(*(score.reshape(-1) for score in twin.score_matrix(a.rows, b.rows, settings)))
-            at = torch.arange(n * m, device=a.rows.device)
+            flat = Scores(*(score.reshape(-1) for score in twin.score_matrix(a.held, b.held, settings)))
+            at = torch.arange(n * m, device=a.device)
             return self._completed(flat, a, b, at // m, at % m).similarity.reshape(n, m)
-        [(i, j)] = _all_pairs(n, m, False, a.rows.device, block=n)
+        [(i, j)] = _all_pairs(n, m, False, a.device, block=n)
         similarity = self._reference(a, b, i, j).similarity.reshape(n, m)
         return similarity.triu() + similarity.triu(1).mT if b is a else similarity
 
@@ -255,19 +260,27 @@ class Matcher:
 
         None where the kernel in use has no cheap way to them. See `diml.matching.top_k` for the proof.
         """
-        rows_a, rows_b = _both(maps_a, maps_b)
+        rows_a, rows_b = both(maps_a, maps_b)
         found = self._twin(rows_a, rows_b)
-        bound = getattr(found[0], "bound_pairs", None) if found else None
-        return bound(rows_a.rows, rows_b.rows, i, j, found[1]) if bound and found else None
+        if not found or not isinstance(found[0], Bounder):
+            return None
+        return found[0].bound_pairs(rows_a.held, rows_b.held, i, j, found[1])
 
     def _twin(self, a: UnitMaps, b: UnitMaps) -> tuple[Twin, Settings] | None:
         """The compiled twin that can do this; None where the reference has to."""
-        wants_gradient = torch.is_grad_enabled() and (a.rows.requires_grad or b.rows.requires_grad)
-        if wants_gradient or not isinstance(self.marginals, str) or a.rows.device != b.rows.device:
+        wants_gradient = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+        if wants_gradient or a.device != b.device:
+            return None
+        return self._twin_for(a.parts, b.parts, a.dtype, a.device)
+
+    def _twin_for(
+        self, parts_a: int, parts_b: int, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Twin, Settings] | None:
+        if not isinstance(self.marginals, str) or self.mass < 1:
             return None
         settings = Settings(self.marginals, self.eps, self.tolerance, self.max_iterations)
-        twin = choose(a.rows.device)
-        if twin is None or twin.unsupported(a.parts, b.parts, a.rows.dtype, settings):
+        twin = choose(device)
+        if twin is None or twin.unsupported(parts_a, parts_b, dtype, settings):
             return None
         return twin, settings
 
@@ -300,44 +313,48 @@ class Matcher:
                 f"a shortlist of shape {tuple(shortlist.shape)} came for {len(query_maps)} queries; "
                 "expected (queries, K)"
             )
-        i = torch.arange(len(query_maps)).repeat_interleave(shortlist.shape[1])
-        return self.pairs(query_maps, gallery_maps, i, shortlist.reshape(-1)).similarity.reshape(shortlist.shape)
+        rows_a, rows_b = both(query_maps, gallery_maps)
+        i = torch.arange(len(rows_a), device=rows_a.device).repeat_interleave(shortlist.shape[1])
+        j = shortlist.to(rows_a.device).reshape(-1)
+        found = self._twin(rows_a, rows_b)
+        if not found or not isinstance(found[0], Reranker):
+            return self.pairs(rows_a, rows_b, i, j).similarity.reshape(shortlist.shape)
+        scores = found[0].score_shortlists(rows_a.held, rows_b.held, j.reshape(shortlist.shape), found[1])
+        flat = Scores(*(score.reshape(-1) for score in scores))
+        return self._completed(flat, rows_a, rows_b, i, j).similarity.reshape(shortlist.shape)
 
     def _chunks(
         self, rows_a: UnitMaps, rows_b: UnitMaps, i: Tensor, j: Tensor
     ) -> Iterator[tuple[Float[Tensor, "c rows_a rows_b"], TransportPlan]]:
         """Products of the unit rows, and the plans, of the pairs, some hundreds at a time."""
-        weights = self._given(rows_a, rows_b)
+        weights = self._given((len(rows_a), rows_a.parts), (len(rows_b), rows_b.parts), rows_a.rows)
         for start in range(0, len(i), CHUNK):
             at_i, at_j = i[start : start + CHUNK], j[start : start + CHUNK]
             product = rows_a.rows[at_i] @ rows_b.rows[at_j].mT
-            fixed = product.detach()
-            if weights is None:
-                scheme = MARGINALS[self.marginals] if isinstance(self.marginals, str) else self.marginals
-                mu_a, mu_b = scheme(fixed[:, :-1, -1]), scheme(fixed[:, -1, :-1])  # type: ignore[operator]
-            else:
-                mu_a, mu_b = weights[0][at_i], weights[1][at_j]
-            plan = transport_plan(fixed[:, :-1, :-1], mu_a, mu_b, self.eps, self.tolerance, self.max_iterations)
-            yield product, plan
+            yield product, self._plan(product.detach(), weights, at_i, at_j)
 
-    def _given(self, rows_a: UnitMaps, rows_b: UnitMaps) -> tuple[Tensor, Tensor] | None:
+    def _plan(
+        self, product: Float[Tensor, "c rows_a rows_b"], weights: tuple[Tensor, Tensor] | None, i: Tensor, j: Tensor
+    ) -> TransportPlan:
+        if weights is None:
+            scheme = MARGINALS[self.marginals] if isinstance(self.marginals, str) else self.marginals
+            mu_a, mu_b = scheme(product[:, :-1, -1]), scheme(product[:, -1, :-1])  # type: ignore[operator]
+        else:
+            mu_a, mu_b = weights[0][i], weights[1][j]
+        return self._solved(product[:, :-1, :-1], mu_a, mu_b)
+
+    def _solved(self, local: Tensor, mu_a: Tensor, mu_b: Tensor) -> TransportPlan:
+        limits = (self.eps, self.tolerance, self.max_iterations)
+        if self.mass < 1:
+            return partial_plan(local, mu_a, mu_b, self.mass, *limits)
+        return transport_plan(local, mu_a, mu_b, *limits)
+
+    def _given(self, a: tuple[int, int], b: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The caller's own weights of images and parts (n, r) of each side, checked; None for a scheme."""
         if not isinstance(self.marginals, tuple):
             return None
-        mu_a, mu_b = (mu.detach().to(rows_a.rows) for mu in self.marginals)
-        return given(mu_a, len(rows_a), rows_a.parts, "a"), given(mu_b, len(rows_b), rows_b.parts, "b")
-
-
-def _both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tuple[UnitMaps, UnitMaps]:
-    a = prepare(maps_a)
-    b = a if maps_b is maps_a else prepare(maps_b)
-    if b is a:
-        return a, a
-    if a.rows.shape[2] != b.rows.shape[2]:
-        raise UsageError(
-            f"maps of dim {a.rows.shape[2]} came to be matched with maps of dim {b.rows.shape[2]}; embed both alike"
-        )
-    dtype = torch.promote_types(a.rows.dtype, b.rows.dtype)
-    return UnitMaps(a.rows.to(dtype)), UnitMaps(b.rows.to(dtype))
+        mu_a, mu_b = (mu.detach().to(like) for mu in self.marginals)
+        return given(mu_a, *a, "a"), given(mu_b, *b, "b")
 
 
 def _all_pairs(
@@ -365,3 +382,14 @@ def _join(plans: list[TransportPlan], parts_a: int, parts_b: int, like: Tensor) 
         torch.cat([p.error for p in plans]),
         torch.cat([p.converged for p in plans]),
     )
+
+
+def _planned(plans: Plans, i: Tensor, j: Tensor, reference: Callable[[Tensor, Tensor], TransportPlan]) -> TransportPlan:
+    """A twin's plans, those that it could not make made by the reference."""
+    found = TransportPlan(plans.plan, plans.iterations.long(), plans.error, plans.converged)
+    left = (plans.iterations < 0).nonzero()[:, 0]
+    if len(left):
+        solved = reference(i[left], j[left])
+        for field in dataclasses.fields(TransportPlan):
+            getattr(found, field.name)[left] = getattr(solved, field.name)
+    return found

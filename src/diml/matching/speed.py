@@ -14,11 +14,14 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import HOMES, VARIABLE
+from diml.matching.kernels import HOMES, VARIABLE, Settings
 from diml.matching.matcher import Matcher
 
 # A measurement runs at least so long, and at least so often.
 SECONDS, RUNS = 0.5, 3
+SCHEMES = ("uniform", "cross_correlation")
+# Images on each side of a matrix whose tiles are compared: enough to keep a GPU busy for milliseconds.
+TILED_IMAGES = 2048
 # Queries whose candidates are matched at a time.
 QUERIES = 50
 # Kinds of parts of the made-up images, and how much parts of a kind differ: of real images, iterations are like these.
@@ -72,7 +75,7 @@ def measure_twins(grid: tuple[int, int], dim: int, candidates: int, device: torc
     queries = made_up_maps(QUERIES, grid, dim, seed=1).to(device)
     gallery = made_up_maps(max(candidates, 2 * QUERIES), grid, dim).to(device)
     shortlist = torch.stack([torch.randperm(len(gallery))[:candidates] for _ in range(QUERIES)]).to(device)
-    for scheme in ("uniform", "cross_correlation"):
+    for scheme in SCHEMES:
         matcher = Matcher(scheme)
         exact = _exact(scheme, queries, gallery, shortlist)
         slow = 0.0
@@ -89,6 +92,46 @@ def measure_twins(grid: tuple[int, int], dim: int, candidates: int, device: torc
                 structural = matcher.replace(weight=1.0).rerank(queries, gallery, shortlist)
             slow = slow or rate
             yield Speed(twin, scheme, rate, rate / slow, float((structural - exact).abs().max()))
+
+
+@dataclass(frozen=True)
+class TileSpeed:
+    """What the CUDA twin does with its work cut in one way.
+
+    Attributes:
+        tile: images of a by images of b at a time, and the most registers of a thread where that is bounded.
+        marginals: the scheme.
+        pairs_per_second: of all pairs of two sets in float16, by the GPU's own clock.
+    """
+
+    tile: str
+    marginals: str
+    pairs_per_second: float
+
+
+def measure_tiles(
+    grid: tuple[int, int], dim: int, device: torch.device, images: int = TILED_IMAGES
+) -> Iterator[TileSpeed]:
+    """The speeds of the CUDA twin for each way to cut its work that is worth trying, the one in use first.
+
+    Args:
+        images: on each side.
+
+    Raises:
+        UsageError: a grid that the twin cannot take.
+    """
+    from diml.matching.kernels import triton_scores
+    from diml.matching.kernels.rows import Rows
+
+    maps_a, maps_b = (made_up_maps(images, grid, dim, seed).to(device) for seed in (0, 1))
+    rows_a, rows_b = Rows.of(maps_a), Rows.of(maps_b)
+    for scheme in SCHEMES:
+        how = Settings(scheme)
+        if reason := triton_scores.unsupported(maps_a.parts, maps_b.parts, maps_a.dtype, how):
+            raise UsageError(f"the CUDA kernel has no tiles for a grid of {grid[0]}x{grid[1]}: {reason}")
+        for tile in triton_scores.tiles(maps_a.parts, maps_b.parts):
+            name = f"{tile.images_a}x{tile.images_b}" + (f", {tile.registers} registers" if tile.registers else "")
+            yield TileSpeed(name, scheme, triton_scores.pairs_per_second(rows_a, rows_b, how, tile))
 
 
 @contextmanager

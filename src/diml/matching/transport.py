@@ -79,7 +79,7 @@ def transport_plan(
     >>> bool(result.converged), int(result.iterations)
     (True, 1)
     """
-    _check(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations)
+    check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations)
     batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
     dtype = torch.promote_types(local_similarity.dtype, torch.float32)
     similarity = local_similarity.reshape(-1, r_a, r_b).to(dtype)
@@ -102,7 +102,9 @@ def transport_plan(
     )
 
 
-def _check(similarity: Tensor, mu_a: Tensor, mu_b: Tensor, eps: float, tolerance: float, max_iterations: int) -> None:
+def check_problem(
+    similarity: Tensor, mu_a: Tensor, mu_b: Tensor, eps: float, tolerance: float, max_iterations: int
+) -> None:
     expected = similarity.shape[:-1], similarity.shape[:-2] + similarity.shape[-1:]
     if similarity.ndim < 2 or (mu_a.shape, mu_b.shape) != expected:
         raise UsageError(
@@ -135,12 +137,12 @@ def _solve_chunk(
     domains: list[tuple[Tensor, Solver]] = [(~wide, _scaling), (wide, _log_domain)]
     for where, solver in domains:
         if where.all():
-            _store(solver(exponent, mu_a, mu_b, tolerance, limit), out, slice(None))
+            store(solver(exponent, mu_a, mu_b, tolerance, limit), out, slice(None))
         elif where.any():
-            _store(solver(exponent[where], mu_a[where], mu_b[where], tolerance, limit), out, where)
+            store(solver(exponent[where], mu_a[where], mu_b[where], tolerance, limit), out, where)
 
 
-def _store(solved: TransportPlan, out: TransportPlan, where: Tensor | slice) -> None:
+def store(solved: TransportPlan, out: TransportPlan, where: Tensor | slice) -> None:
     for target, value in (
         (out.plan, solved.plan),
         (out.iterations, solved.iterations),
@@ -165,7 +167,7 @@ def _scaling(exponent: Tensor, mu_a: Tensor, mu_b: Tensor, tolerance: float, lim
         row_sums = _times(k, v)
         return u, v, row_sums, (u * row_sums - rows).abs().sum(dim=-1)
 
-    u, v, iterations, error = _iterate(start, step, kernel.sum(dim=-1), mu_b.shape, tolerance, limit)
+    u, v, iterations, error = iterate(start, step, kernel.sum(dim=-1), mu_b.shape, tolerance, limit)
     return _finished(u[:, :, None] * kernel * v[:, None, :], mu_b, iterations, error, tolerance)
 
 
@@ -190,11 +192,11 @@ def _log_domain(exponent: Tensor, mu_a: Tensor, mu_b: Tensor, tolerance: float, 
         row_sums = (m + g[:, None, :]).logsumexp(dim=-1)
         return f, g, row_sums, ((f + row_sums).exp() - rows).abs().sum(dim=-1)
 
-    f, g, iterations, error = _iterate(start, step, exponent.logsumexp(dim=-1), mu_b.shape, tolerance, limit)
+    f, g, iterations, error = iterate(start, step, exponent.logsumexp(dim=-1), mu_b.shape, tolerance, limit)
     return _finished((f[:, :, None] + exponent + g[:, None, :]).exp(), mu_b, iterations, error, tolerance)
 
 
-def _iterate(
+def iterate(
     start: Callable[[Tensor | slice], tuple[Tensor, ...]],
     step: Callable[[tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor, Tensor, Tensor]],
     row_sums: Tensor,

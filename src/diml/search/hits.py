@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from diml.matching import Match
+from jaxtyping import Float
+from torch import Tensor
+
+from diml.matching import Match, Region
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,14 @@ class Hit:
         path: relative to the collection.
         label: None where the image has none.
         similarity: `(1 - weight) pooled + weight structural`, -1..1, as `StructuralModel.explain` gives it for
-            the stored map.
-        structural, pooled: the two similarities it is made of, -1..1.
+            the stored map; of a part query the one-sided similarity, see `diml.matching.find_part`.
+        structural, pooled: the two similarities it is made of, -1..1. Of a part query `structural` is the similarity
+            and `pooled` compares the mean of the chosen cells with the whole image.
+        pooled_rank: its place among the re-ranked images by the coarse, pooled ranking alone: 1 + how many of them
+            were nearer. Far from `rank`, the two ways to compare disagree about this image.
+        margin: by how much the number it is ranked by exceeds the next image's, shown or not, >= 0; None where none
+            follows among the re-ranked. Small: another order would have been as good.
+        concentration: how sure the plan is of which part goes with which, 0..1, see `diml.matching.concentration`.
         columns: further columns of the collection.
         size: width and height of the original in pixels.
         thumbnail: JPEG bytes, longest side at most 160 px.
@@ -34,6 +43,9 @@ class Hit:
     similarity: float
     structural: float
     pooled: float
+    pooled_rank: int
+    margin: float | None
+    concentration: float
     columns: dict[str, str | None]
     size: tuple[int, int]
     thumbnail: bytes = field(repr=False)
@@ -54,6 +66,31 @@ class Hit:
             "similarity": self.similarity,
             "structural": self.structural,
             "pooled": self.pooled,
+            "pooled_rank": self.pooled_rank,
+            "margin": self.margin,
+            "concentration": self.concentration,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The part of the query that was looked for.
+
+    Attributes:
+        weights: (h, w) how much each cell of the query counts; they sum to 1.
+        regions: as asked, in pixels of the query; none where a mask chose.
+        mask: where a mask chose, its file, or "values" for one that came as an image or an array.
+    """
+
+    weights: Float[Tensor, "h w"]
+    regions: tuple[Region, ...] = ()
+    mask: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "regions": [{"box": list(box), "weight": weight} for box, weight in self.regions],
+            "mask": self.mask,
+            "cells": self.weights.tolist(),
         }
 
 
@@ -66,11 +103,13 @@ class SearchResult:
         k: as asked.
         shortlist: images that were re-ranked by similarity: at least k, at most what is in question; 0 where the pooled
             ranking was asked for.
+        part: what of the query was looked for; None for all of it.
     """
 
     hits: list[Hit]
     k: int
     shortlist: int
+    part: Part | None = None
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -82,6 +121,7 @@ class SearchResult:
         return self.hits[at]
 
     def as_dict(self, *, index: str, query: str) -> dict[str, Any]:
-        """The document that `diml search --json` prints."""
+        """The document that `diml search --json` prints; `part` is in it where one was looked for."""
         hits = [hit.as_dict() for hit in self.hits]
-        return {"index": index, "query": query, "k": self.k, "shortlist": self.shortlist, "hits": hits}
+        part = {} if self.part is None else {"part": self.part.as_dict()}
+        return {"index": index, "query": query, **part, "k": self.k, "shortlist": self.shortlist, "hits": hits}

@@ -1,13 +1,7 @@
 """Fast twins of one function: the scores of many pairs of images, from the unit rows of their maps.
 
-Every twin is a module with
-
-    score_pairs(rows_a, rows_b, i, j, settings) -> Scores, each (p,)
-    score_matrix(rows_a, rows_b, settings) -> Scores, each (n, m); where both are the same object, each unordered pair
-        is solved once, the lower index first
-    bound_pairs(rows_a, rows_b, i, j, settings) -> upper bounds of the structural similarity, and the pooled one, each
-        (p,); a twin may lack it, and then nothing is left out by bounds
-    unsupported(parts_a, parts_b, dtype, settings) -> why it cannot do this, in words, or None
+Every twin is a module with the functions of `Twin`, and perhaps those of `Planner`, `Bounder` and `Reranker`. Images
+come as unit rows (n, r + 1, d), the pooled one last; a GPU's twin takes `Rows` as well.
 
 The reference is plain PyTorch, `Matcher`'s own way: any device and dtype, any marginals, gradients. The twins take over
 where no gradient is asked for and the marginals are one of the named schemes.
@@ -20,7 +14,7 @@ import importlib
 import os
 import warnings
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -61,15 +55,71 @@ class Scores(NamedTuple):
     converged: Bool[Tensor, "*pairs"]
 
 
+class Plans(NamedTuple):
+    """Transport plans of p pairs, as in `TransportPlan`; where `iterations` is -1 the plan is none, as in `Scores`."""
+
+    plan: Float[Tensor, "p r_a r_b"]
+    error: Float[Tensor, " p"]
+    iterations: Int[Tensor, " p"]
+    converged: Bool[Tensor, " p"]
+
+
 @runtime_checkable
 class Twin(Protocol):
     """A module of this package that scores pairs."""
 
-    def score_pairs(self, rows_a: Tensor, rows_b: Tensor, i: Tensor, j: Tensor, settings: Settings) -> Scores: ...
+    def score_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: Settings) -> Scores:
+        """Each (p,)."""
 
-    def score_matrix(self, rows_a: Tensor, rows_b: Tensor, settings: Settings) -> Scores: ...
+    def score_matrix(self, rows_a: Any, rows_b: Any, settings: Settings) -> Scores:
+        """Each (n, m). Where both are the same object, each unordered pair is solved once, the lower index first."""
 
-    def unsupported(self, parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settings) -> str | None: ...
+    def unsupported(self, parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settings) -> str | None:
+        """Why it cannot do this, in words that can follow "because", or None."""
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """A twin that gives plans too; without one the reference plans."""
+
+    def plan_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: Settings) -> Plans: ...
+
+    def plan_products(self, products: Tensor, i: Tensor, j: Tensor, settings: Settings) -> Plans: ...
+
+
+@runtime_checkable
+class Bounder(Protocol):
+    """A twin with upper bounds of the structural similarity; without one nothing is left out by bounds."""
+
+    def bound_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+        """The bounds, and the pooled similarity, each (p,)."""
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """A twin that is faster where many candidates of the same image are known to stand together."""
+
+    def score_shortlists(self, rows_a: Any, rows_b: Any, shortlist: Tensor, settings: Settings) -> Scores:
+        """Each (q, K)."""
+
+
+def indices(index: Int[Tensor, "*n"], images: int) -> Int[Tensor, "*n"]:
+    """int64, 0..images: compiled code looks where it is told, without asking whether there is anything.
+
+    Raises:
+        IndexError: an image that there is not.
+
+    >>> indices(torch.tensor([0, -1]), 3)
+    tensor([0, 2])
+    """
+    index = index.detach().to(torch.int64)
+    if index.numel():
+        lowest, highest = (int(end) for end in index.aminmax())
+        if lowest < -images or highest >= images:
+            raise IndexError(f"indices {lowest} to {highest} came for {images} images")
+        if lowest < 0:
+            index = torch.where(index < 0, index + images, index)
+    return index.contiguous()
 
 
 def choose(device: torch.device) -> Twin | None:

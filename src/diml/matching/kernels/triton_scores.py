@@ -25,14 +25,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 import triton
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import Scores, Settings
+from diml.matching.kernels import Scores, Settings, indices
+from diml.matching.kernels.rows import TYPES, Rows
 from diml.matching.kernels.triton_kernels import listed, matrix
 
 MAX_PARTS = 64
@@ -41,42 +41,6 @@ MAX_PARTS = 64
 STRIP, PROGRAMS = 256, 8192
 # Local similarities of a tile: 2048 are 64 registers of each lane of a warp, which needs about as many again.
 AREA = 2048
-TYPES = (torch.float16, torch.bfloat16, torch.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Maps of n images as the kernel reads them; made once for a set of images.
-
-    Attributes:
-        parts: (n, r, d), any of `TYPES`, not normalised, the last two axes contiguous.
-        scale: (n, r) float32, one over the length of each part.
-        pooled: (n, d) float32 unit vectors.
-    """
-
-    parts: Float[Tensor, "n r d"]
-    scale: Float[Tensor, "n r"]
-    pooled: Float[Tensor, "n d"]
-
-    @classmethod
-    def of(cls, maps: FeatureMaps | Tensor | Rows) -> Rows:
-        """From feature maps as they are stored, or from rows (n, r + 1, d), the last of which is the pooled vector.
-
-        Feature maps in half precision lose nothing here: their products are exact in float32, and are scaled there.
-        Rows of unit vectors in half precision have lost up to 5e-4 of each number before they come.
-        """
-        if isinstance(maps, Rows):
-            return maps
-        parts, pooled = (maps[:, :-1], maps[:, -1]) if isinstance(maps, Tensor) else (maps.local, maps.pooled)
-        if parts.dtype not in TYPES:
-            raise UsageError(f"rows came as {parts.dtype}; the CUDA kernel takes float16, bfloat16 or float32")
-        if parts.stride()[1:] != (parts.shape[2], 1):
-            parts = parts.contiguous()
-        lengths = torch.linalg.vector_norm(parts, dim=2, dtype=torch.float32)
-        return cls(parts, 1 / lengths.clamp(min=1e-12), F.normalize(pooled.float(), dim=-1).contiguous())
-
-    def __len__(self) -> int:
-        return self.parts.shape[0]
 
 
 AnyRows = FeatureMaps | Tensor | Rows
@@ -120,13 +84,22 @@ def score_pairs(
     """Scores of the pairs (a[i_k], b[j_k]), each (p,).
 
     A pair whose costs are too wide for float32 (range / eps > 80), or not finite, comes back with `iterations` -1,
-    `converged` False and a structural similarity of NaN: to be solved by the reference. Indices are not checked here;
-    they have to be 0 <= i < n, 0 <= j < m.
+    `converged` False and a structural similarity of NaN: to be solved by the reference.
 
     Raises:
         UsageError: what `unsupported` says, or maps of different dims.
+        IndexError: an image that there is not.
     """
     return _lists(Rows.of(rows_a), Rows.of(rows_b), i, j.reshape(-1, 1), settings, Tile(1, 1))
+
+
+def bound_pairs(
+    rows_a: AnyRows, rows_b: AnyRows, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: Settings
+) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+    """Upper bounds of what `score_pairs` gives as structural similarity, and the pooled similarity, each (p,)."""
+    a, b = Rows.of(rows_a), Rows.of(rows_b)
+    scores = _lists(a, b, i, j.reshape(-1, 1), settings, Tile(1, 1), bounds_only=True)
+    return scores.structural, scores.pooled
 
 
 def score_shortlists(
@@ -156,7 +129,7 @@ def score_matrix(rows_a: AnyRows, rows_b: AnyRows, settings: Settings, tile: Til
         strip //= 2
     programs = tiles_a * triton.cdiv(len(b), strip)
     if programs:
-        arguments, options = _arguments(a, b, settings, tile, LISTED_A=False, LISTED_B=False)
+        arguments, options = _arguments(a, b, settings, tile, LISTED_A=False, LISTED_B=False, BOUNDS=False)
         with _device(a.parts.device):
             matrix[(programs,)](*arguments, *out, len(a), len(b), strip, UPPER=b is a, **options)
     structural, pooled, iterations, converged = out
@@ -179,16 +152,25 @@ def pairs_per_second(
     return len(a) * len(b) / (milliseconds / 1000)
 
 
-def _lists(a: Rows, b: Rows, i: Tensor | None, candidates: Tensor, settings: Settings, tile: Tile) -> Scores:
+def _lists(
+    a: Rows,
+    b: Rows,
+    i: Tensor | None,
+    candidates: Tensor,
+    settings: Settings,
+    tile: Tile,
+    bounds_only: bool = False,
+) -> Scores:
     """Row l of candidates with image i[l] of a, or image l."""
     device = a.parts.device
-    candidates = candidates.to(device).contiguous()
+    candidates = indices(candidates.to(device), len(b))
     out = _empty(tuple(candidates.shape), device)
     lists, length = candidates.shape
     programs = lists * triton.cdiv(length, tile.images_b)
     if programs:
-        index_a = candidates if i is None else i.to(device).contiguous()
-        arguments, options = _arguments(a, b, settings, tile, LISTED_A=i is not None, LISTED_B=True)
+        index_a = candidates if i is None else indices(i.to(device), len(a))
+        lists_ = {"LISTED_A": i is not None, "LISTED_B": True, "BOUNDS": bounds_only}
+        arguments, options = _arguments(a, b, settings, tile, **lists_)
         with _device(device):
             listed[(programs,)](*arguments, *out, index_a, candidates, length, **options)
     structural, pooled, iterations, converged = (x if i is None else x.reshape(-1) for x in out)

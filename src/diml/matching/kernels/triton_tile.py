@@ -121,6 +121,14 @@ def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, toler
 
 
 @triton.jit
+def _bound(similarity, mu_b, inside_a, inside_b, wanted):
+    """Every part of b at its best in a, by its weight; and no iterations."""
+    highest = tl.max(tl.where(inside_a[:, None, None], similarity, -3.0e38), axis=0)
+    bound = tl.sum(tl.where(inside_b[:, None], mu_b * highest, 0.0), axis=0)
+    return bound, wanted.to(tl.int32) * 0, wanted
+
+
+@triton.jit
 def images(index, first, slot, end, LISTED: tl.constexpr):
     """Images in the slots of a tile: `first + slot`, or what a list says there; the last one again beyond the end."""
     at = tl.minimum(first + slot, end - 1).to(tl.int64)
@@ -137,8 +145,12 @@ def score_tile(
     R_A: tl.constexpr, R_B: tl.constexpr, PAD_A: tl.constexpr, PAD_B: tl.constexpr,
     IMAGES_A: tl.constexpr, IMAGES_B: tl.constexpr, LISTED_A: tl.constexpr, LISTED_B: tl.constexpr,
     CROSS: tl.constexpr, NARROW: tl.constexpr, BLOCK: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
+    BOUNDS: tl.constexpr,
 ):  # fmt: skip
-    """Structural, pooled, iterations, converged and "is a pair", each (pairs,), images of a changing slowest."""
+    """Structural, pooled, iterations, converged and "is a pair", each (pairs,), images of a changing slowest.
+
+    With BOUNDS upper bounds of the structural similarities, without any iteration: see diml.matching.bounded.
+    """
     TYPE: tl.constexpr = parts_a.dtype.element_ty
     LANES_A: tl.constexpr = 8 // IMAGES_A  # lanes that share the parts of an image of a
     LANES_B: tl.constexpr = 4 // IMAGES_B
@@ -188,7 +200,10 @@ def score_tile(
     mu_b = _weights(tl.reshape(along_b, (PAD_B, PAIRS)), inside_b[:, None], R_B, CROSS)
     pair = tl.arange(0, PAIRS)
     wanted = (first_a + pair // IMAGES_B < end_a) & (first_b + pair % IMAGES_B < end_b)
-    structural, iterations, converged = _sinkhorn(
-        similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, NARROW
-    )
+    if BOUNDS:
+        structural, iterations, converged = _bound(similarity, mu_b, inside_a, inside_b, wanted)
+    else:
+        structural, iterations, converged = _sinkhorn(
+            similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, NARROW
+        )
     return structural, pooled, iterations, converged, wanted

@@ -1,0 +1,130 @@
+"""A report of faithfulness as Markdown tables that are also readable as plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from diml.explanation.faithfulness.intervals import Estimate
+from diml.explanation.faithfulness.report import Faithfulness, Keypoints, Removal
+
+MEASURED = {"similarity": "the model's similarity", "pooled": "the pooled similarity"}
+
+
+def summary(report: Faithfulness) -> str:
+    """What was measured, in a few lines of words, to stand above the tables."""
+    height, width = report.grid
+    matching = report.matching
+    return (
+        f"{report.dataset}: {report.pairs} pairs of {report.groups} classes or photographs, seed {report.seed}\n"
+        f"model {report.model}, grid {height}x{width}, {matching['marginals']} marginals, "
+        f"weight {matching['weight']:g}, eps {matching['eps']:g}\n"
+        f"head: {'none' if report.head is None else f'fitted on {report.head}'}"
+    )
+
+
+def tables(report: Faithfulness) -> str:
+    """All tables, each below a line that says what it shows."""
+    parts = [*_removals(report), *_keypoints(report), *_accounts(report)]
+    return "\n\n".join(f"{words}\n\n{table}" for words, table in parts)
+
+
+def _removals(report: Faithfulness) -> Iterator[tuple[str, str]]:
+    for fill in dict.fromkeys(row.fill for row in report.removal):
+        for measured in dict.fromkeys(row.measured for row in report.removal):
+            rows = [row for row in report.removal if (row.fill, row.measured) == (fill, measured)]
+            steps = len(report.shares) - 1
+            words = (
+                f"Removing the cells of one image ({fill}, {steps} steps), {MEASURED[measured]}: area under the "
+                f"curve; gain over {report.against}, 95 % interval"
+            )
+            head = ["method", "deletion", "gain", "insertion", "gain"]
+            yield words, markdown(head, [_removal(row, report.against) for row in rows])
+
+
+def _removal(row: Removal, against: str) -> list[str]:
+    itself = row.method == against
+    return [
+        row.method,
+        f"{row.deletion:.3f}",
+        "-" if itself else _interval(row.deletion_gain, "+.3f"),
+        f"{row.insertion:.3f}",
+        "-" if itself else _interval(row.insertion_gain, "+.3f"),
+    ]
+
+
+def _keypoints(report: Faithfulness) -> Iterator[tuple[str, str]]:
+    for grid in dict.fromkeys(row.grid for row in report.keypoints):
+        rows = [row for row in report.keypoints if row.grid == grid]
+        words = (
+            f"Correct keypoints on {grid[0]}x{grid[1]} cells ({rows[0].points} points, chance "
+            f"{100 * rows[0].chance:.1f} %, at best {100 * rows[0].best:.1f} %): percent, 95 % interval"
+        )
+        yield words, markdown(["method", "right cell", "or beside it", "mass", "left for right"], map(_keypoint, rows))
+        kinds = [kind for kind in rows[0].by_kind if kind]
+        if len(kinds) > 1:
+            words = f"Right cell by what was done to the photograph, {grid[0]}x{grid[1]} cells, percent"
+            lines = [[row.method, *(_percent(row.by_kind.get(kind)) for kind in kinds)] for row in rows]
+            lines.append(["at best", *(_percent(rows[0].best_by_kind.get(kind)) for kind in kinds)])
+            yield words, markdown(["method", *kinds], lines)
+
+
+def _keypoint(row: Keypoints) -> list[str]:
+    return [row.method, *(_interval(each, ".1f", 100) for each in (row.right, row.near, row.mass, row.confused))]
+
+
+def _accounts(report: Faithfulness) -> Iterator[tuple[str, str]]:
+    if not report.accounts:
+        return
+    changes = list(report.accounts[0].stability)
+    words = "Completeness: the largest residual, and the mean distance from the similarity that the model ranks by"
+    if changes:
+        words += f"; rank correlation after a small change ({report.stable_pairs} pairs)"
+    rows = [
+        [
+            row.method,
+            row.accounts_for or "-",
+            "-" if row.residual is None else f"{row.residual:.0e}",
+            "-" if row.gap is None else f"{row.gap:.3f}",
+            *(_number(row.stability[change], ".2f") for change in changes),
+            f"{row.milliseconds:.1f}",
+        ]
+        for row in report.accounts
+    ]
+    yield words, markdown(["method", "accounts for", "residual", "distance", *changes, "ms"], rows, text=2)
+
+
+def _interval(value: Estimate, form: str, factor: float = 1) -> str:
+    if math.isnan(value.mean):
+        return "-"
+    mean, low, high = (format(factor * number, form) for number in (value.mean, value.low, value.high))
+    return mean if math.isnan(value.low) else f"{mean} [{low}, {high}]"
+
+
+def _percent(value: float | None) -> str:
+    return _number(None if value is None else 100 * value, ".1f")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def markdown(
+    head: Sequence[str], rows: Iterator[list[str]] | Sequence[list[str]] | map[list[str]], text: int = 1
+) -> str:
+    """A table whose first `text` columns are words and whose others are numbers.
+
+    >>> print(markdown(["method", "area"], [["random", "0.5"]]))
+    | method | area |
+    | :----- | ---: |
+    | random |  0.5 |
+    """
+    lines = [list(head), *rows]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    rules = [":" + "-" * (w - 1) if at < text else "-" * (w - 1) + ":" for at, w in enumerate(widths)]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = [c.ljust(w) if at < text else c.rjust(w) for at, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return f"| {' | '.join(aligned)} |"
+
+    return "\n".join(line(cells) for cells in (lines[0], rules, *lines[1:]))

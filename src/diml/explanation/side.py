@@ -1,0 +1,83 @@
+"""What stands beside the images of a picture: a number in large type, sentences, a table of what is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diml.explanation.marks import Tag
+from diml.explanation.page import FAINT, Page, leading, paragraphs
+from diml.explanation.words import CAVEAT, digits, signed
+
+# All in inches.
+SIDE = 3.9
+ROW = 0.27
+BODY, SMALL = 10.0, 8.5
+MOST_ROWS = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the tag of what is marked, what it contributes, and a note."""
+
+    tag: Tag
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A column of text, broken into lines, so that its height is known before the page is made."""
+
+    headline: tuple[str, str]
+    words: list[list[str]]
+    title: str
+    how: list[str]
+    caveat: list[str]
+    rows: list[Row]
+    more: int
+
+    @classmethod
+    def of(cls, headline: tuple[str, str], words: Sequence[str], title: str, how: str, rows: Sequence[Row]) -> Side:
+        """The column of a name and its number, sentences, and a table with its title and how to read it."""
+        kept = list(rows) if len(rows) <= MOST_ROWS else list(rows[: MOST_ROWS - 1])
+        small, caveat = paragraphs([how, CAVEAT], SIDE, SMALL)
+        return cls(headline, paragraphs(list(words), SIDE, BODY), title, small, caveat, kept, len(rows) - len(kept))
+
+    @property
+    def height(self) -> float:
+        lines = sum(len(each) for each in self.words) * leading(BODY) + len(self.words) * 0.08
+        table = 0.5 + len(self.how) * leading(SMALL) + (len(self.rows) + bool(self.more)) * ROW
+        return 1.25 + lines + table + 0.2 + len(self.caveat) * leading(SMALL)
+
+    def draw(self, page: Page, x: float, y: float) -> None:
+        page.text(x, y, self.headline[0], 12, color=FAINT)
+        page.text(x, y + 0.22, self.headline[1], 44, weight="bold")
+        y += 1.05
+        for lines in self.words:
+            y = page.paragraph(x, y, lines, BODY) + 0.08
+        y += 0.15
+        page.text(x, y, self.title, 12, weight="bold")
+        y = page.paragraph(x, y + 0.26, self.how, SMALL, color=FAINT) + 0.12
+        strongest = max((abs(row.value) for row in self.rows), default=0.0)
+        for row in self.rows:
+            _draw_row(page, x, y, row, strongest)
+            y += ROW
+        if self.more:
+            page.text(x + 0.3, y, f"and {self.more:,} more", 9, color=FAINT)
+            y += ROW
+        page.paragraph(x, y + 0.08, self.caveat, SMALL, color=FAINT)
+
+
+def _draw_row(page: Page, x: float, y: float, row: Row, strongest: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    page.badge(x + 0.11, y + 0.09, row.tag)
+    page.text(x + 0.95, y + 0.09, signed(row.value, digits(strongest)), 9.5, ha="right", va="center")
+    page.text(x + 1.05, y + 0.09, row.note, 9.5, color=FAINT, va="center")
+    longest = SIDE - 2.0
+    length = longest * abs(row.value) / strongest if strongest > 0 else 0.0
+    at, (wide, tall) = page.place(x + 2.0, y + 0.16), (length / page.width, 0.14 / page.height)
+    bar = Rectangle(at, wide, tall, facecolor=row.tag.colour, edgecolor="black", linewidth=0.4)
+    bar.set(hatch="////" if row.tag.dashed else None, transform=page.figure.transFigure)
+    page.figure.add_artist(bar)

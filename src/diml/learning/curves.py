@@ -1,0 +1,51 @@
+"""The curves of a run as a picture: the loss, and how well the validation classes are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+LOSS, FOUND, FAINT = "#b3470f", "#1f5f99", "#6b6b6b"
+
+
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]],
+    select: str,
+    best: int | None,
+    write: Callable[[Callable[[Path], object]], object],
+) -> None:
+    """Draw `metrics.csv`: above the mean loss of each epoch, below a metric of the validation classes.
+
+    Args:
+        rows: one for each epoch from 0, with "epoch", "train_loss" and the metric.
+        select: the metric that chooses the best epoch.
+        best: that epoch; None where nothing was validated.
+        write: lets a function fill the file (see `RunFolder.write_by`).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 5 if best is not None else 2.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 if best is not None else 1, 1, sharex=True, squeeze=False)[:, 0]
+    _line(axes[0], rows, "train_loss", LOSS)
+    axes[0].set_ylabel("training loss")
+    if best is not None:
+        _line(axes[1], rows, select, FOUND)
+        value = rows[best][select]
+        axes[1].axvline(best, color=FAINT, linewidth=0.8, linestyle=":")
+        axes[1].set_title(f"best: {value:.4f} in epoch {best}", loc="right", fontsize=9, color=FAINT)
+        axes[1].set_ylabel(f"{select}, validation classes")
+    axes[-1].set_xlabel("epoch (0: before training)")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1].set_xlim(-0.3, max(1, rows[-1]["epoch"]) + 0.3)
+    write(lambda part: figure.savefig(part, format="png", dpi=120))
+
+
+def _line(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, colour: str) -> None:
+    known = [(row["epoch"], row[name]) for row in rows if row[name] is not None]
+    axes.plot(*zip(*known, strict=True), color=colour, marker="o", markersize=3) if known else None
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)

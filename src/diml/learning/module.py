@@ -1,0 +1,70 @@
+"""The learner on Lightning: one step, the optimiser, and the batches of each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from diml.errors import TrainingError
+from diml.learning.chance import derived
+from diml.learning.learner import Learner
+from diml.learning.optimisation import OPTIMIZERS, factor, groups
+from diml.learning.settings import Settings
+
+# Kinds of random numbers, to be unrelated: what layers draw in each process, and what the loss draws in all alike.
+LAYERS, LOSS = 1, 2
+
+
+class TrainingModule(LightningModule):
+    """What Lightning runs.
+
+    Args:
+        learner: the encoder and the objective.
+        settings: of the run.
+        batches: asked once, with rank and number of processes, for the batches of this process: an iterable that looks
+            up the epoch whenever it is iterated.
+        steps: batches of an epoch.
+    """
+
+    def __init__(
+        self, learner: Learner, settings: Settings, batches: Callable[[TrainingModule], Iterable[Any]], steps: int
+    ) -> None:
+        super().__init__()
+        self.learner = learner
+        self.settings = settings
+        self.batches = batches
+        self.steps = steps
+
+    def train_dataloader(self) -> Iterable[Any]:
+        return self.batches(self)
+
+    def on_train_epoch_start(self) -> None:
+        # Embedding the validation images has left the encoder in evaluation mode.
+        self.learner.train()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        """One batch; everything random in it follows from the seed, the epoch and the step alone.
+
+        Raises:
+            TrainingError: the loss is NaN or infinite.
+        """
+        place = (self.settings.run.seed, self.current_epoch, step)
+        torch.manual_seed(derived(*place, LAYERS, self.global_rank))
+        loss: Tensor = self.learner(*batch, derived(*place, LOSS))
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, step {step + 1} of {self.steps}; "
+                "try a lower optim.lr or optim.clip=1, in a new run"
+            )
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optim = self.settings.optim
+        extra = {"momentum": 0.9} if optim.optimizer == "sgd" else {}
+        optimizer = OPTIMIZERS[optim.optimizer](groups(self.learner, optim), **extra)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor(optim, self.steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,179 @@
+"""Sinkhorn's iterations for sixteen pairs, one in each lane: marginals, kernel, scalings until each lane is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from diml.matching.kernels.compiling import (
+    ALL,
+    BENCH,
+    BOOK,
+    CONVERGED,
+    FLOATS,
+    MAX_RANGE,
+    UNCONVERGED,
+    Array,
+    compiled,
+    inlined,
+)
+from diml.matching.kernels.lanes import (
+    WIDTH,
+    at_most,
+    choose,
+    every,
+    exponential,
+    fma,
+    inverse,
+    larger,
+    load,
+    magnitude,
+    smaller,
+    store,
+    wide,
+)
+
+
+@inlined
+def marginal(products: Array, start: int, stride: int, parts: int, cross: bool, mu: Array) -> None:
+    """mu[part, lane] from the correlations at `products[start + part * stride]`: a named scheme."""
+    even = every(np.float32(1) / np.float32(parts))
+    zero = every(np.float32(0))
+    mass = zero
+    if cross:
+        for part in range(parts):
+            mass = mass + larger(load(products, start + part * stride), zero)
+    none = at_most(mass, every(np.float32(1.2e-32)))
+    share = every(np.float32(1)) / choose(none, every(np.float32(1)), mass)
+    for part in range(parts):
+        weight = even
+        if cross:
+            weight = choose(none, even, larger(load(products, start + part * stride), zero) * share)
+        store(mu, part * WIDTH, weight)
+
+
+@compiled(f"uint32({BENCH}, int64, int64, boolean, float32)")
+def begin(bench: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
+    """Marginals, kernel and first potentials of sixteen pairs; bit l of the result says that lane l is out of range."""
+    wide()
+    products, kernel, mu_a, mu_b, u, v = bench
+    zero, one = every(np.float32(0)), every(np.float32(1))
+    stride, row = (r_b + 1) * WIDTH, r_b * WIDTH
+    marginal(products, row, stride, r_a, cross, mu_a)
+    marginal(products, r_a * stride, WIDTH, r_b, cross, mu_b)
+    high = low = load(products, 0)
+    for i in range(r_a):
+        for j in range(0, row, WIDTH):
+            s = load(products, i * stride + j)
+            high, low = larger(high, s), smaller(low, s)
+    scale = every(np.float32(1) / eps)
+    least = every(np.float32(-86))
+    for i in range(r_a):
+        for j in range(0, row, WIDTH):
+            s = load(products, i * stride + j)
+            store(kernel, i * row + j, exponential(larger((s - high) * scale, least)))
+    for i in range(r_a):
+        store(u, i * WIDTH, zero)
+    for j in range(0, row, WIDTH):
+        store(v, j, one)
+    return ~at_most((high - low) * scale, every(np.float32(MAX_RANGE))) & np.uint32(ALL)
+
+
+@inlined
+def _scaled(u: Array, mu: Array, at: int, sums: Any, done: Any) -> Any:
+    """How far the old u leaves the row sums from mu, and the new u, which is stored too; what is done keeps it."""
+    old, wanted = load(u, at), load(mu, at)
+    new = choose(done, old, wanted * inverse(sums))
+    store(u, at, new)
+    return magnitude(old * sums - wanted), new
+
+
+@compiled(f"uint32({BENCH}, int64, int64, {FLOATS}, uint32, int64, float32, int64, {BOOK})")
+def iterate(
+    bench: Any,
+    r_a: int,
+    r_b: int,
+    sums: Array,
+    done: Any,
+    leave: int,
+    tolerance: float,
+    limit: int,
+    book: Any,
+) -> Any:
+    """Sinkhorn's iterations until at most `leave` lanes are not done; the lanes that are.
+
+    A pass takes the row sums of the last one's plan, whose error they tell, the new u from them, and the new v from
+    its column sums, so that eight rows of the kernel are read once from the cache for both. A lane found within the
+    tolerance keeps the better plan of this very pass.
+    """
+    wide()
+    _, kernel, mu_a, mu_b, u, v = bench
+    _, passes, state = book
+    zero, enough = every(np.float32(0)), every(tolerance)
+    row, eights = r_b * WIDTH, r_a - r_a % 8
+    while True:
+        left, room = 0, limit + 1
+        for lane in range(WIDTH):
+            if not done >> lane & 1:
+                left += 1
+                room = min(room, limit + 1 - passes[lane])
+        if left <= leave:
+            return done
+        now = np.uint32(0)
+        taken = 0
+        while taken < room and not now:
+            taken += 1
+            error = zero
+            for j in range(0, row, WIDTH):
+                store(sums, j, zero)
+            for i in range(0, eights, 8):
+                # Eight sums at a time, or each addition would wait for the one before.
+                a, b = i * row, (i + 4) * row
+                s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
+                for j in range(0, row, WIDTH):
+                    x = load(v, j)
+                    s0, s1 = fma(load(kernel, a + j), x, s0), fma(load(kernel, a + row + j), x, s1)
+                    s2, s3 = fma(load(kernel, a + 2 * row + j), x, s2), fma(load(kernel, a + 3 * row + j), x, s3)
+                    s4, s5 = fma(load(kernel, b + j), x, s4), fma(load(kernel, b + row + j), x, s5)
+                    s6, s7 = fma(load(kernel, b + 2 * row + j), x, s6), fma(load(kernel, b + 3 * row + j), x, s7)
+                n = i * WIDTH
+                e0, u0 = _scaled(u, mu_a, n, s0, done)
+                e1, u1 = _scaled(u, mu_a, n + 16, s1, done)
+                e2, u2 = _scaled(u, mu_a, n + 32, s2, done)
+                e3, u3 = _scaled(u, mu_a, n + 48, s3, done)
+                e4, u4 = _scaled(u, mu_a, n + 64, s4, done)
+                e5, u5 = _scaled(u, mu_a, n + 80, s5, done)
+                e6, u6 = _scaled(u, mu_a, n + 96, s6, done)
+                e7, u7 = _scaled(u, mu_a, n + 112, s7, done)
+                error = error + ((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7))
+                for j in range(0, row, WIDTH):
+                    x, y = fma(load(kernel, a + j), u0, load(sums, j)), load(kernel, b + j) * u4
+                    x, y = fma(load(kernel, a + row + j), u1, x), fma(load(kernel, b + row + j), u5, y)
+                    x, y = fma(load(kernel, a + 2 * row + j), u2, x), fma(load(kernel, b + 2 * row + j), u6, y)
+                    x, y = fma(load(kernel, a + 3 * row + j), u3, x), fma(load(kernel, b + 3 * row + j), u7, y)
+                    store(sums, j, x + y)
+            for i in range(eights, r_a):
+                at = i * row
+                s0 = s1 = zero
+                for j in range(0, row - WIDTH, 2 * WIDTH):
+                    s0 = fma(load(kernel, at + j), load(v, j), s0)
+                    s1 = fma(load(kernel, at + j + WIDTH), load(v, j + WIDTH), s1)
+                if r_b % 2:
+                    s0 = fma(load(kernel, at + row - WIDTH), load(v, row - WIDTH), s0)
+                e0, u0 = _scaled(u, mu_a, i * WIDTH, s0 + s1, done)
+                error = error + e0
+                for j in range(0, row, WIDTH):
+                    store(sums, j, fma(load(kernel, at + j), u0, load(sums, j)))
+            for j in range(0, row, WIDTH):
+                store(v, j, choose(done, load(v, j), load(mu_b, j) * inverse(load(sums, j))))
+            now = at_most(error, enough) & ~done
+        for lane in range(WIDTH):
+            if not done >> lane & 1:
+                passes[lane] += taken
+                if now >> lane & 1:
+                    state[lane] = CONVERGED
+                    done = done | np.uint32(1 << lane)
+                elif passes[lane] > limit:
+                    state[lane] = UNCONVERGED
+                    done = done | np.uint32(1 << lane)

@@ -1,0 +1,98 @@
+"""One-sided matching: some parts of one image, looked for anywhere in another."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching.marginals import given
+from diml.matching.match import Match
+from diml.matching.transport import TransportPlan
+from diml.matching.unit_maps import prepare
+
+# Images whose local similarities exist at once.
+CHUNK = 1024
+
+
+def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "n r_a"], eps: float = 0.05) -> Match:
+    """Match the chosen parts of each image of a with whatever is like them in image k of b.
+
+    `T_ij = mu_i softmax_j(S_ij / eps)`: only the rows carry marginals, so the part may be anywhere in b and what else b
+    shows does not count. That is the plan of least cost and most entropy under the rows' constraint alone, the same
+    objective as `transport_plan`'s without its columns. The similarity is `sum T_ij S_ij`, weight 1, and the
+    contributions sum to it exactly.
+
+    Args:
+        maps_a: of n images.
+        maps_b: of n images, one for each of a.
+        weights: (n, r_a), >= 0, of the cells of a; scaled to sum to 1. See `region_weights` and `mask_weights`.
+        eps: how soft the choice of a counterpart is, > 0.
+
+    Returns:
+        A `Match` of weight 1. Its `maps_a.pooled`, and so its `pooled` similarity, is of the weighted mean of the
+        chosen cells: what a coarse ranking goes by, and no share of the similarity.
+
+    Raises:
+        UsageError: shapes that do not fit, eps <= 0, weights that are negative or all 0.
+
+    >>> maps = FeatureMaps(torch.eye(4).reshape(1, 4, 4), grid=(2, 2))
+    >>> match = find_part(maps, maps, torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
+    >>> match.parts(1)[0].b, round(match.similarity.item(), 4), round(match.contributions.sum().item(), 4)
+    ((0, 1), 1.0, 1.0)
+    """
+    chosen = chosen_parts(maps_a, weights)
+    _check(chosen, maps_b, eps, images=len(maps_b))
+    with torch.no_grad():
+        mu = given(weights.to(maps_a.device), len(maps_a), maps_a.parts, "a")
+        similarity = prepare(maps_a).rows[:, :-1] @ prepare(maps_b).rows[:, :-1].mT
+        plan = mu[:, :, None].to(similarity) * (similarity / eps).softmax(dim=-1)
+        error = (plan.sum(dim=2) - mu).abs().sum(dim=1)
+    none = torch.zeros(len(plan), dtype=torch.int64, device=plan.device)
+    return Match(chosen, maps_b, TransportPlan(plan, none, error.to(plan), none == 0), weight=1.0)
+
+
+@torch.no_grad()
+def part_similarity(
+    maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "1 r_a"], eps: float = 0.05
+) -> Float[Tensor, " n"]:
+    """(n,) one-sided similarity of the chosen parts of one image with each of n, in float32 or better.
+
+    The numbers of `find_part` without keeping the plans: memory does not grow with n, nor with the parts not chosen.
+
+    >>> maps = FeatureMaps(torch.eye(4).reshape(2, 2, 4), grid=(1, 2))
+    >>> part_similarity(maps[0], maps, torch.tensor([[1.0, 0.0]])).round()
+    tensor([1., 0.])
+    """
+    _check(maps_a, maps_b, eps, images=1)
+    mu = given(weights.to(maps_a.device), 1, maps_a.parts, "a")[0]
+    some = mu > 0
+    part = prepare(maps_a).rows[0, :-1][some]
+    found = []
+    for start in range(0, len(maps_b), CHUNK):
+        similarity = part.to(maps_b.device) @ prepare(maps_b[start : start + CHUNK]).rows[:, :-1].mT.to(part.dtype)
+        shares = (similarity / eps).softmax(dim=-1)
+        found.append((shares * similarity).sum(dim=-1) @ mu[some].to(similarity))
+    return torch.cat(found) if found else part.new_zeros(0)
+
+
+def chosen_parts(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> FeatureMaps:
+    """The same maps, with the weighted mean of the chosen cells for their pooled vector: a part's coarse description.
+
+    >>> maps = FeatureMaps(torch.eye(2).reshape(1, 2, 2), grid=(1, 2))
+    >>> chosen_parts(maps, torch.tensor([[0.0, 3.0]])).pooled
+    tensor([[0., 1.]])
+    """
+    dtype = torch.promote_types(maps.dtype, torch.float32)
+    mu = given(weights.to(maps.device), len(maps), maps.parts, "a").to(dtype)
+    pooled = (mu[:, None, :] @ maps.local.to(dtype))[:, 0]
+    return FeatureMaps(maps.local, maps.grid, pooled, maps.geometry)
+
+
+def _check(maps_a: FeatureMaps, maps_b: FeatureMaps, eps: float, images: int) -> None:
+    if not eps > 0:
+        raise UsageError(f"eps={eps} came; expected a number above 0")
+    if len(maps_a) != images or maps_a.dim != maps_b.dim:
+        raise UsageError(f"parts of {maps_a} cannot be looked for in {maps_b}; expected n={images} and the same dim")

@@ -1,0 +1,178 @@
+"""The questions that diml explain answers, and those that it refuses."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+SAMPLE = Path(__file__).parents[2] / "sample"
+CAT = SAMPLE / "photos" / "chelsea.jpg"
+VIEW = SAMPLE / "photos" / "chelsea-mirrored-cropped-brighter.jpg"
+DRAWN = SAMPLE / "emoji" / "1f408-cat" / "noto.png"
+
+
+@pytest.fixture(scope="module")
+def half_mask(tmp_path_factory):
+    """Selects the left half of CAT."""
+    path = tmp_path_factory.mktemp("mask") / "left.png"
+    mask = Image.new("L", (451, 300))
+    mask.paste(255, (0, 0, 225, 300))
+    mask.save(path)
+    return path
+
+
+def document(done):
+    assert (done.code, done.err) == (0, ""), done
+    return json.loads(done.out)
+
+
+def test_a_page_of_two_images(diml, tmp_path):
+    done = diml("explain", CAT, VIEW, "--out", tmp_path / "why.html", "--parts", 3)
+    assert done.code == 0
+    assert f"The page is in {tmp_path / 'why.html'}" in done.out
+    page = (tmp_path / "why.html").read_text(encoding="utf-8")
+    assert "Why <bdi>chelsea.jpg</bdi>" in page
+    assert [path.name for path in tmp_path.iterdir()] == ["why.html"]
+
+
+def test_why_rather_than(diml):
+    found = document(diml("explain", CAT, VIEW, "--rather-than", DRAWN, "--json"))
+    total = sum(part["difference"] for part in found["parts"]) + found["residual"]
+    assert total == pytest.approx(found["similarity_a"] - found["similarity_b"], abs=1e-12)
+    assert (found["query"], found["a"], found["b"]) == (str(CAT), str(VIEW), str(DRAWN))
+    for name, image in (("a", VIEW), ("b", DRAWN)):
+        alone = document(diml("explain", CAT, image, "--json"))
+        assert found[f"similarity_{name}"] == pytest.approx(alone["similarity"], abs=1e-9)
+        for part in found["parts"]:
+            rows = [pair["contribution"] for pair in alone["matches"] if pair["a"] == part["cell"]]
+            assert part[name] == pytest.approx(sum(rows), abs=1e-9)
+
+
+def test_why_rather_than_says_and_draws(diml, tmp_path):
+    done = diml("explain", CAT, VIEW, "--rather-than", DRAWN, "--parts", 2, "--out", tmp_path / "x.png")
+    assert done.code == 0
+    assert "A leads by" in done.out
+    assert len([line for line in done.out.splitlines() if "with A" in line and "with B" in line]) == 3
+    assert Image.open(tmp_path / "x.png").width > 1500
+
+
+def test_where_a_folder_agrees(diml, shapes, tmp_path):
+    folder, image = shapes / "disc", shapes / "disc" / "1.png"
+    done = diml("explain", image, "--against", folder, "--json", "--out", tmp_path / "x.svg")
+    found = document(done)
+    # The image itself lies in the folder and is left out.
+    assert (found["image"], found["against"], found["images"]) == (str(image), str(folder), 3)
+    assert {Path(each["path"]).name for each in found["each"]} == {"0.png", "2.png", "3.png"}
+    means = {tuple(part["cell"]): 0.0 for part in found["parts"]}
+    for name in ("0.png", "2.png", "3.png"):
+        for pair in document(diml("explain", image, folder / name, "--json"))["matches"]:
+            means[tuple(pair["a"])] += pair["contribution"] / 3
+    for part in found["parts"]:
+        assert part["contribution"] == pytest.approx(means[tuple(part["cell"])], abs=1e-6)
+    assert (tmp_path / "x.svg").stat().st_size > 1000
+    assert "3 other images on average" in diml("explain", image, "--against", folder).out
+
+
+def test_unreadable_images_of_a_folder_are_told(diml, shapes, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    Image.open(shapes / "bar" / "0.png").save(tmp_path / "good.png")
+    done = diml("explain", shapes / "disc" / "0.png", "--against", tmp_path, "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["images"] == 1
+    assert "bad.png" in done.err
+
+
+def test_a_part_is_matched_alone(diml, half_mask, tmp_path):
+    region = document(diml("explain", CAT, VIEW, "--json", "--region", "0,0,225.5,300", "--out", tmp_path / "x.html"))
+    left = {(row, column) for row in range(4) for column in (0, 1)}
+    assert {tuple(pair["a"]) for pair in region["matches"] if pair["mass"] > 0} == left
+    assert region["similarity"] == pytest.approx(sum(pair["contribution"] for pair in region["matches"]), abs=1e-12)
+    assert (region["weight"], region["marginals"]) == (1.0, "part")
+    assert region["part"]["regions"] == [{"box": [0, 0, 225.5, 300], "weight": 1}]
+    mask = document(diml("explain", CAT, VIEW, "--json", "--mask", half_mask))
+    assert mask["similarity"] == pytest.approx(region["similarity"], abs=1e-3)
+    assert mask["part"]["mask"] == str(half_mask)
+    said = diml("explain", CAT, VIEW, "--region", "120,80,220,140", "--out", tmp_path / "x.png").out
+    assert "the 1 chosen part" in said
+
+
+def test_a_part_answers_every_question(diml, shapes):
+    part = ("--region", "120,80,220,140", "--json")
+    rather = document(diml("explain", CAT, VIEW, "--rather-than", DRAWN, *part))
+    assert [part["cell"] for part in rather["parts"] if part["difference"]] == [[1, 1]]
+    agreed = document(diml("explain", CAT, "--against", shapes / "disc", *part))
+    assert [part["cell"] for part in agreed["parts"] if part["contribution"]] == [[1, 1]]
+    assert agreed["similarity"] == pytest.approx(agreed["parts"][0]["contribution"] + agreed["residual"], abs=1e-12)
+
+
+def test_a_share_of_the_mass(diml):
+    some = document(diml("explain", CAT, DRAWN, "--json", "--mass", 0.5))
+    whole = document(diml("explain", CAT, DRAWN, "--json", "--mass", 1))
+    assert some["mass"] == 0.5
+    assert "mass" not in whole
+    assert some["structural"] > whole["structural"]
+    assert sum(pair["contribution"] for pair in some["matches"]) == pytest.approx(some["similarity"], abs=1e-10)
+
+
+def test_parts_that_are_none_are_refused(refused, tmp_path):
+    inside = ("explain", CAT, VIEW, "--region")
+    refused(2, "451x300", *inside, "0,0,500,100")
+    refused(2, "empty or reversed", *inside, "100,0,50,100")
+    refused(2, "--region 1,2,3", *inside, "1,2,3")
+    refused(2, "weight -1", *inside, "0,0,10,10:-1")
+    for name, size, said in (("other", (10, 10), "451x300"), ("empty", (451, 300), "selects nothing")):
+        Image.new("L", size, 0 if name == "empty" else 255).save(tmp_path / f"{name}.png")
+        refused(2, said, "explain", CAT, VIEW, "--mask", tmp_path / f"{name}.png")
+    refused(2, "no such", "explain", CAT, VIEW, "--mask", tmp_path / "none.png")
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_questions_that_are_none_are_refused(refused, shapes, tmp_path):
+    refused(2, "argument B is missing", "explain", CAT)
+    refused(2, "argument B is missing", "explain", CAT, "--rather-than", DRAWN)
+    refused(2, "--against", "explain", CAT, VIEW, "--against", shapes)
+    refused(2, "--rather-than", "explain", CAT, "--against", shapes, "--rather-than", DRAWN)
+    refused(2, "no such image", "explain", CAT, VIEW, "--rather-than", tmp_path / "none.png")
+    refused(2, "no such folder", "explain", CAT, "--against", tmp_path / "none")
+    refused(2, "two images only", "explain", CAT, VIEW, "--rather-than", DRAWN, "--out", tmp_path / "x.html")
+    refused(2, "two images only", "explain", CAT, "--against", shapes, "--out", tmp_path / "x.html")
+    for option in (("--weight", 0.5), ("--mass", 0.5), ("--marginals", "uniform")):
+        refused(2, option[0], "explain", CAT, VIEW, "--region", "0,0,9,9", *option)
+    refused(2, "came together", "explain", CAT, VIEW, "--region", "0,0,9,9", "--mask", DRAWN)
+    refused(2, "mass 0.0 came", "explain", CAT, VIEW, "--mass", 0)
+
+
+def test_a_folder_with_nothing_else_is_refused(refused, tmp_path):
+    image = tmp_path / "only.png"
+    Image.new("RGB", (9, 9)).save(image)
+    refused(2, "no image but the one", "explain", image, "--against", tmp_path)
+    refused(2, "folder", "explain", CAT, "--against", image)
+
+
+def test_names_stay_text(diml, tmp_path):
+    names = ['"><script>alert(1)<', "b c.png"]
+    for name in names:
+        Image.open(DRAWN).save(tmp_path / name, "PNG")
+    done = diml("explain", *(tmp_path / name for name in names), "--out", tmp_path / "x.html", "--grid", 2)
+    assert done.code == 0
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert len(re.findall(r"<script", page)) == 2
+
+
+def test_attention_weighs_the_parts(diml, refused):
+    vit = ("--model", "timm:test_vit?weights=random", "--grid", 5, "--rollout", 1)
+    found = document(diml("explain", CAT, VIEW, *vit, "--json"))
+    assert found["marginals"] == "rollout:1"
+    for side in "ab":
+        assert sum(map(sum, found["patches"][side])) == pytest.approx(found["similarity"] - found["residual"], abs=1e-6)
+    rather = document(diml("explain", CAT, VIEW, "--rather-than", DRAWN, *vit, "--json"))
+    assert rather["marginals"] == "rollout:1"
+    assert sum(part["difference"] for part in rather["parts"]) + rather["residual"] == pytest.approx(
+        rather["difference"], abs=1e-12
+    )
+    refused(2, "--against", "explain", CAT, "--against", SAMPLE, "--rollout", 1)
+    refused(2, "--marginals", "explain", CAT, VIEW, "--rollout", 1, "--marginals", "uniform")
+    refused(2, "--rollout", "explain", CAT, VIEW, "--rollout", 1, "--region", "0,0,9,9")
+    refused(2, "transformer", "explain", CAT, VIEW, "--rollout", 1)

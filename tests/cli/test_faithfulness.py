@@ -1,0 +1,50 @@
+"""diml faithfulness, as a user types it."""
+
+import json
+
+import pytest
+from PIL import Image
+
+QUICK = ("--pairs", 4, "--steps", 2, "--method", "structural", "--method", "nearest")
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photograph")
+    Image.radial_gradient("L").resize((90, 60)).convert("RGB").save(folder / "one.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_labelled_collection(diml, shapes, tmp_path):
+    done = diml("faithfulness", shapes, *QUICK, "--measure", "deletion", "--out", tmp_path / "new" / "faith")
+    assert done.code == 0, done.err
+    assert "4 pairs of" in done.out
+    assert "| structural |" in done.out
+    assert "Correct keypoints" not in done.out
+    assert (tmp_path / "new" / "faith" / "deletion-blur.png").stat().st_size > 10_000
+    assert done.out.rstrip().endswith("deletion-blur.png")
+
+
+@pytest.mark.slow
+def test_photographs_as_json(diml, photograph):
+    done = diml("faithfulness", photograph, *QUICK, "--stable-pairs", 1, "--keypoint-grid", 4, "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["pairs"] == 4
+    assert {row["method"] for row in document["removal"]} == {"structural", "nearest", "random"}
+    assert document["keypoints"][0]["by_kind"].keys() == {"same", "flip", "crop", "corner"}
+    assert document["accounts"][0]["residual"] < 1e-10
+
+
+def test_what_is_refused_before_any_work(refused, shapes, tmp_path):
+    refused(2, "the method 'magic' came", "faithfulness", shapes, "--method", "magic")
+    refused(2, "--pairs 0 came", "faithfulness", shapes, "--pairs", 0)
+    refused(2, "--keypoint-grid x came; expected one number such as 4", "faithfulness", shapes, "--keypoint-grid", "x")
+    refused(2, "the measure 'luck' came", "faithfulness", shapes, "--measure", "luck")
+    refused(2, "the fill 'white' came", "faithfulness", shapes, "--fill", "white")
+    refused(2, "steps 0 came", "faithfulness", shapes, "--steps", 0)
+    refused(2, "there is no such folder or file", "faithfulness", tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    refused(2, "is a file; --out names a folder", "faithfulness", shapes, "--out", tmp_path / "file")
+    refused(1, "cannot be made", "faithfulness", shapes, "--out", tmp_path / "file" / "below")

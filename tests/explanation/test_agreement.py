@@ -1,0 +1,101 @@
+"""Where many images agree: means and deviations against a plain loop, whatever the batches they come in."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from diml.errors import UsageError
+from diml.explanation import agreement, agreement_document, describe_agreement, describe_shared, draw_agreement
+from diml.feature_maps import FeatureMaps
+from diml.matching import Matcher
+
+OTHERS = 5
+
+
+@pytest.fixture
+def matches(maps_of):
+    """One image with five others, match by match."""
+    matcher = Matcher().tight()
+    return [matcher.match(maps_of(1), maps_of(seed, size=(60, 90))) for seed in range(2, 2 + OTHERS)]
+
+
+@pytest.fixture
+def found(matches):
+    return agreement(matches)
+
+
+def test_means_and_deviations_are_those_of_a_loop(found, matches):
+    rows = np.array([match.contributions[0].sum(1).tolist() for match in matches])
+    for part in found.parts():
+        i = part.cell[0] * 4 + part.cell[1]
+        assert part.contribution == pytest.approx(rows[:, i].mean(), abs=1e-14)
+        assert part.deviation == pytest.approx(rows[:, i].std(), abs=1e-14)
+    assert float(found.heat.sum()) == pytest.approx(np.mean([float(m.similarity) for m in matches]), abs=1e-12)
+    assert abs(found.residual) < 1e-12
+
+
+def test_batches_change_nothing(found, maps_of):
+    others = FeatureMaps.cat([maps_of(seed, size=(60, 90)) for seed in range(2, 2 + OTHERS)])
+    matcher, one = Matcher().tight(), maps_of(1)
+    at_once = agreement(matcher.match(one[[0] * OTHERS], others))
+    halves = agreement(matcher.match(one[[0] * len(some)], some) for some in (others[:2], others[2:]))
+    for other in (at_once, halves):
+        torch.testing.assert_close(other.contributions, found.contributions, atol=1e-12, rtol=0)
+        torch.testing.assert_close(other.similarity, found.similarity, atol=1e-12, rtol=0)
+        assert other.partners.tolist() == found.partners.tolist()
+        assert other.boxes == found.boxes
+
+
+def test_partners_are_the_strongest_pairs(found, matches):
+    for k, match in enumerate(matches):
+        for part in found.parts(3):
+            strongest = next(pair for pair in match.parts() if pair.a == part.cell)
+            assert found.partner_box(k, part.cell, (60, 90)) == strongest.b_box
+
+
+def test_copies_of_one_image_agree_wholly(maps_of):
+    match = Matcher().tight().match(maps_of(1), maps_of(2))
+    same = agreement([match] * 3)
+    assert {part.deviation for part in same.parts()} == {0.0}
+
+
+def test_the_document_is_json_and_adds_up(found):
+    names = [f"{k}.png" for k in range(OTHERS)]
+    document = json.loads(json.dumps(agreement_document(found, "a", "folder", names, "m", "uniform")))
+    assert list(document)[:7] == ["image", "against", "images", "similarity", "residual", "parts", "each"]
+    assert list(document["parts"][0]) == ["cell", "box", "contribution", "deviation"]
+    total = sum(part["contribution"] for part in document["parts"]) + document["residual"]
+    assert total == pytest.approx(document["similarity"], abs=1e-12)
+    values = [each["similarity"] for each in document["each"]]
+    assert values == sorted(values, reverse=True)
+    assert {each["path"] for each in document["each"]} == set(names)
+    assert np.mean(values) == pytest.approx(document["similarity"])
+
+
+def test_no_match_and_different_images_are_refused(maps_of, matches):
+    with pytest.raises(UsageError, match="no match came"):
+        agreement([])
+    with pytest.raises(UsageError, match="different images"):
+        agreement([matches[0], Matcher().match(maps_of(9), maps_of(2))])
+
+
+def test_words_and_picture_say_it(found, image_a, image_b):
+    assert "5 other images on average" in describe_agreement(found, found.parts(2))[0]
+    assert len(describe_shared(found.parts(2))) == 2
+    figure = draw_agreement(found, image_a, [image_b] * OTHERS, parts=3, against="cats")
+    boxes = [len([p for p in axes.patches if p.get_gid() == "part"]) for axes in figure.axes]
+    assert boxes[0] == 3
+    assert boxes.count(3) == 1 + OTHERS
+    [heat] = [np.asarray(axes.images[1].get_array()) for axes in figure.axes if len(axes.images) == 2]
+    assert heat == pytest.approx(found.heat.numpy())
+    with pytest.raises(UsageError, match="one for each"):
+        draw_agreement(found, image_a, [image_b])
+    with pytest.raises(UsageError, match="1 or more"):
+        draw_agreement(found, image_a, [image_b] * OTHERS, parts=0)
+
+
+def test_one_other_without_geometry(nowhere, image_a, image_b):
+    figure = draw_agreement(agreement(nowhere), image_a, [image_b], parts=20)
+    assert any("The other image" in text.get_text() for text in figure.texts)

@@ -1,0 +1,178 @@
+"""A whole run on a small model, its report, tables and pictures."""
+
+import json
+import math
+
+import pytest
+
+from diml.errors import DatasetError, UsageError
+from diml.explanation.faithfulness import (
+    Pair,
+    Picture,
+    Plan,
+    draw_curves,
+    draw_keypoints,
+    measure_faithfulness,
+    open_pairs,
+    summary,
+    tables,
+)
+from diml.explanation.rivals import methods
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory, noise_image):
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("photographs")
+    for seed in (1, 2):
+        # Coarse enough that small cells can tell its places apart, whatever is done to it.
+        noise_image(seed, (8, 8)).resize((96, 96), Image.Resampling.BICUBIC).save(folder / f"{seed}.png")
+    return open_pairs(str(folder), 18)[1]
+
+
+@pytest.fixture(scope="module")
+def report(small_model, photographs):
+    chosen = methods(["structural", "bilinear", "nearest", "identity", "random"])
+    plan = Plan(steps=4, fills=("blur", "mean"), grids=[(4, 4), (2, 2)], stable_pairs=2)
+    return measure_faithfulness("photographs", photographs, small_model(eps=0.2), chosen, plan)
+
+
+def test_a_report_holds_what_was_asked_for(report):
+    assert (report.pairs, report.groups, report.stable_pairs) == (18, 2, 2)
+    assert report.shares == [0, 0.25, 0.5, 0.75, 1]
+    heats = ["structural", "bilinear", "nearest", "random"]
+    assert [row.method for row in report.removal] == 4 * heats
+    assert {(row.fill, row.measured) for row in report.removal} == {
+        (fill, measured) for fill in ("blur", "mean") for measured in ("similarity", "pooled")
+    }
+    assert [row.grid for row in report.keypoints] == 5 * [(4, 4)] + 5 * [(2, 2)]
+    assert [row.method for row in report.accounts] == [*heats[:3], "identity", "random"]
+    chance = next(row for row in report.removal if row.method == "random")
+    assert (chance.deletion_gain.mean, chance.deletion_gain.low, chance.insertion_gain.high) == (0, 0, 0)
+
+
+def test_claims_are_kept(report):
+    accounts = {row.method: row for row in report.accounts}
+    assert accounts["structural"].residual < 1e-12
+    assert accounts["structural"].gap < 1e-12
+    assert accounts["bilinear"].residual < 1e-12
+    assert accounts["bilinear"].gap > 1e-3  # it accounts for another number than the model ranks by
+    assert accounts["random"].residual is None
+    assert accounts["identity"].stability["noise"] == pytest.approx(1.0)
+    assert all(row.milliseconds > 0 for row in report.accounts)
+
+
+def test_the_same_picture_is_found_again(report):
+    """Cells that see nothing but themselves: the identity warp is exact for whoever compares features."""
+    for row in report.keypoints:
+        if row.method in ("structural", "nearest", "identity"):
+            assert row.by_kind["same"] == 1.0
+        if row.method == "identity":
+            assert row.by_kind["flip"] == 0.0
+        if row.method != "random":
+            assert row.right.mean <= row.best
+    structural = next(row for row in report.keypoints if row.method == "structural")
+    assert structural.right.mean > 3 * structural.chance
+
+
+def test_it_is_json(report):
+    document = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert document["removal"][0]["deletion_gain"].keys() == {"mean", "low", "high"}
+    assert document["keypoints"][0]["grid"] == [4, 4]
+    assert document["matching"]["marginals"] == "uniform"
+
+
+def test_tables_are_markdown(report):
+    text = tables(report)
+    assert "18 pairs of 2 classes or photographs" in summary(report)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    # Two fills times two similarities; two grids twice; the accounts. Heads and rules besides.
+    assert len(rows) == 4 * (4 + 2) + 2 * (5 + 2) + 2 * (6 + 2) + (5 + 2)
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+            assert len({len(line) for line in block.splitlines()}) == 1
+    assert "nan" not in text
+
+
+def test_pictures_show_every_method(report):
+    figure = draw_curves(report, "blur")
+    assert [len(axes.lines) for axes in figure.axes] == [4, 4]
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 4
+    dots = draw_keypoints(report)
+    assert [axes.get_title() for axes in dots.axes] == ["4x4 cells", "2x2 cells"]
+
+
+def test_chance_is_always_there(small_model, photographs):
+    found = measure_faithfulness(
+        "x", photographs[:3], small_model(), methods(["structural"]), Plan(measures=("deletion",), steps=2)
+    )
+    assert [row.method for row in found.accounts] == ["structural", "random"]
+    assert not found.keypoints
+    assert found.stable_pairs == 0
+    assert found.accounts[0].stability == {}
+    assert "noise" not in tables(found)
+
+
+def test_gains_can_be_counted_over_another_method(small_model, photographs):
+    plan = Plan(measures=("deletion",), steps=2, against="centre")
+    found = measure_faithfulness("x", photographs[:2], small_model(), methods(["bilinear"]), plan)
+    rows = {row.method: row for row in found.removal if row.measured == "pooled"}
+    assert list(rows) == ["bilinear", "centre", "random"]
+    for row in rows.values():
+        assert row.deletion_gain.mean == pytest.approx(rows["centre"].deletion - row.deletion, abs=1e-12)
+        assert row.insertion_gain.mean == pytest.approx(row.insertion - rows["centre"].insertion, abs=1e-12)
+    assert "gain over centre" in tables(found)
+
+
+def test_it_repeats(small_model, photographs):
+    chosen, plan = methods(["structural", "sbsm"]), Plan(measures=("deletion",), steps=3)
+    one, other = (measure_faithfulness("x", photographs[7:11], small_model(), chosen, plan) for _ in range(2))
+    assert one.removal == other.removal
+
+
+def test_grids_that_a_model_cannot_give_are_left_out_or_refused(small_model, photographs):
+    from torch import nn
+
+    model = small_model(nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.AdaptiveAvgPool2d(4)))
+    plan = Plan(measures=("correspondence",))
+    found = measure_faithfulness("x", photographs[:2], model, methods(["nearest"]), plan)
+    assert {row.grid for row in found.keypoints} == {(4, 4)}
+    assert [name for name, _ in found.skipped] == ["grid 7x7", "grid 14x14"]
+    with pytest.raises(UsageError, match="a grid of 7x7 takes pixels 64x64"):
+        measure_faithfulness("x", photographs[:2], model, methods(["nearest"]), Plan(grids=[(7, 7)]))
+
+
+def test_when_nothing_can_be_read(small_model):
+    from diml.errors import ImageError
+
+    def broken():
+        raise ImageError("x.png: is broken")
+
+    with pytest.raises(DatasetError, match=r"x: not one of its 1 pairs can be read, such as x\.png: is broken"):
+        measure_faithfulness("x", [Pair(Picture("x", broken), Picture("x", broken), "")], small_model(), methods())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"measures": ("magic",)}, "the measure 'magic' came; expected some of deletion, correspondence, stability"),
+        ({"fills": ("white",)}, "the fill 'white' came"),
+        ({"against": "identity"}, "the method identity gives no heat to be compared with; try random or centre"),
+        ({"against": "magic"}, "the method 'magic' came"),
+        ({"steps": 0}, "steps 0 came; expected at least 1"),
+        ({"stable_pairs": 0}, "stable pairs 0 came"),
+        ({"batch_size": 0}, "batch size 0 came"),
+    ],
+)
+def test_plans_that_cannot_be(wrong, said):
+    with pytest.raises(UsageError, match=said):
+        Plan(**wrong)
+
+
+def test_a_mean_of_nothing_is_nothing():
+    from diml.explanation.faithfulness.rows import _mean
+
+    assert _mean([math.nan]) is None

@@ -1,0 +1,137 @@
+"""A run that was stopped or killed, and resumed, is the run that was not; and only with the settings it had."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from diml.errors import UsageError
+from diml.learning.folder import RunFolder
+from diml.learning.keeping import Nobody
+from diml.learning.run import StoppedError, train
+from diml.learning.settings import load_settings
+
+MORE = ("optim.epochs=3", "optim.warmup_steps=5")
+
+
+@pytest.fixture(scope="session")
+def three(tiny):
+    """Settings of three epochs."""
+    return lambda *overrides: tiny(*MORE, *overrides)
+
+
+@pytest.fixture(scope="module")
+def unbroken(three, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train(three(), out)
+    return out
+
+
+class StopAfter(Nobody):
+    def __init__(self, images):
+        self.images = images
+
+    def step(self, epoch, loss, done, total):
+        if done == self.images:
+            raise KeyboardInterrupt
+
+
+def stopped(three, out, images):
+    with pytest.raises(StoppedError):
+        train(three(), out, watch=StopAfter(images))
+
+
+def assert_same(one, other):
+    """The same in weights, in the optimiser, in the schedule, and in every number that is not a time."""
+    assert (one / "model" / "model.safetensors").read_bytes() == (other / "model" / "model.safetensors").read_bytes()
+    states = [torch.load(RunFolder(run).last, weights_only=True) for run in (one, other)]
+    for name, value in states[0]["state_dict"].items():
+        assert value.equal(states[1]["state_dict"][name]), name
+    for mine, theirs in zip(*(state["optimizer_states"][0]["state"].values() for state in states), strict=True):
+        assert all(value.equal(theirs[name]) for name, value in mine.items())
+    assert states[0]["lr_schedulers"] == states[1]["lr_schedulers"]
+    times = {"images_per_second": None, "seconds": None}
+    first, second = ([{**row, **times} for row in RunFolder(run).rows()] for run in (one, other))
+    assert first == second
+
+
+@pytest.mark.parametrize("images", [40, 8, 72])
+def test_stopped_and_resumed_is_the_run_that_was_not(three, unbroken, tmp_path, images):
+    out = tmp_path / "run"
+    stopped(three, out, images)
+    result = train(three(), out, resume=True)
+    assert_same(out, unbroken)
+    assert result.document["test"] == train(three(), unbroken, resume=True).document["test"]
+
+
+def test_a_longer_run_is_the_shorter_one_gone_on(three, unbroken, tmp_path):
+    out = tmp_path / "run"
+    train(three("optim.epochs=2"), out)
+    train(three(), out, resume=True)
+    assert_same(out, unbroken)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("optim.lr=0.01", "was begun with optim.lr = 0.001, and 0.01 came; resume it with what it was begun with"),
+        ("loss.options.margin=0.3", "loss.options"),
+        ("data.batch=16", "data.batch = 8, and 16 came"),
+        ("run.seed=3", "run.seed"),
+    ],
+)
+def test_other_settings_are_refused(three, unbroken, change, said):
+    before = sorted((file, file.stat().st_mtime_ns) for file in unbroken.rglob("*"))
+    with pytest.raises(UsageError, match=said):
+        train(three(change), unbroken, resume=True)
+    assert sorted((file, file.stat().st_mtime_ns) for file in unbroken.rglob("*")) == before
+
+
+def test_a_cosine_schedule_cannot_be_made_longer(three, tmp_path):
+    train(three("optim.schedule=cosine", "optim.epochs=1"), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"optim\.epochs = 1, and 2 came"):
+        train(three("optim.schedule=cosine", "optim.epochs=2"), tmp_path / "run", resume=True)
+
+
+def test_what_was_stopped_before_its_first_epoch_may_begin_anew_with_other_settings(three, tmp_path):
+    stopped(three, tmp_path / "run", 16)
+    train(three("optim.epochs=1", "optim.lr=0.0005"), tmp_path / "run", resume=True)
+    assert load_settings(tmp_path / "run" / "settings.toml").optim.lr == 0.0005
+
+
+def test_a_finished_run_is_only_reported(unbroken, three):
+    weights = unbroken / "model" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    result = train(three(), unbroken, resume=True)
+    assert result.document["settings"]["optim"]["epochs"] == 3
+    assert weights.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_killed_in_mid_epoch_and_resumed_gives_the_same_bytes(colours, tiny_settings, tmp_path):
+    """kill -9 of a real command, somewhere in its second or third epoch."""
+    changes = [*tiny_settings[1:], *MORE, "optim.batches_per_epoch=12", "data.workers=1"]
+
+    def command(out, *more):
+        settings = [part for each in changes for part in ("--set", each)]
+        return [str(Path(sys.executable).with_name("diml")), "train", str(colours), "--out", str(out), *settings, *more]
+
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    out, whole = tmp_path / "killed" / "run", tmp_path / "whole" / "run"
+    process = subprocess.Popen(command(out), env=env, stdout=subprocess.DEVNULL)
+    folder, deadline = RunFolder(out), time.monotonic() + 400
+    while not folder.last.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert folder.last.is_file()
+    assert not folder.result.is_file()
+    for arguments in (command(out, "--resume"), command(whole)):
+        subprocess.run(arguments, env=env, check=True, stdout=subprocess.DEVNULL, timeout=400)
+    assert_same(out, whole)

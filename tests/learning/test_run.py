@@ -1,0 +1,223 @@
+"""Training runs from settings to a folder: what it holds, that it learns, and what is refused."""
+
+import csv
+import json
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from diml.errors import DatasetError, ImageError, ModelError, TrainingError, UsageError
+from diml.evaluation import METRICS, evaluate
+from diml.learning.folder import RunFolder
+from diml.learning.keeping import Nobody
+from diml.learning.learner import Learner
+from diml.learning.plan import Plan
+from diml.learning.run import StoppedError, train
+from diml.learning.settings import load_settings
+from diml.model import StructuralModel
+
+SAMPLE = Path(__file__).parents[2] / "sample"
+
+
+class Lines(Nobody):
+    def __init__(self):
+        self.rows, self.steps, self.stages = [], [], set()
+
+    def stage(self, what, done, total):
+        self.stages.add(what)
+
+    def step(self, epoch, loss, done, total):
+        self.steps.append((epoch, done, total))
+
+    def epoch(self, row):
+        self.rows.append(row["epoch"])
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    out, watch = tmp_path_factory.mktemp("runs") / "colours-tiny", Lines()
+    return train(tiny(), out, watch=watch), watch
+
+
+def test_the_folder_holds_what_it_should(tiny, finished):
+    folder = RunFolder(finished[0].folder)
+    names = {"settings.toml", "versions.json", "metrics.csv", "curves.png", "tensorboard", "checkpoints", "model"}
+    assert {file.name for file in folder.path.iterdir()} == names | {"result.json"}
+    assert load_settings(folder.settings, ()) == tiny()
+    assert [file.name for file in folder.last.parent.iterdir()] == ["last.ckpt"]
+    assert any(file.stat().st_size > 200 for file in folder.tensorboard.iterdir())
+    with Image.open(folder.curves) as picture:
+        assert picture.size[0] > 500
+    made_by = json.loads((folder.path / "versions.json").read_text())
+    assert made_by["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert len(made_by["commit"] or "0" * 40) >= 40
+
+
+def test_metrics_have_a_line_for_each_epoch(finished):
+    result, watch = finished
+    with open(result.folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["epoch", "step", "train_loss", "images_per_second", "seconds", *METRICS]
+    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "0"), ("1", "3"), ("2", "6")]
+    assert watch.rows == [0, 1, 2]
+    assert watch.steps == [(1 + step // 3, 8 * (step + 1), 48) for step in range(6)]
+    best = max(rows, key=lambda row: float(row["map@r"]))
+    assert result.document["best_epoch"] == int(best["epoch"])
+    assert result.document["validation"]["map@r"] == pytest.approx(float(best["map@r"]))
+
+
+def test_the_model_is_the_one_that_was_measured(finished, colours):
+    result, _ = finished
+    model = StructuralModel.from_pretrained(result.folder)
+    assert (model.name, model.dim, model.grid) == ("colours-tiny", 8, (2, 2))
+    assert model.encoder.preprocessing.size == (64, 64)
+    assert (model.matcher.marginals, model.matcher.weight, model.matcher.eps) == ("cross_correlation", 0.5, 0.05)
+    assert "16 training images" in model.head_fitted_on
+    document = result.document
+    assert list(document) == ["test", "validation", "best_epoch", "seconds", "settings"]
+    assert json.loads((result.folder / "result.json").read_text()) == json.loads(json.dumps(document))
+    assert (document["test"]["images"], document["test"]["classes"]) == (24, 6)
+    assert [row["shortlist"] for row in document["test"]["results"]] == [0, 100]
+    collection_of_the_test_half = sorted(colours.iterdir())[6:]
+    assert len(collection_of_the_test_half) == 6
+
+
+def test_the_same_seed_gives_the_same_model_and_another_one_another(tiny, finished, tmp_path):
+    weights = (finished[0].folder / "model" / "model.safetensors").read_bytes()
+    last = finished[0].folder / "checkpoints" / "last.ckpt"
+    train(tiny(), tmp_path / "colours-tiny")
+    assert (tmp_path / "colours-tiny" / "model" / "model.safetensors").read_bytes() == weights
+    train(tiny("run.seed=1"), tmp_path / "other")
+    assert not same_weights(last, tmp_path / "other" / "checkpoints" / "last.ckpt")
+
+
+def same_weights(one, other):
+    one, other = (torch.load(file, weights_only=True)["state_dict"] for file in (one, other))
+    return all(value.equal(other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("run.precision=bf16-mixed", "optim.clip=0.5", "optim.optimizer=adamw", "optim.schedule=cosine"),
+        ("loss.name=multisimilarity", "loss.similarity=pooled", "model.head=random", "optim.optimizer=sgd"),
+        ("run.precision=64-true", "optim.clip=1"),
+        ("run.precision=bf16-true", "data.validation=0"),
+        ("data.validation=0", "data.fit=crop", "optim.warmup_steps=2", "optim.head_lr=0.01"),
+    ],
+)
+def test_other_settings_run_too(tiny, tmp_path, overrides):
+    result = train(tiny("optim.epochs=1", *overrides), tmp_path / "run")
+    assert result.document["best_epoch"] in (0, 1)
+    if "data.fit=crop" in overrides:
+        assert result.document["validation"] is None
+        assert result.document["best_epoch"] == 1
+        assert StructuralModel.from_pretrained(result.folder).encoder.preprocessing.fit == "crop"
+
+
+def test_a_folder_that_is_not_empty_is_refused(tiny, finished, tmp_path):
+    with pytest.raises(UsageError, match="is not empty; go on with --resume or name a new folder"):
+        train(tiny(), finished[0].folder)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UsageError, match=r"is not empty; name a new folder with --out$"):
+        train(tiny(), tmp_path)
+    with pytest.raises(UsageError, match="holds no run to resume"):
+        train(tiny(), tmp_path / "none", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "said"),
+    [
+        (["data.batch=64"], DatasetError, "4 training classes have two images or more, and a batch of 64"),
+        (["run.devices=4", "data.batch=6", "data.per_class=2"], UsageError, "6"),
+        (["model.dim=64"], UsageError, "16 training images came to fit a head of dim 64"),
+        (["model.dim=200"], UsageError, "model.dim 200 came; expected 1 to the 96 channels"),
+        (["model.grid=5x5"], UsageError, "grid 5x5"),
+        (["model.frozen=layer9"], UsageError, "layer9"),
+        (["loss.name=margni"], UsageError, "margni"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_nothing(tiny, tmp_path, overrides, error, said):
+    with pytest.raises((error, UsageError), match=said):
+        train(tiny(*overrides), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_becomes_nan_keeps_the_last_checkpoint(tiny, tmp_path, monkeypatch):
+    calls = []
+    original = Learner.forward
+
+    def forward(self, pixels, labels, seed):
+        calls.append(seed)
+        loss = original(self, pixels, labels, seed)
+        return loss * float("nan") if len(calls) == 5 else loss
+
+    monkeypatch.setattr(Learner, "forward", forward)
+    with pytest.raises(TrainingError) as raised:
+        train(tiny(), tmp_path / "run")
+    said = str(raised.value)
+    assert said.startswith("the loss became nan in epoch 2, step 2 of 3; try")
+    assert said.endswith("last.ckpt holds the end of epoch 1, and the same command with --resume goes on from there")
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
+    """Files may not grow past 100 kB from the second epoch on, and the system says so as it would of a full disk."""
+
+    class Filling(Lines):
+        def step(self, epoch, loss, done, total):
+            if epoch == 2:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+
+    free, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises((TrainingError, ModelError), match=r"cannot be written \(File too large") as raised:
+            train(tiny("optim.lr=0.01"), tmp_path / "run", watch=Filling())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
+    assert not list((tmp_path / "run").rglob("*.part"))
+    assert "Traceback" not in str(raised.value)
+    result = train(tiny("optim.lr=0.01"), tmp_path / "run", resume=True)
+    assert len(RunFolder(result.folder).rows()) == 3
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_image_that_cannot_be_read_is_named(tiny, colours, tmp_path, workers):
+    data = shutil.copytree(colours, tmp_path / "data")
+    for file in data.glob("class0[0-5]/3.png"):
+        file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(ImageError, match=r"^\S+class0\d/3\.png: [^\n]*$"):
+        train(
+            tiny(f"data.spec={data}", f"data.workers={workers}", "model.head=random", "data.validation=0"),
+            tmp_path / "run",
+        )
+
+
+def test_ctrl_c_says_how_to_go_on(tiny, tmp_path):
+    class Impatient(Lines):
+        def step(self, epoch, loss, done, total):
+            if done == 32:
+                raise KeyboardInterrupt
+
+    with pytest.raises(StoppedError, match=r"^stopped; .*last\.ckpt holds the end of epoch 1.*--resume"):
+        train(tiny(), tmp_path / "run", watch=Impatient())
+
+
+@pytest.mark.slow
+def test_training_gets_better_on_classes_never_seen(tmp_path):
+    """A minute on twenty-four emoji with an untrained head, then six and thirty others."""
+    chosen = """data.size=128 data.batch=40 data.per_class=4 data.workers=0 model.head=random model.dim=64
+        optim.epochs=4 optim.batches_per_epoch=4 optim.lr=0.0001 optim.head_lr=0.001 run.accelerator=cpu"""
+    settings = load_settings(None, [f"data.spec={SAMPLE / 'emoji'}", *chosen.split()])
+    result = train(settings, tmp_path / "emoji")
+    rows = RunFolder(result.folder).rows()
+    assert rows[-1]["train_loss"] < 0.9 * rows[1]["train_loss"]
+    assert max(row["map@r"] for row in rows) > rows[0]["map@r"] + 0.1
+    plan = Plan.of(settings)
+    before = evaluate(plan.splits.test, plan.begin("before"), shortlists=(0, 100))
+    for untrained, trained in zip(before.results, result.test.results, strict=True):
+        assert trained["map@r"] > untrained["map@r"] + 0.05

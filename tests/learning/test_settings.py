@@ -1,0 +1,155 @@
+"""Settings: what a file and a command line say, what is refused by name, and that a written file reads the same."""
+
+import importlib
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from diml.errors import DimlError, UsageError
+from diml.learning.settings import Settings, load_settings
+
+SPEC = "data.spec=photos"
+
+
+def test_what_nobody_says_is_as_documented():
+    settings = load_settings(None, [SPEC])
+    assert (settings.data.batch, settings.data.per_class, settings.data.validation) == (112, 2, 0.2)
+    assert (settings.model.name, settings.model.dim, settings.model.grid) == ("lite0", 128, (4, 4))
+    assert (settings.loss.name, settings.loss.similarity, settings.loss.marginals) == (
+        "margin",
+        "structural",
+        "cross_correlation",
+    )
+    assert (settings.optim.lr, settings.optim.loss_lr, settings.optim.weight_decay) == (1e-5, 5e-4, 4e-4)
+    assert (settings.run.select, settings.run.shortlist, settings.run.precision) == ("map@r", 100, "32-true")
+
+
+def test_a_command_line_goes_before_a_file_and_the_later_before_the_earlier(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[data]\nspec = "cars"\n[optim]\nepochs = 7\nlr = 1e-3\n')
+    settings = load_settings(recipe, ["optim.lr=0.5", "optim.lr=1e-4", "data.spec=a=b:c"])
+    assert (settings.optim.epochs, settings.optim.lr, settings.data.spec) == (7, 1e-4, "a=b:c")
+
+
+def test_text_becomes_what_the_setting_is():
+    settings = load_settings(
+        None,
+        [
+            "data.spec=2021",
+            "data.flip=false",
+            "data.crop_scale=0.5,1",
+            "data.size=none",
+            "model.grid=2x3",
+            "model.frozen=conv_stem,blocks.0",
+            "loss.options.margin=0.3",
+            "loss.options.kind=cosine",
+            "run.devices=auto",
+            "run.strategy=ddp",
+        ],
+    )
+    assert (settings.data.spec, settings.data.flip, settings.data.crop_scale) == ("2021", False, (0.5, 1.0))
+    assert (settings.data.size, settings.model.grid) == (None, (2, 3))
+    assert settings.model.frozen == ("conv_stem", "blocks.0")
+    assert settings.loss.options == {"margin": 0.3, "kind": "cosine"}
+    assert (settings.run.devices, settings.run.strategy) == ("auto", "ddp")
+    assert load_settings(None, [SPEC, "model.grid=3"]).model.grid == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        ["loss.similarity=pooled", "loss.options.margin=0.3", "model.frozen=a,b"],
+        ["optim.head_lr=1e-3", "optim.clip=1", "data.size=96", "run.devices=2", "optim.batches_per_epoch=9"],
+        ['data.spec=a "quoted"\\path\nwith ünïcode'],
+    ],
+)
+def test_a_written_file_reads_the_same(tmp_path, changes):
+    settings = load_settings(None, [SPEC, *changes])
+    file = tmp_path / "settings.toml"
+    file.write_text(settings.to_toml(), encoding="utf-8")
+    assert load_settings(file, ()) == settings
+
+
+def test_a_model_trained_on_pooled_vectors_is_chosen_by_their_ranking():
+    assert load_settings(None, [SPEC, "loss.similarity=pooled"]).run.shortlist == 0
+    assert load_settings(None, [SPEC, "loss.similarity=pooled", "run.shortlist=50"]).run.shortlist == 50
+    assert load_settings(None, [SPEC, "loss.similarity=pooled", "run.seed=3"]).run.shortlist == 0
+
+
+REFUSED = {
+    "optim.lr=fast": "optim.lr = 'fast' came; expected a valid number",
+    "optim.lr=0": "optim.lr = '0' came; expected a number greater than 0",
+    "optim.lr=nan": "optim.lr = 'nan' came; expected a finite number",
+    "optim.epoch=3": "there is no setting optim.epoch; did you mean optim.epochs",
+    "optimizer.lr=3": "there is no setting optimizer; expected one of data, model, loss, optim, run",
+    "optim.optimizer=lion": "optim.optimizer = 'lion' came; expected 'adam', 'adamw' or 'sgd'",
+    "optim.epochs": "optim.epochs came as a setting; expected section.key=value, such as optim.epochs=20",
+    "epochs=3": "epochs=3 came as a setting; expected section.key=value, such as optim.epochs=20",
+    "data.spec=": "data.spec is missing; name the data, such as data.spec=FOLDER",
+    "data.batch=7": "data.batch = 7 came with data.per_class = 2; expected a batch of at least two whole classes, "
+    "such as 6",
+    "data.batch=2": "data.batch = 2 came with data.per_class = 2; expected a batch of at least two whole classes, "
+    "such as 4",
+    "data.per_class=1": "data.per_class = '1' came; expected a number greater than or equal to 2",
+    "data.crop_scale=1,0.5": "data.crop_scale = '1,0.5' came; expected two shares of the area, the smaller first, "
+    "above 0 and up to 1",
+    "data.validation=1": "data.validation = '1' came; expected a number less than 1",
+    "data.size=big": "data.size = 'big' came; expected a valid integer",
+    "model.grid=4x4x4": "model.grid = '4x4x4' came; expected rows and columns, such as 4x4",
+    "model.resampling=cubic": "model.resampling = 'cubic' came; expected one of area, bilinear16",
+    "loss.weight=1.5": "loss.weight = '1.5' came; expected a number less than or equal to 1",
+    "run.devices=some": "run.devices = 'some' came; expected a valid integer or 'auto'",
+    "run.select=recall": "run.select = 'recall' came; expected one of recall@1, recall@2, recall@4, recall@8, "
+    "r_precision, map@r",
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_what_cannot_be_is_refused_by_name(change):
+    with pytest.raises(UsageError) as refused:
+        load_settings(None, [SPEC, change])
+    assert str(refused.value) == REFUSED[change]
+
+
+def test_data_must_be_named():
+    with pytest.raises(UsageError, match=r"data\.spec is missing"):
+        load_settings(None, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[data\n", "is not TOML"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"data = 3\n", "data = 3 came; expected a valid dictionary"),
+        (b'[data]\nspec = "x"\n[optim]\nepochs = "many"\n', "recipe.toml: optim.epochs = 'many' came"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, said):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_bytes(content)
+    with pytest.raises(UsageError) as refused:
+        load_settings(recipe, ())
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such recipe"):
+        load_settings(tmp_path / "recipe.toml", [SPEC])
+
+
+def test_settings_do_not_change():
+    settings = load_settings(None, [SPEC])
+    assert isinstance(settings, Settings)
+    with pytest.raises(ValidationError):
+        settings.optim.epochs = 3
+
+
+def test_the_extra_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    monkeypatch.delitem(sys.modules, "diml.learning.sections")
+    with pytest.raises(DimlError, match=r"pip install 'diml\[train\]'"):
+        importlib.import_module("diml.learning.sections")

@@ -1,0 +1,32 @@
+"""What several tests of matching compare with."""
+
+import pytest
+import torch
+
+from diml.matching import prepare, transport_plan
+from diml.matching.marginals import MARGINALS
+
+
+@pytest.fixture(scope="session")
+def after_iterations():
+    """A function: structural similarities and plans of pairs in float64 after so many iterations, each pair its own.
+
+    Third, how precise float32 can be, in L1 of a plan: weights are correlations over their sum, so where few or small
+    ones are positive, the rounding of products weighs more.
+    """
+
+    def solve(maps_a, maps_b, i, j, scheme, iterations, eps=0.05):
+        rows_a, rows_b = (prepare(maps.to(torch.float64)).rows for maps in (maps_a, maps_b))
+        product = rows_a[i] @ rows_b[j].mT
+        local = product[:, :-1, :-1]
+        correlations = product[:, :-1, -1], product[:, -1, :-1]
+        mu_a, mu_b = (MARGINALS[scheme](each) for each in correlations)
+        plan = torch.empty_like(local)
+        for n in iterations.unique().tolist():
+            at = iterations == n
+            plan[at] = transport_plan(local[at], mu_a[at], mu_b[at], eps, tolerance=0.0, max_iterations=n).plan
+        mass = torch.stack([each.clamp(min=0).mean(dim=1) for each in correlations]).amin(dim=0)
+        rounding = 2e-6 + 0 * mass if scheme == "uniform" else 2e-6 + 2e-7 / mass
+        return (plan * local).sum(dim=(1, 2)), plan, rounding
+
+    return solve
