@@ -19,6 +19,7 @@ CAT = "sample/photos/chelsea.jpg"
 VIEW = "sample/photos/chelsea-mirrored-cropped-brighter.jpg"
 QUERY = "sample/emoji/1f408-cat/noto.png"
 OTHER = "sample/emoji/1f408-cat/twemoji.png"
+DOG = "sample/emoji/1f415-dog/noto.png"
 
 COMMANDS = [
     ("Index a folder of pictures", f"diml index sample/emoji --into {OUT}/emoji.diml --labels-from folder"),
@@ -27,6 +28,14 @@ COMMANDS = [
     (
         "Why are two of them similar?",
         f"diml explain {QUERY} {OTHER} --model {OUT}/emoji.diml --out {OUT}/why-emoji.png",
+    ),
+    (
+        "The same as a page to point at",
+        f"diml explain {QUERY} {OTHER} --model {OUT}/emoji.diml --out {OUT}/why-emoji.html",
+    ),
+    (
+        "Why a cat rather than a dog?",
+        f"diml explain {QUERY} {OTHER} --rather-than {DOG} --model {OUT}/emoji.diml --out {OUT}/rather-than.png",
     ),
     ("And two photographs of one cat?", f"diml explain {CAT} {VIEW} --out {OUT}/why-photos.png"),
     ("How often is the best hit right?", f"diml evaluate sample/emoji --model {OUT}/emoji.diml"),

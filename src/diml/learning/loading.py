@@ -55,8 +55,8 @@ class EpochLoader:
             batch_sampler=_Places(batches, epoch),
             collate_fn=_batch,
             num_workers=workers,
-            # A process that is forked after threads were started may hang.
-            multiprocessing_context="forkserver" if workers else None,
+            # A process that is forked after threads were started may hang; one of a fork server outlives a kill.
+            multiprocessing_context="spawn" if workers else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
