@@ -3,9 +3,9 @@
     python benchmarks/emoji/build.py
     python benchmarks/emoji/train.py [--seeds 0 1 2] [--jobs 2]
 
-Every run is one `diml train` with recipe.toml, one thread and a folder of its own; a run that is whole is not repeated and
-one that was stopped goes on. At the end `diml report` prints the table. The pooled runs give two rows: the baseline, and
-the method at test time alone.
+Every run is one `diml train` with recipe.toml, one thread and a folder of its own; a run that is whole is not repeated
+and one that was stopped goes on. At the end the model that all begin with is measured, and `diml report` prints the
+table. The pooled runs give two rows of it: the baseline, and the method at test time alone.
 """
 
 from __future__ import annotations
@@ -20,25 +20,38 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+DATA, RECIPE = HERE / "data" / "data.csv", HERE / "recipe.toml"
 LOSSES = ("margin", "multisimilarity")
 SIMILARITIES = ("pooled", "structural")
 
 
-def train(folder: Path, loss: str, similarity: str, seed: int, changes: list[str]) -> str:
+def diml(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from diml.cli import main; main()", *arguments]
+    return subprocess.run(command, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def train(folder: Path, loss: str, similarity: str, changes: list[str]) -> str:
     """Run it, and say how long it took or why it failed."""
-    settings = [f"--set={change}" for change in (f"run.seed={seed}", *changes)]
-    command = ["train", str(HERE / "data" / "data.csv"), "--recipe", str(HERE / "recipe.toml"), "--loss", loss]
-    command += ["--similarity", similarity, "--out", str(folder), *settings, *["--resume"] * (folder / "settings.toml").exists()]
+    arguments = ["train", str(DATA), "--recipe", str(RECIPE), "--loss", loss, "--similarity", similarity]
+    arguments += [f"--set={change}" for change in changes] + ["--out", str(folder)]
+    if (folder / "settings.toml").exists():
+        arguments.append("--resume")
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", "from diml.cli import main; main()", *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = diml(*arguments, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
     minutes = (time.perf_counter() - started) / 60
-    return f"{folder.name}: {minutes:.1f} min" if done.returncode == 0 else f"{folder.name}: {done.stderr.strip()}"
+    return f"{folder.name}: " + (f"{minutes:.1f} min" if done.returncode == 0 else done.stderr.strip())
+
+
+def untrained() -> str:
+    """The test half, as the model that training begins with ranks it."""
+    from diml.evaluation import evaluate
+    from diml.learning import load_settings
+    from diml.learning.plan import Plan
+
+    plan = Plan.of(load_settings(RECIPE, [f"data.spec={DATA}"]))
+    assert plan.splits.test is not None
+    found = evaluate(plan.splits.test, plan.begin("untrained"), shortlists=(0, 100))
+    return f"{found.summary()}\n\n{found.table()}"
 
 
 def main() -> None:
@@ -48,19 +61,20 @@ def main() -> None:
     parser.add_argument("--similarities", nargs="+", choices=SIMILARITIES, default=SIMILARITIES)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, a thread each")
     parser.add_argument("--out", type=Path, default=HERE / "runs")
-    parser.add_argument("--set", action="append", default=[], help="a setting, such as loss.marginals=cross_correlation")
+    parser.add_argument(
+        "--set", action="append", default=[], help="a setting, such as loss.marginals=cross_correlation"
+    )
     options = parser.parse_args()
-    runs = list(itertools.product(options.seeds, options.losses, options.similarities))
-    folders = [options.out / f"{loss}-{similarity}-{seed}" for seed, loss, similarity in runs]
+    runs = [
+        (options.out / f"{loss}-{similarity}-{seed}", loss, similarity, [f"run.seed={seed}", *options.set])
+        for seed, loss, similarity in itertools.product(options.seeds, options.losses, options.similarities)
+    ]
     with ThreadPoolExecutor(options.jobs) as pool:
-        jobs = [
-            pool.submit(train, folder, loss, similarity, seed, options.set)
-            for folder, (seed, loss, similarity) in zip(folders, runs, strict=True)
-        ]
-        for job in jobs:
+        for job in [pool.submit(train, *run) for run in runs]:
             print(job.result(), file=sys.stderr, flush=True)
-    report = ["report", *(str(folder) for folder in folders), "--csv", str(options.out / "report.csv")]
-    sys.exit(subprocess.run([sys.executable, "-c", "from diml.cli import main; main()", *report], check=False).returncode)
+    print(untrained() + "\n", flush=True)
+    folders = [str(folder) for folder, *_ in runs]
+    sys.exit(diml("report", *folders, "--csv", str(options.out / "report.csv")).returncode)
 
 
 if __name__ == "__main__":
