@@ -8,8 +8,8 @@ Prints a Markdown table of medians, on the photographs and the drawings of sampl
 from __future__ import annotations
 
 import argparse
-import io
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +24,7 @@ from diml.explanation import (
     draw_match,
     explanation_document,
     match_page,
+    save_picture,
 )
 from diml.model import StructuralModel
 
@@ -49,7 +50,8 @@ def median(work: Callable[[], object], runs: int) -> float:
 
 def saved(figure: Figure) -> None:
     """As `diml explain --out why.png` does it."""
-    figure.savefig(io.BytesIO(), format="png", dpi=120)
+    with tempfile.TemporaryDirectory() as folder:
+        save_picture(figure, Path(folder) / "why.png")
 
 
 def main() -> None:

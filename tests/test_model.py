@@ -12,7 +12,7 @@ from torch import nn
 
 from diml.errors import DimlError, ImageError, ModelError, UsageError
 from diml.matching import Matcher
-from diml.model import StructuralModel, read_image
+from diml.model import StructuralModel, read_image, storage
 
 PHOTOS = Path(__file__).parents[1] / "sample" / "photos"
 CAT, CUP = PHOTOS / "chelsea.jpg", PHOTOS / "coffee.jpg"
@@ -45,6 +45,17 @@ def test_lite0_has_its_imagenet_weights(lite0):
     scores = lite0.encode([CAT, CUP]).pooled @ weight.T + bias
     assert set(scores[0].topk(3).indices.tolist()) == {285, 282, 281}
     assert scores[1].argmax().item() == 967
+
+
+def test_a_file_that_cannot_be_put_in_its_place_leaves_the_one_before(tmp_path):
+    file = tmp_path / "file"
+    storage._replace(file, b"before")
+    storage._replace(file, b"after")
+    assert file.read_bytes() == b"after"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        storage._replace(tmp_path / "folder", b"content")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_the_account_adds_up_on_photographs(lite0):

@@ -182,6 +182,26 @@ REFUSED = {
     "its state holds epoch, which is no tensor": lambda state: {"model": state | {"epoch": 3}},
     "each name once": lambda state: {"model": state | {"conv1.weight": state["model.conv1.weight"]}},
     "holds a dict with the entries weights": lambda state: {"weights": state},
+    "its state holds conv1.weight, which is no plain tensor": lambda state: {
+        "model": {"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")}
+    },
+    "its state holds bn1.weight, which is no plain tensor": lambda state: {
+        "model": {"bn1.weight": torch.eye(64).to_sparse()}
+    },
+    "its state holds bn1.bias, which is no plain tensor": lambda state: {"model": {"bn1.bias": torch.zeros(64) * 1j}},
+    "its state holds last_linear.weight, which says to be larger than it is": lambda state: {
+        "model": {"last_linear.weight": torch.zeros(1).expand(2**40, 2048)}
+    },
+    "which has NaN or infinity in it": lambda state: {
+        "model": state | {"model.bn1.bias": torch.full((64,), torch.nan)}
+    },
+    "last_linear has the shapes (0, 2048)": lambda state: {
+        "model": without(state, "last_linear.weight", "last_linear.bias") | {"last_linear.weight": torch.zeros(0, 2048)}
+    },
+    "its layer_blocks.².x does not repeat a layer": lambda state: {
+        "model": state | {"layer_blocks.².x": torch.zeros(1)}
+    },
+    r"its state holds \x1b[31mred\n, which is no tensor": lambda state: {"model": {"\x1b[31mred\n": "no tensor"}},
     "holds a list": lambda state: [1, 2],
     "holds an empty dict": lambda state: {},
 }

@@ -129,6 +129,21 @@ def test_parts_that_are_none_are_refused(refused, tmp_path):
     assert not list(tmp_path.glob("*.html"))
 
 
+def test_parts_are_refused_before_a_model_is_loaded(refused, tmp_path):
+    Image.new("L", (9, 9), 255).save(tmp_path / "mask.png")
+    unknown = ("explain", CAT, VIEW, "--model", "none")
+    refused(2, "leaves the image of 451x300", *unknown, "--region", "0,0,500,100")
+    refused(2, "a mask 9x9 came", *unknown, "--mask", tmp_path / "mask.png")
+    refused(2, "--rollout 0", *unknown, "--rollout", 0)
+
+
+def test_odd_names_stay_on_their_line(diml, tmp_path):
+    odd = tmp_path / "a\n\x1b[31mb.png"
+    Image.open(DRAWN).save(odd, "PNG")
+    done = diml("explain", CAT, odd, "--rather-than", VIEW)
+    assert "a\\n\\x1b[31mb.png" in done.out.splitlines()[0]
+
+
 def test_questions_that_are_none_are_refused(refused, shapes, tmp_path):
     refused(2, "argument B is missing", "explain", CAT)
     refused(2, "argument B is missing", "explain", CAT, "--rather-than", DRAWN)

@@ -1,6 +1,7 @@
 """diml train: what it prints, what the other commands do with its model, and what it refuses."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -59,6 +60,18 @@ def test_the_other_commands_take_the_run(diml, drawings, tmp_path):
     a, b = drawings / "class0" / "0.png", drawings / "class0" / "1.png"
     assert diml("search", index, a, "-k", "2").code == 0
     assert json.loads(diml("explain", a, b, "--model", tmp_path / "run", "--json").out)["model"] == "run"
+
+
+def test_classes_in_both_halves_are_told_of(diml, drawings, tmp_path):
+    data = shutil.copytree(drawings, tmp_path / "data")
+    rows = ["path,label,split"]
+    for number, label in enumerate(["a", "b", "c", "c", "d", "e"]):
+        rows += [f"class{number}/{i}.png,{label},{'train' if number < 3 else 'test'}" for i in range(3)]
+    (data / "mixed.csv").write_text("\n".join(rows) + "\n")
+    done = diml("train", data / "mixed.csv", "--out", tmp_path / "run", "--json", *TINY)
+    assert json.loads(done.out)["test"]["classes"] == 3
+    assert done.err.startswith("1 of the 3 test classes, such as c, are learned from too: ")
+    assert done.err.count("\n") == 1
 
 
 def test_resumed_without_saying_the_settings_again(diml, refused, drawings, tmp_path):

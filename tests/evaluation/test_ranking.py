@@ -9,7 +9,8 @@ from diml.errors import UsageError
 from diml.evaluation import best, rank, reorder
 from diml.evaluation import ranking as ranking_module
 from diml.feature_maps import FeatureMaps
-from diml.matching import Matcher, cross_correlation
+from diml.matching import Matcher, cross_correlation, unit_maps
+from diml.matching.kernels.rows import Rows
 
 
 class Fake:
@@ -193,3 +194,16 @@ def test_what_cannot_be_ranked_is_said():
     bad.local[1, 0, 0] = torch.nan
     with pytest.raises(UsageError, match="NaN"):
         orders(bad)
+
+
+@pytest.mark.parametrize("shortlists", [(0, 7), ("all",)])
+@pytest.mark.parametrize("own", [True, False])
+def test_half_precision_stays_as_it_is_where_the_kernel_reads_it_so(monkeypatch, shortlists, own):
+    """As on a GPU, here with the reference: the same ranking, from rows that are not made float32 as a whole."""
+    monkeypatch.setenv("DIML_KERNEL", "torch")
+    query, gallery = maps(12, 20).to(torch.float16), None if own else maps(13, 45).to(torch.float16)
+    expected = orders(query, gallery, matcher=Matcher(), shortlists=shortlists)
+    monkeypatch.setattr(unit_maps, "KEEPS_HALF", ("cpu",))
+    assert isinstance(ranking_module._prepared(query).held, Rows)
+    for shortlist, order in orders(query, gallery, matcher=Matcher(), shortlists=shortlists).items():
+        assert torch.equal(order, expected[shortlist])

@@ -81,6 +81,12 @@ def test_no_match_and_different_images_are_refused(maps_of, matches):
         agreement([matches[0], Matcher().match(maps_of(9), maps_of(2))])
 
 
+def test_of_a_part_query_only_its_cells_are_shown(found):
+    shown = found.parts(6, [0, 1])
+    assert {part.cell for part in shown} == {(0, 0), (0, 1)}
+    assert "there are no others" in " ".join(describe_agreement(found, shown, [0, 1]))
+
+
 def test_words_and_picture_say_it(found, image_a, image_b):
     assert "5 other images on average" in describe_agreement(found, found.parts(2))[0]
     assert len(describe_shared(found.parts(2))) == 2

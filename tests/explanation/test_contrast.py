@@ -71,6 +71,17 @@ def test_a_chosen_part_has_all_of_the_difference(maps_of):
     assert sum(part.difference for part in found.parts()) == pytest.approx(found.difference, abs=1e-12)
 
 
+def test_of_a_part_query_only_its_cells_are_shown(maps_of, image_a, image_b):
+    weights = torch.zeros(1, 16)
+    weights[0, [5, 6]] = 1
+    found = Contrast(*(find_part(maps_of(1), maps_of(seed), weights) for seed in (2, 3)))
+    shown = found.parts(6, [5, 6])
+    assert {part.cell for part in shown} == {(1, 1), (1, 2)}
+    assert "the query's 2 chosen parts" in " ".join(describe_contrast(found, shown, [5, 6]))
+    figure = draw_contrast(found, image_a, image_a, image_b, chosen=[5, 6])
+    assert sum(patch.get_gid() == "part" for axes in figure.axes for patch in axes.patches) == 2 * 2 * 2
+
+
 def test_the_document_is_json_and_adds_up(contrast):
     document = json.loads(json.dumps(contrast_document(contrast, "q", "a", "b", "m", "uniform")))
     keys = "query a b similarity_a similarity_b difference residual parts"

@@ -22,6 +22,13 @@ def test_the_ending_says_the_format(figure, tmp_path, ending, start):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_the_same_picture_gives_the_same_bytes(match, image_a, image_b, tmp_path, ending):
+    for i in range(2):
+        save_picture(draw_match(match, image_a, image_b), tmp_path / f"{i}.{ending}")
+    assert (tmp_path / f"0.{ending}").read_bytes() == (tmp_path / f"1.{ending}").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["why.gif", "why", "why.", ".png"])
 def test_another_ending_is_wrong_usage(figure, tmp_path, name):
     with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):

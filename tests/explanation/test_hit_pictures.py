@@ -2,17 +2,18 @@
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from diml.errors import UsageError
 from diml.explanation import draw_hits, hit_marks, hits_page, save_page, save_picture
 from diml.explanation.words import number
-from diml.matching import Match
+from diml.matching import Match, find_part
 
 EVIL = "<script>alert('x')</script> & \"q\" {{cards}}.jpg"
 VOID = {"meta", "img", "link", "br"}
@@ -166,3 +167,18 @@ def test_no_parts_are_refused(hits, image_a):
     for draws in (draw_hits, hits_page):
         with pytest.raises(UsageError, match="expected 1 or more"):
             draws(hits, image_a, parts=0)
+
+
+def test_a_part_query_shows_its_part(hits, match, image_a):
+    weights = torch.zeros(1, 16)
+    weights[0, [5, 6]] = 1
+    hits = [replace(hit, match=find_part(match.maps_a, match.maps_b, weights)) for hit in hits]
+    page = hits_page(hits, image_a, chosen=[5, 6], parts=40)
+    assert page.count('class="chosen"') == 2 * len(hits)
+    assert "outlined by dots" in page
+    assert "a part of the query" in page
+    # Of 32 pairs some count against the similarity, and would else come after those of cells that were not chosen.
+    assert {mark.pair.a for mark in hit_marks(hits[0], image_a.size, 40, [5, 6])} == {(1, 1), (1, 2)}
+    figure = draw_hits(hits, image_a, chosen=[5, 6])
+    dotted = [patch for axes in figure.axes for patch in axes.patches if patch.get_gid() == "chosen"]
+    assert len(dotted) == 2 * 2 * len(hits)

@@ -164,6 +164,7 @@ def test_when_nothing_can_be_read(small_model):
         ({"against": "magic"}, "the method 'magic' came"),
         ({"steps": 0}, "steps 0 came; expected at least 1"),
         ({"stable_pairs": 0}, "stable pairs 0 came"),
+        ({"seed": -1}, "seed -1 came; expected 0 to"),
         ({"batch_size": 0}, "batch size 0 came"),
     ],
 )

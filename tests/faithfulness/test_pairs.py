@@ -99,6 +99,15 @@ def test_a_folder_without_class_folders_is_of_photographs(tmp_path, noise_image)
     assert mirrored.b.read().getpixel((0, 0)) == mirrored.a.read().getpixel((59, 0))
 
 
+def test_a_photograph_that_cannot_be_read_is_told(small_model, tmp_path, noise_image):
+    noise_image(0).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no image")
+    seen, failed = see(small_model(), open_pairs(str(tmp_path), 100)[1])
+    assert {Path(each.pair.a.name).name for each in seen} == {"a.png"}
+    assert len(failed) == 1
+    assert "b.png: is not an image" in failed[0][1]
+
+
 def test_class_folders_are_of_classes(tmp_path, noise_image):
     (tmp_path / "a").mkdir()
     for seed in (1, 2):

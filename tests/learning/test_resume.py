@@ -1,6 +1,7 @@
 """A run that was stopped or killed, and resumed, is the run that was not; and only with the settings it had."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 
 from diml.errors import UsageError
 from diml.learning.folder import RunFolder
-from diml.learning.keeping import Nobody
+from diml.learning.keeping import Keeper, Nobody
 from diml.learning.run import StoppedError, train
 from diml.learning.settings import load_settings
 
@@ -90,6 +91,68 @@ def test_other_settings_are_refused(three, unbroken, change, said):
     with pytest.raises(UsageError, match=said):
         train(three(change), unbroken, resume=True)
     assert sorted((file, file.stat().st_mtime_ns) for file in unbroken.rglob("*")) == before
+
+
+def test_other_images_are_refused(three, colours, tmp_path):
+    data = shutil.copytree(colours, tmp_path / "data")
+    train(three(f"data.spec={data}", "optim.epochs=1"), tmp_path / "run")
+    shutil.copy(data / "class00" / "0.png", data / "class11" / "of-the-test-half.png")
+    train(three(f"data.spec={data}", "optim.epochs=2"), tmp_path / "run", resume=True)
+    shutil.copy(data / "class00" / "0.png", data / "class00" / "4.png")
+    with pytest.raises(UsageError, match="are not those it was begun with"):
+        train(three(f"data.spec={data}"), tmp_path / "run", resume=True)
+    assert RunFolder(tmp_path / "run").result.is_file()
+
+
+def test_a_run_is_not_made_shorter(three, unbroken):
+    with pytest.raises(UsageError, match=r"has had 3 epochs, and optim\.epochs = 2 came; expected 3 or more"):
+        train(three("optim.epochs=2"), unbroken, resume=True)
+    assert RunFolder(unbroken).result.is_file()
+
+
+def test_a_longer_run_that_was_stopped_has_no_result_of_the_shorter_one(three, tmp_path):
+    class StopAtTheTest(Nobody):
+        def stage(self, what, done, total):
+            if what == "ranking" and len(RunFolder(out).rows()) == 3:
+                raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    settings = ("optim.epochs=1", "data.validation=0"), ("optim.epochs=2", "data.validation=0")
+    train(three(*settings[0]), out)
+    with pytest.raises(StoppedError):
+        train(three(*settings[1]), out, resume=True, watch=StopAtTheTest())
+    assert not RunFolder(out).result.is_file()
+    result = train(three(*settings[1]), out, resume=True)
+    assert result.document["settings"]["optim"]["epochs"] == 2 == result.document["best_epoch"]
+
+
+def test_killed_between_the_state_and_the_model(three, tmp_path, monkeypatch):
+    """The model is made anew from the state, of which it is the best."""
+
+    def killed(self):
+        if len(self.rows) == 3:
+            raise KeyboardInterrupt
+        kept(self)
+
+    out, whole = tmp_path / "one" / "run", tmp_path / "other" / "run"
+    kept = Keeper._keep_best
+    settings = three("data.validation=0")
+    monkeypatch.setattr(Keeper, "_keep_best", killed)
+    with pytest.raises(StoppedError):
+        train(settings, out)
+    monkeypatch.setattr(Keeper, "_keep_best", kept)
+    train(settings, out, resume=True)
+    train(settings, whole)
+    assert_same(out, whole)
+
+
+def test_double_precision_is_not_lost_on_the_way(three, tmp_path):
+    settings = three("optim.epochs=2", "run.precision=64-true", "data.validation=0")
+    out, whole = tmp_path / "one" / "run", tmp_path / "other" / "run"
+    train(three("optim.epochs=1", "run.precision=64-true", "data.validation=0"), out)
+    train(settings, out, resume=True)
+    train(settings, whole)
+    assert_same(out, whole)
 
 
 def test_a_cosine_schedule_cannot_be_made_longer(three, tmp_path):

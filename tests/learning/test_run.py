@@ -25,10 +25,10 @@ SAMPLE = Path(__file__).parents[2] / "sample"
 
 class Lines(Nobody):
     def __init__(self):
-        self.rows, self.steps, self.stages = [], [], set()
+        self.rows, self.steps, self.stages = [], [], []
 
     def stage(self, what, done, total):
-        self.stages.add(what)
+        self.stages.append((what, done == total))
 
     def step(self, epoch, loss, done, total):
         self.steps.append((epoch, done, total))
@@ -64,6 +64,8 @@ def test_metrics_have_a_line_for_each_epoch(finished):
     assert list(rows[0]) == ["epoch", "step", "train_loss", "images_per_second", "seconds", *METRICS]
     assert [(row["epoch"], row["step"]) for row in rows] == [("0", "0"), ("1", "3"), ("2", "6")]
     assert watch.rows == [0, 1, 2]
+    # Of each epoch the validation classes once, and the test classes at the end.
+    assert watch.stages.count(("ranking", True)) == 4
     assert watch.steps == [(1 + step // 3, 8 * (step + 1), 48) for step in range(6)]
     best = max(rows, key=lambda row: float(row["map@r"]))
     assert result.document["best_epoch"] == int(best["epoch"])

@@ -67,6 +67,21 @@ def test_the_shares_of_the_ranks_make_the_batch_of_one_process(world):
         assert {len(share) for share in shares[0]} == {12 // world}
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_what_comes_again_is_counted_over_all_processes(world):
+    """Small classes beside large ones, so that images come several times, in batches and in shares of other ranks."""
+    of = labels([3, 9, 2, 8])
+    shares = [ClassBatches(of, 8, 4, 1, 5, rank, world) for rank in range(world)]
+    before = collections.Counter()
+    for parts in zip(*(share.occasions() for share in shares), strict=True):
+        for index, count in (occasion for part in parts for occasion in part):
+            assert count == before[index]
+            before[index] += 1
+    assert max(before.values()) > 2
+    whole = ClassBatches([*range(8), *range(8)], 4, 2, 1)
+    assert {count for batch in whole.occasions() for _, count in batch} == {0}
+
+
 def test_an_epoch_repeats_and_others_differ():
     of = labels([5] * 10)
     batches, again = ClassBatches(of, 8, 2, 1), ClassBatches(of, 8, 2, 1)

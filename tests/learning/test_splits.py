@@ -75,6 +75,16 @@ def test_a_validation_part_of_its_own_is_kept():
     ]
 
 
+def test_classes_that_are_measured_by_and_learned_from_are_told_of():
+    of = [c for c in "abcdef" for _ in range(2)]
+    paths = [f"{i}.png" for i in range(12)]
+    mixed = ["train", "test"] + ["train"] * 4 + ["validation"] * 2 + ["test"] * 4
+    given = Collection(Path("mixed"), paths, of, splits=mixed)
+    said = "1 of the 3 test classes, such as a, are learned from too: what is measured is not of unseen classes alone"
+    assert split_collection(given, data()).notice == said
+    assert split_collection(collection(), data()).notice is None
+
+
 def test_queries_and_their_gallery_are_the_test_part():
     def part(label):
         return "train" if label < 6 else "query" if label < 8 else "gallery"

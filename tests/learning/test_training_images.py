@@ -48,6 +48,14 @@ def test_what_becomes_of_an_image_follows_from_seed_epoch_and_index_alone():
     assert not torch.equal(images[0][0], others[0][0])
 
 
+def test_an_image_that_comes_again_in_an_epoch_is_another_picture():
+    images = photographs()
+    pictures = [images.again(0, before)[0] for before in range(3)]
+    assert torch.equal(pictures[0], images[0][0])
+    assert not any(torch.equal(pictures[i], pictures[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert torch.equal(photographs().again(0, 2)[0], pictures[2])
+
+
 def test_the_callers_random_numbers_stay_as_they_are():
     images = photographs()
     torch.manual_seed(0)

@@ -181,3 +181,17 @@ def test_nothing_and_beyond():
         Matcher().plans(some, some, one, beyond)
     with pytest.raises(IndexError, match="3 images"):
         Matcher().plans_of(products_of(some, some), beyond, one)
+
+
+def test_torchs_default_dtype_makes_no_difference():
+    maps = FeatureMaps(torch.randn(4, 9, 16, generator=torch.Generator().manual_seed(0)), (3, 3))
+    i = torch.arange(4)
+    expected, matrix = Matcher().plans(maps, maps, i, i.flip(0)), Matcher().similarity(maps, maps)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = Matcher().plans(maps, maps, i, i.flip(0))
+        assert (found.plan.dtype, found.error.dtype) == (torch.float32, torch.float32)
+        assert torch.equal(found.plan, expected.plan)
+        assert torch.equal(Matcher().similarity(maps, maps), matrix)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps, Geometry
-from diml.matching import mask_weights, region_weights
+from diml.matching import check_regions, mask_weights, region_weights
 
 WHOLE = (0.0, 0.0, 40.0, 30.0)
 CROPPED = (5.0, 0.0, 35.0, 30.0)
@@ -126,6 +126,23 @@ def test_regions_that_are_refused(region, said):
 def test_masks_that_are_refused(mask, said):
     with pytest.raises(UsageError, match=said):
         mask_weights(maps(CROPPED), mask)
+
+
+def test_weights_of_any_size():
+    """Only their ratios matter, so the largest numbers do not overflow."""
+    left, right = (0.0, 0.0, 20.0, 30.0), (20.0, 0.0, 40.0, 30.0)
+    expected = region_weights(maps(), [(left, 1.0), (right, 3.0)])
+    huge = region_weights(maps(), [(left, 5e307), (right, 1.5e308)])
+    torch.testing.assert_close(huge, expected)
+    values = np.ones((30, 40))
+    values[:, 20:] = 3
+    torch.testing.assert_close(mask_weights(maps(), values * 5e307), expected)
+
+
+def test_an_edge_that_hardly_leaves_the_image_is_told_apart():
+    check_regions([(WHOLE, 1.0)], (40, 30))
+    with pytest.raises(UsageError, match=r"0,0,40.0001,30 leaves the image of 40x30"):
+        check_regions([((0.0, 0.0, 40.0001, 30.0), 1.0)], (40, 30))
 
 
 def test_maps_that_know_no_pixels_are_refused():

@@ -18,6 +18,7 @@ from diml.cli.options import (
     ModelName,
     Region,
     check_part,
+    check_part_of,
     existing,
     load_model,
     parse_region,
@@ -78,6 +79,7 @@ def explain(
         check_one_sided(region, others)
     regions = [parse_region(each) for each in region or ()]
     check_ending(out, pair=rather_than is None and against is None)
+    check_part_of(a, regions, mask)
 
     from diml.cli.explaining import Answer, Comparison
 
@@ -116,6 +118,8 @@ def check_rollout(rollout: int | None, marginals: object, against: Path | None) 
     """Attention gives the marginals, of images that are named."""
     if rollout is not None and marginals is not None:
         raise UsageError("--marginals came with --rollout, which weighs the parts itself; leave one of them out")
+    if rollout is not None and rollout < 1:
+        raise UsageError(f"--rollout {rollout} came; expected at least 1 block")
     if rollout is not None and against is not None:
         raise UsageError("--rollout came with --against; it works on images that are named, so leave it out")
 

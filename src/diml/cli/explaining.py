@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from diml.cli.options import print_json, progress_bar, report_skipped
-from diml.errors import UsageError
+from diml.data import printable
+from diml.errors import DatasetError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,8 +159,9 @@ class Answer:
             names = (str(asked.image), str(a), str(b), asked.model.name, asked.marginals)
             print_json(asked.stated(contrast_document(contrast, *names)))
             return
-        shown = contrast.parts(self.parts)
-        self._say([f"A: {a}", f"B: {b}", *describe_contrast(contrast, shown), "", *describe_leads(shown)])
+        shown = contrast.parts(self.parts, asked.chosen)
+        named = [f"A: {printable(a)}", f"B: {printable(b)}"]
+        self._say([*named, *describe_contrast(contrast, shown, asked.chosen), "", *describe_leads(shown)])
 
     def where_they_agree(self, folder: Path, others: Sequence[Path]) -> None:
         from diml.explanation import (
@@ -182,8 +184,8 @@ class Answer:
             )
             print_json(asked.stated(document))
             return
-        shown = found.parts(self.parts)
-        self._say([*describe_agreement(found, shown), "", *describe_shared(shown)])
+        shown = found.parts(self.parts, asked.chosen)
+        self._say([*describe_agreement(found, shown, asked.chosen), "", *describe_shared(shown)])
 
     def _matches(self, others: Sequence[Path], read: list[Path]) -> Iterator[Match]:
         """Match after match; what was read is noted, what could not be is told."""
@@ -199,7 +201,7 @@ class Answer:
                     yield self.compared.match(batch.maps)
         report_skipped(skipped)
         if not read:
-            raise UsageError(f"none of the {len(others)} images to compare with could be read; see the reasons above")
+            raise DatasetError(f"none of the {len(others)} images to compare with could be read; see the reasons above")
 
     def _save(self, figure: Figure) -> None:
         from diml.explanation import save_picture
@@ -211,4 +213,4 @@ class Answer:
         for line in lines:
             typer.echo(line)
         if self.out is not None:
-            typer.echo(f"\nThe {'page' if is_page(self.out) else 'picture'} is in {self.out}")
+            typer.echo(f"\nThe {'page' if is_page(self.out) else 'picture'} is in {printable(self.out)}")

@@ -73,6 +73,7 @@ def faithfulness(
     grids = None if keypoint_grid is None else [parse_grid(text, "--keypoint-grid") for text in keypoint_grid]
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; --out names a folder for the pictures")
+    from diml.data import printable
     from diml.explanation.faithfulness import (
         MEASURES,
         Plan,
@@ -95,7 +96,9 @@ def faithfulness(
     with Stages() as stages:
         report = measure_faithfulness(name, opened, loaded, chosen, plan, stages)
     for what, why in report.skipped:
-        typer.echo(f"left out: {what}: {why}", err=True)
+        # The reason for a file that was opened begins with its name.
+        named = why.startswith(f"{printable(what)}: ")
+        typer.echo(f"left out: {why if named else f'{printable(what)}: {why}'}", err=True)
     written = [] if out is None else _draw(report, out)
     if json:
         print_json(report.as_dict())

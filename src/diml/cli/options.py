@@ -128,6 +128,21 @@ def check_part(region: Sequence[str] | None, mask: Path | None) -> None:
         existing(mask, "mask image")
 
 
+def check_part_of(
+    image: Path, regions: Sequence[tuple[tuple[float, float, float, float], float]], mask: Path | None
+) -> None:
+    """Refuse, before a model is loaded, a part that the image does not have."""
+    if not regions and mask is None:
+        return
+    from diml.data import open_image, open_mask
+    from diml.matching import check_regions, mask_values
+
+    size = open_image(image).size
+    check_regions(regions, size)
+    if mask is not None:
+        mask_values(open_mask(mask), size)
+
+
 def parse_device(text: str) -> str:
     import torch
 

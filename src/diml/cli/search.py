@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Json, Mask, Region, check_part, existing, parse_region, parse_shortlist, print_json
+from diml.cli.options import (
+    Json,
+    Mask,
+    Region,
+    check_part,
+    check_part_of,
+    existing,
+    parse_region,
+    parse_shortlist,
+    print_json,
+)
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,11 +53,13 @@ def search(
     existing(image, "image")
     check_part(region, mask)
     regions = [parse_region(text) for text in region or ()]
+    from diml.data import printable
     from diml.explanation import check_output
     from diml.search import Index
 
     if out is not None:
         check_output(out, ("html", "htm", "png", "svg", "pdf"))
+    check_part_of(image, regions, mask)
     found = Index.open(index).search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
         _write(found, image, out)
@@ -59,9 +71,9 @@ def search(
     else:
         typer.echo("rank  similarity  structural  pooled  pooled_rank  margin  concentration  label  path")
     for hit in found:
-        typer.echo(f"{_numbers(hit)}  {hit.label or '-'}  {hit.path}")
+        typer.echo(f"{_numbers(hit)}  {printable(hit.label or '-')}  {printable(hit.path)}")
     if out is not None:
-        typer.echo(f"\nThe hits are in {out}")
+        typer.echo(f"\nThe hits are in {printable(out)}")
 
 
 def _numbers(hit: Hit) -> str:
@@ -73,8 +85,8 @@ def _numbers(hit: Hit) -> str:
 def _write(found: SearchResult, image: Path, out: Path) -> None:
     from diml.explanation import draw_hits, hits_page, save_page, save_picture
 
-    name = None if found.part is None else f"a part of {image.name}"
+    chosen = None if found.part is None else found.part.chosen
     if out.suffix.lower() in (".html", ".htm"):
-        save_page(hits_page(found, image, query_name=name), out)
+        save_page(hits_page(found, image, chosen=chosen), out)
     else:
-        save_picture(draw_hits(found, image, query_name=name), out)
+        save_picture(draw_hits(found, image, chosen=chosen), out)

@@ -35,7 +35,7 @@ class Bars(ExitStack):
     Args:
         epochs: of the run.
         select: the metric that chooses the best epoch.
-        quiet: print no lines.
+        quiet: print no lines; notices go to standard error.
     """
 
     def __init__(self, epochs: int, select: str, *, quiet: bool) -> None:
@@ -51,10 +51,12 @@ class Bars(ExitStack):
         self.enter_context(self.shown)
         return self
 
-    def begin(self, lines: Sequence[str]) -> None:
+    def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None:
         """Training is about to begin."""
         if not self.quiet:
             typer.echo("\n".join(lines))
+        for notice in notices:
+            typer.echo(notice, err=self.quiet)
 
     def stage(self, what: str, done: int, total: int) -> None:
         """Something else than training."""

@@ -40,11 +40,11 @@ def best_of_all(
         return _among_themselves(matcher, queries, places, counter)
     found = []
     for start in range(0, len(queries), BLOCK):
-        rows = UnitMaps(queries.rows[start : start + BLOCK])
+        rows = queries[start : start + BLOCK]
         if places * SPARSE <= len(gallery):
             found.append(top_k(matcher, rows, gallery, places).indices)
         else:
-            kept = _Best(len(rows), places, rows.rows)
+            kept = _Best(rows, places)
             for tile in matcher.tiles(rows, gallery):
                 kept.take(tile.rows, tile.columns, tile.similarity)
             found.append(kept.indices)
@@ -57,7 +57,7 @@ def _among_themselves(
     matcher: Matcher, images: UnitMaps, places: int, counter: Counter | None
 ) -> Int[Tensor, "n places"]:
     n = len(images)
-    kept = _Best(n, places, images.rows)
+    kept = _Best(images, places)
     done = 0
     for tile in matcher.tiles(images, images):
         similarity = tile.similarity
@@ -75,9 +75,10 @@ def _among_themselves(
 class _Best:
     """The best of each query so far. Tiles come in the order of their columns, so that equal scores stay in it."""
 
-    def __init__(self, queries: int, places: int, like: Tensor) -> None:
-        self.scores: Float[Tensor, "q places"] = like.new_full((queries, places), -torch.inf)
-        self.indices: Int[Tensor, "q places"] = torch.zeros(queries, places, dtype=torch.int64, device=like.device)
+    def __init__(self, queries: UnitMaps, places: int) -> None:
+        shape, device = (len(queries), places), queries.device
+        self.scores: Float[Tensor, "q places"] = torch.full(shape, -torch.inf, dtype=queries.dtype, device=device)
+        self.indices: Int[Tensor, "q places"] = torch.zeros(shape, dtype=torch.int64, device=device)
 
     def take(self, rows: slice, columns: slice, similarity: Float[Tensor, "rows columns"]) -> None:
         scores = torch.cat([self.scores[rows], similarity], dim=1)

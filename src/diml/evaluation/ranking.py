@@ -29,8 +29,6 @@ BUDGET = 128 * 2**20
 SCORE_BYTES = 32
 # Bytes per candidate of a shortlist and per place of a ranking: indices, scores, and their sorted copies.
 PLACE_BYTES = 96
-# Images whose maps are made float32 at a time.
-PREPARED = 4096
 
 
 class Reranker(Protocol):
@@ -174,7 +172,7 @@ class _Fine:
             # Weights that are given per image have to be cut to the block as its maps are.
             matcher = matcher.replace(marginals=(matcher.marginals[0][where], matcher.marginals[1]))
         with torch.no_grad():
-            return matcher.rerank(UnitMaps(self.queries.rows[where]), self.gallery, candidates)
+            return matcher.rerank(self.queries[where], self.gallery, candidates)
 
     def best_of_all(self, leave_one_out: bool, places: int, counter: Counter | None) -> Int[Tensor, "q places"]:
         assert isinstance(self.matcher, Matcher)
@@ -182,11 +180,7 @@ class _Fine:
             return best_of_all(self.matcher, self.queries, None if leave_one_out else self.gallery, places, counter)
 
 
+@torch.no_grad()
 def _prepared(maps: FeatureMaps) -> UnitMaps:
-    """As `prepare`, piece by piece, so that half precision maps are never held in float32 beside the result."""
-    dtype = torch.promote_types(maps.dtype, torch.float32)
-    rows = torch.empty(len(maps), maps.parts + 1, maps.dim, dtype=dtype, device=maps.device)
-    for start in range(0, len(maps), PREPARED):
-        piece = slice(start, start + PREPARED)
-        rows[piece] = prepare(FeatureMaps(maps.local[piece].detach(), maps.grid, maps.pooled[piece].detach())).rows
-    return UnitMaps(rows)
+    """As `prepare`, without a gradient: half precision maps stay as they are where the kernel reads them so."""
+    return prepare(maps)

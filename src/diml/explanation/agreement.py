@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diml.errors import UsageError
 from diml.explanation.marks import Box, cell_box
-from diml.explanation.numbers import cell_boxes, plain_box
+from diml.explanation.numbers import cell_boxes, chosen_cells, plain_box
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -75,9 +75,13 @@ class Agreement:
         """The mean similarity minus what the parts bring to it."""
         return float(self.similarity.mean() - self.contributions.sum(dim=1).mean())
 
-    def parts(self, n: int | None = None) -> list[SharedPart]:
-        """The n parts that bring most (all of them for None), by mean contribution, largest first."""
-        boxes = cell_boxes(self.maps)
+    def parts(self, n: int | None = None, chosen: Sequence[int] | None = None) -> list[SharedPart]:
+        """The n parts that bring most (all of them for None), by mean contribution, largest first.
+
+        Args:
+            chosen: for a part query, the numbers of the cells that were chosen, row by row; no others are looked at.
+        """
+        boxes, cells = cell_boxes(self.maps), chosen_cells(self.maps, chosen)
         means, deviations = (
             self.contributions.mean(dim=0).tolist(),
             self.contributions.std(dim=0, correction=0).tolist(),
@@ -87,7 +91,7 @@ class Agreement:
             SharedPart(divmod(i, columns), boxes[i] if boxes else None, means[i], deviations[i])
             for i in range(len(means))
         ]
-        return sorted(shared, key=lambda part: -part.contribution)[:n]
+        return sorted((part for part in shared if part.cell in cells), key=lambda part: -part.contribution)[:n]
 
     def partner_box(self, other: int, cell: tuple[int, int], size: tuple[int, int]) -> Box:
         """Where the strongest partner of a part lies in another image, of `size` where the geometry is unknown."""

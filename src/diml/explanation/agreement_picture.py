@@ -57,9 +57,9 @@ def draw_agreement(
     if len(others) != len(found):
         raise UsageError(f"{len(others)} images came for {len(found)} matches; give one for each")
     subject = subject_of(image, image_name(image, "the image"), found.maps)
-    shown = found.parts(parts)
+    shown = found.parts(parts, chosen)
     marked = tags([part.contribution for part in shown])
-    side = _side(found, shown, marked)
+    side = _side(found, shown, marked, chosen)
     shape = min(max(subject.size[0] / subject.size[1], 0.45), 2.5)
     tall = min(TALLEST, (WIDEST - GAP) / 2 / shape)
     wide = max(shape * tall, (NARROWEST - GAP) / 2)
@@ -78,10 +78,12 @@ def draw_agreement(
     return page.figure
 
 
-def _side(found: Agreement, shown: Sequence[SharedPart], marked: Sequence[Tag]) -> Side:
+def _side(found: Agreement, shown: Sequence[SharedPart], marked: Sequence[Tag], chosen: Sequence[int] | None) -> Side:
     rows = [Row(tag, part.contribution, f"± {number(part.deviation)}") for tag, part in zip(marked, shown, strict=True)]
     headline = ("Mean similarity", number(float(found.similarity.mean())))
-    return Side.of(headline, describe_agreement(found, shown), "The parts that are shared most", AGREEMENT_HOW, rows)
+    return Side.of(
+        headline, describe_agreement(found, shown, chosen), "The parts that are shared most", AGREEMENT_HOW, rows
+    )
 
 
 def _draw_image(

@@ -16,19 +16,22 @@ AGREEMENT_HOW = (
 )
 
 
-def describe_agreement(found: Agreement, shown: Sequence[SharedPart] = ()) -> list[str]:
+def describe_agreement(
+    found: Agreement, shown: Sequence[SharedPart] = (), chosen: Sequence[int] | None = None
+) -> list[str]:
     """How similar an image is to many others, and which of its parts they share, a sentence or two per line.
 
     Args:
         found: of the image with the others.
         shown: the parts that stand beside these words, as `found.parts(n)` gave them.
+        chosen: for a part query, the numbers of the cells that were chosen.
     """
     mean, count = float(found.similarity.mean()), len(found)
     lowest, highest = float(found.similarity.min()), float(found.similarity.max())
     others = f"{count:,} other image{'' if count == 1 else 's'}"
     lines = [f"Similarity {number(mean)} with {others} on average, {number(lowest)} to {number(highest)}."]
     if shown:
-        lines.append(_carried(shown, mean, found.maps.parts))
+        lines.append(_carried(shown, mean, found.maps.parts if chosen is None else len(chosen)))
     against = float(found.heat.clamp(max=0).sum())
     if against <= -NOTICEABLE:
         lines.append(f"Parts that are unlike the others count against it: {number(against)} in all.")

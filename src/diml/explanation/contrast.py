@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diml.errors import UsageError
-from diml.explanation.numbers import cell_boxes, heat, one_pair, plain_box, scalar
+from diml.explanation.numbers import cell_boxes, chosen_cells, heat, one_pair, plain_box, scalar
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -87,13 +88,17 @@ class Contrast:
         """What each part of the query brings with a, and with b; both of the query's grid."""
         return heat(self.match_a)[0], heat(self.match_b)[0]
 
-    def parts(self, n: int | None = None) -> list[PartLead]:
-        """The n parts of the query that speak most for a (all of them for None), by difference, largest first."""
-        boxes = cell_boxes(self.match_a.maps_a)
-        columns = self.match_a.maps_a.grid[1]
+    def parts(self, n: int | None = None, chosen: Sequence[int] | None = None) -> list[PartLead]:
+        """The n parts of the query that speak most for a (all of them for None), by difference, largest first.
+
+        Args:
+            chosen: for a part query, the numbers of the cells that were chosen, row by row; no others are looked at.
+        """
+        maps = self.match_a.maps_a
+        boxes, cells = cell_boxes(maps), chosen_cells(maps, chosen)
         a, b = (values.flatten().tolist() for values in self.heats)
-        leads = [PartLead(divmod(i, columns), boxes[i] if boxes else None, a[i], b[i]) for i in range(len(a))]
-        return sorted(leads, key=lambda lead: -lead.difference)[:n]
+        leads = [PartLead(divmod(i, maps.grid[1]), boxes[i] if boxes else None, a[i], b[i]) for i in range(len(a))]
+        return sorted((lead for lead in leads if lead.cell in cells), key=lambda lead: -lead.difference)[:n]
 
     @property
     def residual(self) -> float:

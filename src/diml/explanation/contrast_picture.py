@@ -62,9 +62,9 @@ def draw_contrast(
     q = subject_of(query, "Query: " + image_name(query, "an image"), contrast.match_a.maps_a)
     a = subject_of(image_a, "A: " + image_name(image_a, "first image"), contrast.match_a.maps_b)
     b = subject_of(image_b, "B: " + image_name(image_b, "second image"), contrast.match_b.maps_b)
-    leads = contrast.parts(parts)
+    leads = contrast.parts(parts, chosen)
     marks_a, marks_b = (_marks(leads, m, q, other) for m, other in ((contrast.match_a, a), (contrast.match_b, b)))
-    side = _side(contrast, leads, marks_a)
+    side = _side(contrast, leads, marks_a, chosen)
     cells = _columns([a, q, b])
     right, below = cells[2][2], _heats_of(q, cells)[0][3]
     page = Page(right + BESIDE + SIDE + MARGIN, MARGIN + max(below + SCALE, MARGIN + side.height))
@@ -82,10 +82,10 @@ def _marks(leads: Sequence[PartLead], match: Match, query: Subject, other: Subje
     return [replace(mark, dashed=lead.difference < 0) for mark, lead in zip(marks, leads, strict=True)]
 
 
-def _side(contrast: Contrast, leads: Sequence[PartLead], marks: Sequence[Mark]) -> Side:
+def _side(contrast: Contrast, leads: Sequence[PartLead], marks: Sequence[Mark], chosen: Sequence[int] | None) -> Side:
     rows = [Row(mark, lead.difference, _note(lead)) for mark, lead in zip(marks, leads, strict=True)]
     headline = ("Similarity with A less that with B", signed(contrast.difference))
-    words = describe_contrast(contrast, leads)
+    words = describe_contrast(contrast, leads, chosen)
     return Side.of(headline, words, "The parts that speak most for A", f"{CONTRAST_HOW} {BESIDE_IT}", rows)
 
 

@@ -15,20 +15,24 @@ CONTRAST_HOW = (
 )
 
 
-def describe_contrast(contrast: Contrast, shown: Sequence[PartLead] = ()) -> list[str]:
+def describe_contrast(
+    contrast: Contrast, shown: Sequence[PartLead] = (), chosen: Sequence[int] | None = None
+) -> list[str]:
     """How far one image leads, and which parts of the query make the lead, a sentence or two per line.
 
     Args:
         contrast: of the query with the images that are called A and B here.
         shown: the parts of the query that stand beside these words, as `contrast.parts(n)` gave them.
+        chosen: for a part query, the numbers of the cells of the query that were chosen.
     """
     a, b = number(contrast.similarity_a), number(contrast.similarity_b)
     lines = [f"Similarity {a} with A and {b} with B: {_lead(contrast.difference)}."]
-    leads = [part.difference for part in contrast.parts()]
-    speaking, against = sum(each for each in leads if each > 0), sum(each for each in leads if each < 0)
+    leads = [part.difference for part in contrast.parts(chosen=chosen)]
+    parts = "parts" if chosen is None else "chosen parts"
+    for_a, for_b = [each for each in leads if each > 0], [each for each in leads if each < 0]
     lines.append(
-        f"Of the query's {len(leads)} parts, {sum(each > 0 for each in leads)} speak for A ({signed(speaking)} in all) "
-        f"and {sum(each < 0 for each in leads)} for B ({signed(against)})."
+        f"Of the query's {len(leads)} {parts}, {len(for_a)} speak for A ({signed(sum(for_a))} in all) "
+        f"and {len(for_b)} for B ({signed(sum(for_b))})."
     )
     if shown:
         lines.append(_carried(shown, len(leads)))

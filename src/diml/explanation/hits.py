@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from diml.explanation.marks import Mark, marks_of, original_size
+from diml.explanation.marks import Box, Mark, cell_of, marks_of, original_size
 from diml.explanation.words import number
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ READING = (
     "Ranked by similarity: 1 is the same, 0 is unrelated, below 0 is opposed. Boxes of one number and colour are what "
     "counted most: a part of the query (small, left) and the part of the hit that it was matched with. "
     "\u201cWhole\u201d compares the images in one piece, \u201cparts\u201d their matched parts."
+)
+PART_READING = (
+    "Ranked by the similarity of the chosen part, outlined by dots, with whatever is most like it in the hit: 1 is "
+    "the same, 0 is unrelated, below 0 is opposed. Boxes of one number and colour are what counted most: a cell of the "
+    "part (small, left) and what it was matched with. What else the hit shows does not count."
 )
 NO_HITS = "Nothing was found."
 
@@ -46,10 +52,26 @@ class Hit(Protocol):
     def match(self) -> Match: ...
 
 
-def hit_marks(hit: Hit, query_size: tuple[int, int], parts: int) -> list[Mark]:
-    """The strongest pairs of parts of the query and a hit; `a` is the query."""
+def hit_marks(hit: Hit, query_size: tuple[int, int], parts: int, chosen: Sequence[int] | None = None) -> list[Mark]:
+    """The strongest pairs of parts of the query and a hit; `a` is the query. See `marks_of`."""
     match = hit.match
-    return marks_of(match, parts, original_size(match.maps_a, query_size), (int(hit.size[0]), int(hit.size[1])))
+    size = (int(hit.size[0]), int(hit.size[1]))
+    return marks_of(match, parts, original_size(match.maps_a, query_size), size, chosen)
+
+
+def outlines(hits: Sequence[Hit], query_size: tuple[int, int], chosen: Sequence[int] | None) -> list[Box]:
+    """The boxes of the chosen cells in pixels of the query; none without hits, whose matches know where they lie."""
+    if chosen is None or not hits:
+        return []
+    maps = hits[0].match.maps_a
+    return [cell_of(maps, each, original_size(maps, query_size)) for each in chosen]
+
+
+def reading(hits: Sequence[Hit], chosen: Sequence[int] | None) -> str:
+    """How to read the hits."""
+    if not hits:
+        return NO_HITS
+    return READING if chosen is None else PART_READING
 
 
 def made_of(hit: Hit, between: str = ", ") -> str:
@@ -65,8 +87,10 @@ def thumbnail_image(hit: Hit) -> Image:
     return PIL.Image.open(io.BytesIO(hit.thumbnail)).convert("RGB")
 
 
-def query_title(query_image: Image | str | os.PathLike[str], name: str | None) -> str:
+def query_title(
+    query_image: Image | str | os.PathLike[str], name: str | None, chosen: Sequence[int] | None = None
+) -> str:
     if name is not None:
         return name
     path = query_image if isinstance(query_image, str | os.PathLike) else getattr(query_image, "filename", "")
-    return Path(path).name or "the query"
+    return ("" if chosen is None else "a part of ") + (Path(path).name or "the query")

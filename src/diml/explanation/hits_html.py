@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from diml.explanation.frame import Frame
-from diml.explanation.hits import NO_HITS, READING, Hit, hit_marks, made_of, query_title
+from diml.explanation.hits import Hit, hit_marks, made_of, outlines, query_title, reading
 from diml.explanation.html import fill, image_uri, jpeg_uri, template, text
 from diml.explanation.marks import Box, Mark, inset
 from diml.explanation.page import spread
@@ -30,6 +30,7 @@ def hits_page(
     query_name: str | None = None,
     index: str = "",
     parts: int = 3,
+    chosen: Sequence[int] | None = None,
 ) -> str:
     """A self-contained HTML page of the hits of a search, for wide and narrow screens.
 
@@ -39,6 +40,7 @@ def hits_page(
         query_name: what to call the query; its file name if left out.
         index: the name of what was searched.
         parts: how many pairs of parts to show on each hit, from 1.
+        chosen: for a part query, the numbers of the cells of the query that were chosen; they are outlined.
 
     Raises:
         UsageError: `parts` is below 1.
@@ -46,25 +48,25 @@ def hits_page(
     """
     hits = list(hits)
     query = opened(query_image)
-    cards = "\n".join(_card(hit, query.size, parts) for hit in hits)
+    dotted = outlines(hits, query.size, chosen)
+    cards = "\n".join(_card(hit, query.size, hit_marks(hit, query.size, parts, chosen), dotted) for hit in hits)
     found = f"{len(hits)} image{'' if len(hits) == 1 else 's'}" + (f" from {index}" if index else "")
     values = {
-        "name": text(query_title(query_image, query_name)),
+        "name": text(query_title(query_image, query_name, chosen)),
         "data": image_uri(query, QUERY_PIXELS),
         "found": text(found),
-        "reading": text(READING if hits else NO_HITS),
+        "reading": text(reading(hits, chosen)),
         "cards": cards,
     }
     return fill(template("hits.html"), values)
 
 
-def _card(hit: Hit, query_size: tuple[int, int], parts: int) -> str:
-    shown = hit_marks(hit, query_size, parts)
+def _card(hit: Hit, query_size: tuple[int, int], shown: list[Mark], dotted: list[Box]) -> str:
     label = "" if hit.label is None else f'<p class="label"><bdi>{text(hit.label)}</bdi></p>'
     return (
         f'<li><p class="head"><span class="rank">{hit.rank}</span> <strong>{number(hit.similarity)}</strong>'
         f' <span class="faint">{made_of(hit, " · ")}</span></p>\n'
-        f'{_drawing(hit, query_size, shown)}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
+        f'{_drawing(hit, query_size, shown, dotted)}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
         f'<p class="faint">{_contributions(shown)}</p></li>'
     )
 
@@ -78,7 +80,7 @@ def _contributions(shown: list[Mark]) -> str:
     )
 
 
-def _drawing(hit: Hit, query_size: tuple[int, int], shown: list[Mark]) -> str:
+def _drawing(hit: Hit, query_size: tuple[int, int], shown: list[Mark], dotted: list[Box]) -> str:
     size = (int(hit.size[0]), int(hit.size[1]))
     tall = max(_fitted(query_size, QUERY)[1], _fitted(size, FOUND)[1])
     left, right = _frame(query_size, 0, QUERY, tall), _frame(size, QUERY + GAP, FOUND, tall)
@@ -86,13 +88,14 @@ def _drawing(hit: Hit, query_size: tuple[int, int], shown: list[Mark]) -> str:
         f"Hit {hit.rank}: {hit.path}, similarity {number(hit.similarity)}, "
         "beside the query; the parts that counted most are boxed"
     )
+    chosen = "".join(f'<rect class="{kind}" {_box(box, left)}/>' for box in dotted for kind in ("lift", "chosen"))
     marked = "".join(_mark(mark, left, right) for mark in reversed(shown))
     return (
         f'<svg viewBox="-8 -4 {WIDE + 16:g} {tall + 8:.1f}" role="img" aria-label="{text(alt)}">'
         f'<use href="#query" transform="translate({left.x:.1f} {left.y:.1f})'
         f' scale({left.width:.1f} {left.height:.1f})"/>'
         f'<image href="{jpeg_uri(hit.thumbnail)}" {_rectangle(right)} preserveAspectRatio="none"/>'
-        f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{marked}</svg>'
+        f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{chosen}{marked}</svg>'
     )
 
 
@@ -105,6 +108,10 @@ def _fitted(size: tuple[int, int], side: float) -> tuple[float, float]:
 def _frame(size: tuple[int, int], x: float, side: float, tall: float) -> Frame:
     width, height = _fitted(size, side)
     return Frame(x + (side - width) / 2, (tall - height) / 2, width, height, size)
+
+
+def _box(box: Box, frame: Frame) -> str:
+    return _rectangle(_inset(box, (0, 1), frame, 0))
 
 
 def _rectangle(frame: Frame) -> str:
@@ -130,8 +137,8 @@ def _mark(mark: Mark, left: Frame, right: Frame) -> str:
     )
 
 
-def _inset(box: Box, place: tuple[int, int], frame: Frame) -> Frame:
-    step = 3.6 * frame.size[0] / frame.width, 3.6 * frame.size[1] / frame.height
+def _inset(box: Box, place: tuple[int, int], frame: Frame, by: float = 3.6) -> Frame:
+    step = by * frame.size[0] / frame.width, by * frame.size[1] / frame.height
     x0, y0, x1, y1 = inset(box, place, step)
     left, top = frame.at(x0, y0)
     right, bottom = frame.at(x1, y1)

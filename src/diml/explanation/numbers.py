@@ -45,9 +45,13 @@ def strongest_pairs(match: Match, parts: int | None = None, chosen: Sequence[int
     match = one_pair(match)
     if chosen is None:
         return match.parts(parts)
-    columns = match.maps_a.grid[1]
-    cells = {divmod(each, columns) for each in chosen}
+    cells = chosen_cells(match.maps_a, chosen)
     return [pair for pair in match.parts() if pair.a in cells][:parts]
+
+
+def chosen_cells(maps: FeatureMaps, chosen: Sequence[int] | None) -> set[tuple[int, int]]:
+    """(row, column) of the cells of these numbers, row by row; of all cells for None."""
+    return {divmod(each, maps.grid[1]) for each in (range(maps.parts) if chosen is None else chosen)}
 
 
 def explanation_document(

@@ -96,14 +96,14 @@ class Page:
         panel.axes.add_patch(patch)
         return x0, y0, x1, y1
 
-    def outline(self, panel: Panel, box: Box) -> None:
+    def outline(self, panel: Panel, box: Box, width: float = 2.4) -> None:
         """A dotted edge around a cell that was chosen."""
         from matplotlib.patches import Rectangle
 
         x0, y0, x1, y1 = box
         style: dict[str, Any] = {"fill": False, "clip_on": False, "zorder": 2, "gid": "chosen"}
         for colour, dots in (("black", "-"), (CHOSEN, ":")):
-            patch = Rectangle((x0, y0), x1 - x0, y1 - y0, edgecolor=colour, linewidth=2.4, linestyle=dots, **style)
+            patch = Rectangle((x0, y0), x1 - x0, y1 - y0, edgecolor=colour, linewidth=width, linestyle=dots, **style)
             panel.axes.add_patch(patch)
 
     def badge(self, x: float, y: float, mark: Tag, size: float = 8) -> None:

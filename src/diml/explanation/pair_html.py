@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SIDE = 1000
 # More pairs than this nobody looks at; all of them are in the JSON.
 MOST = 64
+NO_BREAK = "\N{NO-BREAK SPACE}"
 # Letters of a file name in the heading; it stands in full above its image.
 NAME = 40
 
@@ -119,13 +120,15 @@ def _figure(name: str, side: Side) -> str:
 def _item(mark: Mark, a: Side, b: Side, match: Match) -> str:
     pair, similarity = mark.pair, scalar(match.similarity)
     share = percent(pair.contribution, similarity)
-    brings = signed(pair.contribution, digits(pair.contribution)) + (f" ({share})" if share else "")
+    brings = signed(pair.contribution, digits(pair.contribution)) + (
+        f" ({share})".replace(" %", NO_BREAK + "%") if share else ""
+    )
     crops = _crop("a", a.scaled(mark.a_box)) + _crop("b", b.scaled(mark.b_box))
     return (
         f'<li><svg class="badge" viewBox="-14 -14 28 28" role="img" aria-label="Pair {mark.number}">'
         f'<circle r="13" fill="{mark.colour}" stroke="{mark.ink}"/><text fill="{mark.ink}">{mark.number}</text></svg>'
         f'{crops}<span class="tell"><b>{brings}</b><br><span class="faint">alike {number(pair.similarity, 2)}, '
-        f"mass\N{NO-BREAK SPACE}{number(100 * pair.mass, 1)}\N{NO-BREAK SPACE}%</span></span></li>"
+        f"mass{NO_BREAK}{number(100 * pair.mass, 1)}{NO_BREAK}%</span></span></li>"
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from diml.errors import TrainingError, UsageError
 from diml.learning.settings import Settings, load_settings
+from diml.model.storage import settle
 
 PACKAGES = ("diml", "torch", "lightning", "pytorch-metric-learning", "timm")
 # What a run may go on with in another way: how the work is spread, and how long it lasts.
@@ -109,16 +110,40 @@ class RunFolder:
                     f"{self.path}: was begun with {key} = {before.get(key)!r}, and {now.get(key)!r} came; "
                     "resume it with what it was begun with, or name a new folder with --out"
                 )
+        if (done := len(self.rows()) - 1) > settings.optim.epochs:
+            raise UsageError(
+                f"{self.path}: has had {done} epochs, and optim.epochs = {settings.optim.epochs} came; "
+                f"expected {done} or more"
+            )
 
-    def begin(self, settings: Settings, *, resumed: bool) -> None:
-        """Write the settings and what the run was made by."""
+    def check_data(self, digest: str) -> None:
+        """Refuse to go on with other images than the run has learned from.
+
+        Raises:
+            UsageError: their names or classes have changed.
+        """
+        if self.made_by().get("data", digest) != digest:
+            raise UsageError(
+                f"{self.path}: the images to learn from or to choose by, or their classes, are not those it was begun "
+                "with; put them back, or name a new folder with --out"
+            )
+
+    def made_by(self) -> dict[str, Any]:
+        """What `versions.json` holds; nothing where there is none that can be read."""
+        try:
+            found = json.loads((self.path / "versions.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def begin(self, settings: Settings, digest: str, *, resumed: bool) -> None:
+        """Write the settings and what the run was made by; a result of fewer epochs is not that of this run."""
+        self.result.unlink(missing_ok=True)
         self.write(self.settings, settings.to_toml().encode())
-        file = self.path / "versions.json"
-        document = versions()
-        if resumed and file.is_file():
-            first = json.loads(file.read_text(encoding="utf-8"))
+        document = {**versions(), "data": digest}
+        if resumed and (first := self.made_by()):
             document = {**first, "resumed": [*first.get("resumed", []), document]}
-        self.write(file, (json.dumps(document, indent=2) + "\n").encode())
+        self.write(self.path / "versions.json", (json.dumps(document, indent=2) + "\n").encode())
 
     def rows(self) -> list[Row]:
         """What `metrics.csv` holds; nothing where there is none."""
@@ -153,7 +178,7 @@ class RunFolder:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             write(part)
-            os.replace(part, file)
+            settle(part, file)
         except OSError as error:
             with suppress(OSError):
                 part.unlink()

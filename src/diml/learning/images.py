@@ -27,8 +27,8 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
 
     Every image is cut to a random box, resized to the model's input and mirrored in half of the cases. The box has a
     share of the area that is uniform in `data.crop_scale`, and a ratio of its sides between 3:4 and 4:3 (Szegedy et al.
-    2015). What becomes of an image follows from the seed, the epoch and its index alone, so that resumed and
-    distributed runs see the same pictures whatever the workers.
+    2015). What becomes of an image follows from the seed, the epoch, its index, and how often it has come in the epoch
+    before, so that resumed and distributed runs see the same pictures whatever the workers.
 
     Args:
         collection: every image has a label.
@@ -62,14 +62,19 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 h w"], int]:
-        """Normalised pixels of the model's size, and the class.
+        """Normalised pixels of the model's size, and the class, as they are when it first comes in an epoch."""
+        return self.again(index, 0)
+
+    def again(self, index: int, before: int) -> tuple[Float[Tensor, "3 h w"], int]:
+        """As indexing does, of an image that has come so often in this epoch before: another picture every time.
 
         Raises:
             ImageError: it cannot be read.
         """
         image = open_image(self._collection.file(index))
         with torch.random.fork_rng(devices=()):
-            torch.default_generator.manual_seed(derived(self._seed, self._epoch, index, CROPS))
+            place = (self._epoch, index, CROPS, *([before] if before else []))
+            torch.default_generator.manual_seed(derived(self._seed, *place))
             crop = self._crop.make_params([image])
             mirrored = self._flip and bool(torch.rand(()) < 0.5)
         pixels = self._cut(image, crop["left"], crop["top"], crop["width"], crop["height"])

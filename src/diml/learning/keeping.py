@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Watch(Protocol):
     """Who looks on: a progress bar, or nobody."""
 
-    def begin(self, lines: Sequence[str]) -> None:
-        """Training is about to begin: in words, on what and by what."""
+    def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None:
+        """Training is about to begin: in words, on what and by what, and what one should know of the data."""
 
     def stage(self, what: str, done: int, total: int) -> None:
         """Something else than training is going on: what it is, images done, and images to do."""
@@ -43,7 +43,7 @@ class Watch(Protocol):
 class Nobody:
     """Looks away."""
 
-    def begin(self, lines: Sequence[str]) -> None: ...
+    def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None: ...
 
     def stage(self, what: str, done: int, total: int) -> None: ...
 
@@ -82,9 +82,9 @@ class Keeper(Callback):
             self._writer = self._open_writer()
             if not self.rows:
                 self.rows.append(self._row(trainer, 0, None, 0.0, 0))
-                self.model.save_pretrained(self.folder.model)
                 self._log(self.rows[-1])
-            # Again after a resume: the kill may have come between the state and the table.
+            # Again after a resume: the kill may have come between the state and the rest.
+            self._keep_best()
             self._show()
         trainer.strategy.barrier()
 
@@ -110,13 +110,11 @@ class Keeper(Callback):
         self._check_finite(trainer, pl_module)
         if trainer.is_global_zero:
             loss = self._losses / pl_module.steps
-            row = self._row(trainer, trainer.current_epoch + 1, loss, seconds, self._images)
-            self.rows.append(row)
-            if self.best_epoch() == row["epoch"]:
-                self.model.save_pretrained(self.folder.model)
+            self.rows.append(self._row(trainer, trainer.current_epoch + 1, loss, seconds, self._images))
         # On every process, as Lightning's own state may be spread over them; only the first one writes.
         trainer.save_checkpoint(self.folder.last)
         if trainer.is_global_zero:
+            self._keep_best()
             self._log(self.rows[-1])
             self._show()
         trainer.strategy.barrier()
@@ -139,10 +137,20 @@ class Keeper(Callback):
             return len(self.rows) - 1
         return max(range(len(self.rows)), key=lambda epoch: cast(float, self.rows[epoch][self.settings.run.select]))
 
+    def _keep_best(self) -> None:
+        """Save the model as it is now, if it is the best so far.
+
+        After the state, from which it can be had again: a model that was saved before might be of an epoch that was
+        not kept, and that comes out otherwise when it is repeated.
+        """
+        if self.best_epoch() == len(self.rows) - 1:
+            self.model.save_pretrained(self.folder.model)
+
     def _row(self, trainer: Trainer, epoch: int, loss: float | None, seconds: float, images: int) -> Row:
         measured: dict[str, Any] = dict.fromkeys(METRICS)
         if self.validation is not None:
-            measured = {name: self._measure(self.validation)[name] for name in METRICS}
+            found = self._measure(self.validation)
+            measured = {name: found[name] for name in METRICS}
         rate = round(images / seconds, 1) if images else None
         step = trainer.global_step if epoch else 0
         before = {"epoch": epoch, "step": step, "train_loss": loss, "images_per_second": rate}

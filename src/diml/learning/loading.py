@@ -11,24 +11,25 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from diml.errors import ImageError
 
-Place = tuple[int, int]
+# The epoch, the index of an image, and how often it has come in that epoch before.
+Place = tuple[int, int, int]
 Item = tuple[Tensor, int] | ImageError
 
 
 class Images(Protocol):
-    """Augmented images that follow from the epoch and the index alone."""
+    """Augmented images that follow from their place alone."""
 
     def set_epoch(self, epoch: int) -> None: ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+    def again(self, index: int, before: int) -> tuple[Tensor, int]: ...
 
 
 class Batches(Protocol):
-    """Lists of indices that follow from the epoch alone."""
+    """Lists of indices, each with how often it has come before, that follow from the epoch alone."""
 
     def set_epoch(self, epoch: int) -> None: ...
 
-    def __iter__(self) -> Iterator[list[int]]: ...
+    def occasions(self) -> Iterator[list[tuple[int, int]]]: ...
 
     def __len__(self) -> int: ...
 
@@ -79,10 +80,10 @@ class _Placed(Dataset[Item]):
 
     def __getitem__(self, place: Place) -> Item:
         """An error is handed over, as one that a worker raises comes with a traceback for its message."""
-        epoch, index = place
+        epoch, index, before = place
         self.images.set_epoch(epoch)
         try:
-            return self.images[index]
+            return self.images.again(index, before)
         except ImageError as error:
             return error
 
@@ -93,7 +94,7 @@ def _batch(items: list[Item]) -> Any:
 
 
 class _Places:
-    """Indices, each with its epoch."""
+    """Indices, each with its epoch and occasion."""
 
     def __init__(self, batches: Batches, epoch: Callable[[], int]) -> None:
         self.batches = batches
@@ -105,5 +106,5 @@ class _Places:
     def __iter__(self) -> Iterator[list[Place]]:
         epoch = self.epoch()
         self.batches.set_epoch(epoch)
-        for batch in self.batches:
-            yield [(epoch, index) for index in batch]
+        for batch in self.batches.occasions():
+            yield [(epoch, *occasion) for occasion in batch]

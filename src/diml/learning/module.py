@@ -62,6 +62,11 @@ class TrainingModule(LightningModule):
             )
         return loss
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Lightning brings the module to the run's precision only after it has loaded the state.
+        if self.settings.run.precision == "64-true":
+            self.double()
+
     def configure_optimizers(self) -> Any:
         optim = self.settings.optim
         extra = {"momentum": 0.9} if optim.optimizer == "sgd" else {}

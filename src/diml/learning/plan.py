@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 
@@ -57,6 +59,13 @@ class Plan:
         limit = self.settings.optim.batches_per_epoch
         seed = self.settings.run.seed
         return ClassBatches(self.labels, data.batch, data.per_class, seed, limit, rank, world)
+
+    @property
+    def digest(self) -> str:
+        """Of the names and classes of the images to learn from and to choose by: other ones make another run."""
+        parts = (self.splits.train, self.splits.validation)
+        held = [None if part is None else [list(part.paths), part.known_labels] for part in parts]
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]
 
     def describe(self) -> str:
         """One line about the data."""

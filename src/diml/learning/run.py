@@ -81,18 +81,23 @@ def train(
 def _train(settings: Settings, folder: RunFolder, resume: bool, watch: Watch, first: bool) -> TrainingResult:
     plan = Plan.of(settings)
     going_on = resume and folder.last.is_file()
+    if going_on:
+        folder.check_data(plan.digest)
+    # What this machine cannot do is refused before the model is made, which may take long.
+    trainer = make_trainer(settings, folder)
+    batches = plan.batches(0, trainer.world_size)
     # Of the model that was saved only the shapes matter: the checkpoint brings the weights.
     model = StructuralModel.from_pretrained(folder.model) if going_on else plan.begin(folder.path.name, watch.stage)
     objective = plan.objective(model.dim)
     chosen = settings.model
     learner = Learner(model.encoder, objective, freeze_batch_norm=chosen.freeze_batch_norm, frozen=chosen.frozen)
     keeper = Keeper(folder, model, plan.splits.validation, settings, watch)
-    trainer = make_trainer(settings, folder, keeper)
-    batches = plan.batches(0, trainer.world_size)
+    trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
     module = TrainingModule(learner, settings, plan.loader, len(batches))
     if first:
-        folder.begin(settings, resumed=going_on)
-        watch.begin([plan.describe(), f"loss: {objective.describe()}", *filter(None, [batches.notice])])
+        folder.begin(settings, plan.digest, resumed=going_on)
+        notices = [notice for notice in (batches.notice, plan.splits.notice) if notice]
+        watch.begin([plan.describe(), f"loss: {objective.describe()}"], notices)
     fit(trainer, module, folder, going_on)
     return _conclude(folder, keeper, plan, watch) if first else TrainingResult(folder.path, {})
 

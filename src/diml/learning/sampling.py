@@ -91,13 +91,25 @@ class ClassBatches(Sampler[list[int]]):
         return self._length
 
     def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.occasions():
+            yield [index for index, _ in batch]
+
+    def occasions(self) -> Iterator[list[tuple[int, int]]]:
+        """The same, each index with how often it has come in this epoch before, in any process."""
+        before: Counter[int] = Counter()
         chance = random.Random(derived(self._seed, self._epoch, BATCHES))
         classes = _Deck(range(len(self._members)), chance)
         images = [_Deck(members, chance) for members in self._members]
         for _ in range(self._length):
             # All processes draw all of it, so that they agree; each keeps its own share.
             drawn = [images[one].draw(self._per_class) for one in classes.draw(self._classes)]
-            yield [index for indices in drawn[self._own] for index in indices]
+            counted = [[_counted(index, before) for index in indices] for indices in drawn]
+            yield [occasion for occasions in counted[self._own] for occasion in occasions]
+
+
+def _counted(index: int, before: Counter[int]) -> tuple[int, int]:
+    before[index] += 1
+    return index, before[index] - 1
 
 
 class _Deck:

@@ -34,11 +34,25 @@ class Splits:
     validation: Collection | None
     test: Collection | None
 
+    @property
+    def notice(self) -> str | None:
+        """One sentence where classes that are learned from also validate or test; None where none does."""
+        learned = set(self.train.known_labels)
+        found = []
+        for what, part in ((VALIDATION, self.validation), ("test", self.test)):
+            classes = set() if part is None else set(part.known_labels)
+            if both := sorted(classes & learned):
+                found.append(f"{len(both)} of the {len(classes)} {what} classes, such as {printable(both[0])}")
+        if not found:
+            return None
+        return f"{', and '.join(found)}, are learned from too: what is measured is not of unseen classes alone"
+
 
 def split_collection(collection: Collection, data: DataSettings) -> Splits:
     """Cut a collection into its parts.
 
-    A collection with splits keeps them: "train", "test" (or "query" and "gallery"), and "validation" where it has one.
+    A collection with splits keeps them: "train", "test" (or "query" and "gallery"), and "validation" where it has one;
+    classes may be in several, see `Splits.notice`.
     One without is cut as the field does: the first half of the sorted class names trains, the second half tests.
 
     Without a validation part of its own, `data.validation` of the training *classes* become one. They are drawn by a

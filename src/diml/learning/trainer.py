@@ -12,10 +12,10 @@ from datetime import timedelta
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from diml.errors import TrainingError, UsageError, first_line
+from diml.errors import ModelError, TrainingError, UsageError, first_line
 from diml.learning.checkpoints import WholeFiles
 from diml.learning.folder import RunFolder
 from diml.learning.module import TrainingModule
@@ -25,7 +25,7 @@ from diml.learning.settings import RunSettings, Settings
 PATIENCE = timedelta(hours=12)
 
 
-def make_trainer(settings: Settings, folder: RunFolder, keeper: Callback) -> Trainer:
+def make_trainer(settings: Settings, folder: RunFolder) -> Trainer:
     """The trainer of the settings.
 
     Raises:
@@ -47,7 +47,6 @@ def make_trainer(settings: Settings, folder: RunFolder, keeper: Callback) -> Tra
             num_nodes=nodes,
             strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
             gradient_clip_val=settings.optim.clip,
-            callbacks=[keeper],
             plugins=[WholeFiles(folder.write_by)],
             default_root_dir=folder.path,
             use_distributed_sampler=False,
@@ -72,9 +71,21 @@ def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, going_on: b
     except SystemExit as error:
         # What Lightning makes of Ctrl-C and SIGTERM.
         raise KeyboardInterrupt from error
-    except TrainingError as error:
+    except (TrainingError, ModelError) as error:
         said = str(error)
         raise error if folder.kept in said else TrainingError(f"{said}; {folder.kept}") from error
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the memory of the accelerator is too small for this batch ({first_line(error)}); in a new run set a "
+            f"smaller data.batch, data.size or run.precision, or more run.devices; {folder.kept}"
+        ) from error
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        raise TrainingError(
+            f"another process of this run has ended, and training cannot go on without it; its own message says why; "
+            f"{folder.kept}"
+        ) from error
     except OSError as error:
         raise TrainingError(f"{folder.path}: cannot be written ({error.strerror or error}); {folder.kept}") from error
     finally:
@@ -82,6 +93,11 @@ def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, going_on: b
             # Lightning ignores further Ctrl-C from the first one on.
             signal.signal(signal.SIGINT, interrupt)
         _end_the_others(trainer)
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether it is what the processes say that wait for one that has ended. Gloo has no type of its own for it."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def _end_the_others(trainer: Trainer) -> None:

@@ -8,7 +8,7 @@ from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher, PairScores
 from diml.matching.partial import partial_plan
 from diml.matching.parts import chosen_parts, find_part, part_similarity
-from diml.matching.regions import Region, mask_weights, region_weights
+from diml.matching.regions import Region, check_regions, mask_values, mask_weights, region_weights
 from diml.matching.transport import TransportPlan, transport_plan
 from diml.matching.unit_maps import UnitMaps, prepare
 
@@ -23,10 +23,12 @@ __all__ = [
     "TopK",
     "TransportPlan",
     "UnitMaps",
+    "check_regions",
     "chosen_parts",
     "concentration",
     "cross_correlation",
     "find_part",
+    "mask_values",
     "mask_weights",
     "part_similarity",
     "partial_plan",

@@ -211,7 +211,7 @@ class Matcher:
         rows_a, rows_b = both(maps_a, maps_b)
         n, m = len(rows_a), len(rows_b)
         if self._twin(rows_a, rows_b):
-            matrix = torch.empty(n, m, device=rows_a.device)
+            matrix = torch.empty(n, m, dtype=rows_a.dtype, device=rows_a.device)
             for tile in self.tiles(rows_a, rows_b):
                 matrix[tile.rows, tile.columns] = tile.similarity
                 if rows_b is rows_a:

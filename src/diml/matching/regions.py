@@ -45,12 +45,13 @@ def region_weights(maps: FeatureMaps, regions: Sequence[Region]) -> Float[Tensor
     geometry = _of_one_image(maps)
     if not regions:
         raise UsageError("no region came; expected at least one box x0,y0,x1,y1")
+    check_regions(regions, _size(geometry))
     rows, columns = _edges(geometry, maps.grid)
     covered = torch.zeros(maps.grid, dtype=torch.float64)
+    heaviest = max(weight for _, weight in regions)
     for box, weight in regions:
-        _check_region(box, weight, geometry)
         x0, y0, x1, y1 = (torch.tensor([edge], dtype=torch.float64) for edge in box)
-        covered += weight * _overlaps(rows, y0, y1) @ _overlaps(columns, x0, x1).mT
+        covered += weight / heaviest * _overlaps(rows, y0, y1) @ _overlaps(columns, x0, x1).mT
     return _normalised(covered, "the regions lie where the model saw nothing of the image")
 
 
@@ -74,8 +75,38 @@ def mask_weights(maps: FeatureMaps, mask: Image.Image | npt.NDArray[np.generic] 
     tensor([[0.3333, 0.6667]], dtype=torch.float64)
     """
     geometry = _of_one_image(maps)
-    values = _mask_values(mask)
-    width, height = geometry.size[0].tolist()
+    width, height = _size(geometry)
+    values = mask_values(mask, (width, height))
+    rows, columns = _edges(geometry, maps.grid)
+    y, x = (torch.arange(side, dtype=torch.float64) for side in (height, width))
+    selected = _overlaps(rows, y, y + 1) @ values @ _overlaps(columns, x, x + 1).mT
+    return _normalised(selected, "the mask selects only what the model saw nothing of")
+
+
+def check_regions(regions: Sequence[Region], size: tuple[int, int]) -> None:
+    """Refuse regions that an image of that width and height does not have; for this no map of it is needed.
+
+    Raises:
+        UsageError: a region that is empty or leaves the image, or a weight that is not above 0.
+
+    >>> check_regions([((0.0, 0.0, 64.0, 48.0), 1.0)], (64, 48))
+    """
+    for box, weight in regions:
+        _check_region(box, weight, *size)
+
+
+def mask_values(
+    mask: Image.Image | npt.NDArray[np.generic] | Tensor, size: tuple[int, int]
+) -> Float[Tensor, "height width"]:
+    """How much each pixel counts, between 0 and 1, by a mask for an image of that width and height.
+
+    Raises:
+        UsageError: as `mask_weights`.
+
+    >>> mask_values(np.array([[0, 2]]), (2, 1))
+    tensor([[0., 1.]], dtype=torch.float64)
+    """
+    values, (width, height) = _raw_values(mask), size
     if tuple(values.shape) != (height, width):
         came = f"{values.shape[1]}x{values.shape[0]}" if values.ndim == 2 else f"of shape {tuple(values.shape)}"
         raise UsageError(f"a mask {came} came for an image of {width}x{height} pixels; give one of the image's size")
@@ -83,10 +114,7 @@ def mask_weights(maps: FeatureMaps, mask: Image.Image | npt.NDArray[np.generic] 
         raise UsageError("a mask with negative, NaN or infinite values came; expected numbers >= 0")
     if not values.any():
         raise UsageError("a mask that selects nothing came (all of it is 0); paint the part to look for")
-    rows, columns = _edges(geometry, maps.grid)
-    y, x = (torch.arange(side, dtype=torch.float64) for side in (height, width))
-    selected = _overlaps(rows, y, y + 1) @ values @ _overlaps(columns, x, x + 1).mT
-    return _normalised(selected, "the mask selects only what the model saw nothing of")
+    return values / values.max()
 
 
 def _of_one_image(maps: FeatureMaps) -> Geometry:
@@ -97,9 +125,14 @@ def _of_one_image(maps: FeatureMaps) -> Geometry:
     return maps.geometry
 
 
-def _check_region(box: Sequence[float], weight: float, geometry: Geometry) -> None:
+def _size(geometry: Geometry) -> tuple[int, int]:
     width, height = geometry.size[0].tolist()
-    said = f"the region {','.join(f'{edge:g}' for edge in box)}"
+    return int(width), int(height)
+
+
+def _check_region(box: Sequence[float], weight: float, width: int, height: int) -> None:
+    # As many digits as tell an edge from the image's.
+    said = f"the region {','.join(f'{edge:.12g}' for edge in box)}"
     if len(box) != 4 or not all(map(math.isfinite, box)):
         raise UsageError(f"{said} came; expected four numbers x0,y0,x1,y1")
     x0, y0, x1, y1 = box
@@ -111,7 +144,7 @@ def _check_region(box: Sequence[float], weight: float, geometry: Geometry) -> No
         raise UsageError(f"{said} came with weight {weight:g}; expected a number above 0")
 
 
-def _mask_values(mask: Image.Image | npt.NDArray[np.generic] | Tensor) -> Float[Tensor, "*shape"]:
+def _raw_values(mask: Image.Image | npt.NDArray[np.generic] | Tensor) -> Float[Tensor, "*shape"]:
     if not isinstance(mask, Image.Image):
         return torch.as_tensor(mask).detach().to("cpu", torch.float64)
     upright = ImageOps.exif_transpose(mask)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diml.data import printable
 from diml.embedding import Encoder, Preprocessing, TimmBackbone
 from diml.errors import ModelError, first_line
 from diml.matching import Matcher
@@ -19,8 +20,9 @@ from diml.model.structural import StructuralModel
 ARCHITECTURE, CHANNELS = "resnet50", 2048
 HEAD = "last_linear"
 # The layers once more under another name, and the classifier of ImageNet, which such a model does not use.
-REPEATED, CLASSIFIER = "layer_blocks.", "fc."
+REPEATED, CLASSIFIER, LAYERS = "layer_blocks.", "fc.", ("0", "1", "2", "3")
 STATES = ("model", "state_dict")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 
 # As the images of the field are prepared, and the paper matches: resized to 256, cut to 224.
 PIXELS = Preprocessing(size=(224, 224), interpolation="bilinear", fit="crop", crop=224 / 256)
@@ -74,6 +76,8 @@ def _read(file: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an unusual file is either read or refused
             held: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); check the permissions") from error
     except Exception as error:
         raise ModelError(
             f"{file}: cannot be read without running code that it holds ({first_line(error)}); where you trust it, "
@@ -85,17 +89,29 @@ def _read(file: Path) -> dict[str, Tensor]:
     )
     if state is None:
         raise ModelError(f"{file}: holds {_what(held)}; expected a dict with the entry model or state_dict")
-    strange = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise ModelError(f"{file}: its state holds {strange[0]}, which is no tensor; expected tensors by name")
+    for name, value in state.items():
+        if wrong := _wrong(value):
+            raise ModelError(f"{file}: its state holds {_some([name])}, which {wrong}; expected tensors by name")
     return {str(name): value for name, value in state.items()}
+
+
+def _wrong(value: Any) -> str | None:
+    """Why it cannot be a weight, in words; None where it can."""
+    if not isinstance(value, Tensor):
+        return "is no tensor"
+    plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
+    if not plain or value.dtype not in DTYPES:
+        return "is no plain tensor of numbers"
+    # Strides can make any shape of a single number, which would become memory when it is copied.
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "says to be larger than it is"
+    return None if bool(value.isfinite().all()) else "has NaN or infinity in it"
 
 
 def _what(held: Any) -> str:
     if not isinstance(held, Mapping):
         return f"a {type(held).__name__}"
-    names = ", ".join(map(str, list(held)[:4]))
-    return f"a dict with the entries {names}{' and more' if len(held) > 4 else ''}" if held else "an empty dict"
+    return f"a dict with the entries {_some(held)}" if held else "an empty dict"
 
 
 def _plain(file: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -111,10 +127,11 @@ def _check_repeated(file: Path, state: Mapping[str, Tensor]) -> None:
     for name, value in state.items():
         if name.startswith(REPEATED):
             block, _, rest = name.removeprefix(REPEATED).partition(".")
-            twin = f"layer{int(block) + 1}.{rest}" if block.isdigit() else ""
-            if twin not in state or not torch.equal(state[twin], value):
+            twin = f"layer{int(block) + 1}.{rest}" if block in LAYERS else ""
+            if twin not in state or state[twin].dtype != value.dtype or not torch.equal(state[twin], value):
                 raise ModelError(
-                    f"{file}: its {name} does not repeat {twin or 'a layer'}; this model is not known here"
+                    f"{file}: its {_some([name])} does not repeat {_some([twin or 'a layer'])}; "
+                    "this model is not known here"
                 )
 
 
@@ -125,7 +142,7 @@ def _head(file: Path, state: dict[str, Tensor]) -> nn.Linear:
         raise ModelError(f"{file}: has no {HEAD}.weight, so it has no embedding; expected one (names: {_some(state)})")
     if weight.ndim not in (2, 4) or any(side != 1 for side in weight.shape[2:]):
         raise ModelError(f"{file}: {HEAD}.weight has the shape {tuple(weight.shape)}; expected (d, c) or (d, c, 1, 1)")
-    if weight.shape[1] != CHANNELS or (bias is not None and bias.shape != weight.shape[:1]):
+    if not len(weight) or weight.shape[1] != CHANNELS or (bias is not None and bias.shape != weight.shape[:1]):
         shapes = " and ".join(str(tuple(value.shape)) for value in (weight, bias) if value is not None)
         raise ModelError(f"{file}: {HEAD} has the shapes {shapes}; expected (d, {CHANNELS}) and (d,)")
     head = nn.Linear(CHANNELS, weight.shape[0])
@@ -154,5 +171,5 @@ def _load(file: Path, backbone: TimmBackbone, state: Mapping[str, Tensor]) -> No
 
 
 def _some(names: Any) -> str:
-    listed = list(names)
+    listed = [printable(str(name))[:80] for name in names]
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -86,6 +86,12 @@ class Part:
     regions: tuple[Region, ...] = ()
     mask: str | None = None
 
+    @property
+    def chosen(self) -> list[int]:
+        """The numbers of the cells that count, row by row."""
+        numbers: list[int] = self.weights.flatten().nonzero()[:, 0].tolist()
+        return numbers
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "regions": [{"box": list(box), "weight": weight} for box, weight in self.regions],

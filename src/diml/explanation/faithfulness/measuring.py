@@ -41,7 +41,7 @@ class Plan:
         seed: of ties, bootstrap and noise.
 
     Raises:
-        UsageError: an unknown measure, fill or method to compare with, or a number below 1.
+        UsageError: an unknown measure, fill or method to compare with, or a number out of its range.
     """
 
     measures: Sequence[str] = MEASURES
@@ -61,6 +61,8 @@ class Plan:
             filling(fill)
         if not methods([self.against])[0].heats:
             raise UsageError(f"the method {self.against} gives no heat to be compared with; try random or centre")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed {self.seed} came; expected 0 to {2**32 - 1}")
         for name in ("steps", "stable_pairs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', ' ')} {getattr(self, name)} came; expected at least 1")

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from diml.data import Collection, open_folder
-from diml.errors import UsageError
+from diml.errors import ImageError, UsageError
 from diml.explanation.faithfulness.pairs import Pair, Picture, file_picture
 from diml.explanation.faithfulness.warps import WARPS, Warp
 
@@ -63,14 +63,17 @@ def photographs(spec: str) -> Collection:
 def warped_pairs(collection: Collection, n: int, seed: int = 0, warps: Sequence[Warp] = WARPS) -> list[Pair]:
     """Photographs, each with all of its warped copies: as many as n pairs take, drawn at random where there are more.
 
-    Raises:
-        ImageError: a photograph cannot be read.
+    One that cannot be read makes a pair with itself and without points, so that it is told when the pairs are read.
     """
     wanted = min(len(collection), -(-n // len(warps)))
     sources = [file_picture(collection, i) for i in sorted(random.Random(seed).sample(range(len(collection)), wanted))]
     made: list[Pair] = []
     for source in sources:
-        size = source.read().size
+        try:
+            size = source.read().size
+        except ImageError:
+            made.append(Pair(source, source, source.name))
+            continue
         made.extend(
             Pair(source, warped_picture(source, warp), source.name, warp.name, warp.points(size)) for warp in warps
         )

@@ -159,8 +159,9 @@ def _listed(call: _Call, at_a: Array, at_b: Array, out: list[Array], size: int =
 
 
 def _planned(call: _Call, at_a: Array, at_b: Array) -> Plans:
-    plan = torch.empty(len(at_a), call.shape[0] - 1, call.shape[1] - 1)
-    error = torch.empty(len(at_a))
+    # Whatever torch's default is: the compiled code writes float32.
+    plan = torch.empty(len(at_a), call.shape[0] - 1, call.shape[1] - 1, dtype=torch.float32)
+    error = torch.empty(len(at_a), dtype=torch.float32)
     out = _empty((len(at_a),))
     _listed(call, at_a, at_b, [*out, plan.numpy(), error.numpy()], PLANS)
     scores = _scores(out)

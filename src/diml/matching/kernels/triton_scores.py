@@ -212,8 +212,8 @@ def _padded(parts: int) -> int:
 
 def _empty(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
-        torch.zeros(shape, device=device),
-        torch.zeros(shape, device=device),
+        torch.zeros(shape, dtype=torch.float32, device=device),
+        torch.zeros(shape, dtype=torch.float32, device=device),
         torch.zeros(shape, dtype=torch.int32, device=device),
         torch.zeros(shape, dtype=torch.int8, device=device),
     )
