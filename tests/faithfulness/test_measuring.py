@@ -49,7 +49,8 @@ def test_a_report_holds_what_was_asked_for(report):
     assert [row.grid for row in report.keypoints] == 5 * [(4, 4)] + 5 * [(2, 2)]
     assert [row.method for row in report.accounts] == [*heats[:3], "identity", "random"]
     chance = next(row for row in report.removal if row.method == "random")
-    assert (chance.deletion_gain.mean, chance.deletion_gain.low, chance.insertion_gain.high) == (0, 0, 0)
+    deletion, insertion = chance.deletion_gain["random"], chance.insertion_gain["random"]
+    assert (deletion.mean, deletion.low, insertion.high) == (0, 0, 0)
 
 
 def test_claims_are_kept(report):
@@ -78,7 +79,8 @@ def test_the_same_picture_is_found_again(report):
 
 def test_it_is_json(report):
     document = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert document["removal"][0]["deletion_gain"].keys() == {"mean", "low", "high"}
+    assert document["removal"][0]["deletion_gain"]["random"].keys() == {"mean", "low", "high"}
+    assert document["removal"][0]["insertion_gain"].keys() == {"random", "centre"}
     assert document["keypoints"][0]["grid"] == [4, 4]
     assert document["matching"]["marginals"] == "uniform"
 
@@ -106,9 +108,8 @@ def test_pictures_show_every_method(report):
 
 
 def test_chance_is_always_there(small_model, photographs):
-    found = measure_faithfulness(
-        "x", photographs[:3], small_model(), methods(["structural"]), Plan(measures=("deletion",), steps=2)
-    )
+    plan = Plan(measures=("deletion",), steps=2, against=())
+    found = measure_faithfulness("x", photographs[:3], small_model(), methods(["structural"]), plan)
     assert [row.method for row in found.accounts] == ["structural", "random"]
     assert not found.keypoints
     assert found.stable_pairs == 0
@@ -116,15 +117,17 @@ def test_chance_is_always_there(small_model, photographs):
     assert "noise" not in tables(found)
 
 
-def test_gains_can_be_counted_over_another_method(small_model, photographs):
-    plan = Plan(measures=("deletion",), steps=2, against="centre")
+def test_gains_can_be_counted_over_other_methods(small_model, photographs):
+    plan = Plan(measures=("deletion",), steps=2, against=("centre", "random"))
     found = measure_faithfulness("x", photographs[:2], small_model(), methods(["bilinear"]), plan)
     rows = {row.method: row for row in found.removal if row.measured == "pooled"}
     assert list(rows) == ["bilinear", "centre", "random"]
     for row in rows.values():
-        assert row.deletion_gain.mean == pytest.approx(rows["centre"].deletion - row.deletion, abs=1e-12)
-        assert row.insertion_gain.mean == pytest.approx(row.insertion - rows["centre"].insertion, abs=1e-12)
-    assert "gain over centre" in tables(found)
+        for name in plan.against:
+            less, more = row.deletion_gain[name].mean, row.insertion_gain[name].mean
+            assert less == pytest.approx(rows[name].deletion - row.deletion, abs=1e-12)
+            assert more == pytest.approx(row.insertion - rows[name].insertion, abs=1e-12)
+    assert tables(found).count("over centre | ") == 4
 
 
 def test_it_repeats(small_model, photographs):
@@ -160,8 +163,8 @@ def test_when_nothing_can_be_read(small_model):
     [
         ({"measures": ("magic",)}, "the measure 'magic' came; expected some of deletion, correspondence, stability"),
         ({"fills": ("white",)}, "the fill 'white' came"),
-        ({"against": "identity"}, "the method identity gives no heat to be compared with; try random or centre"),
-        ({"against": "magic"}, "the method 'magic' came"),
+        ({"against": ["identity"]}, "the method identity gives no heat to be compared with; try random or centre"),
+        ({"against": ["magic"]}, "the method 'magic' came"),
         ({"steps": 0}, "steps 0 came; expected at least 1"),
         ({"stable_pairs": 0}, "stable pairs 0 came"),
         ({"seed": -1}, "seed -1 came; expected 0 to"),

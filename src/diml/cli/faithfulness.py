@@ -37,7 +37,10 @@ def faithfulness(
     ] = None,
     pairs: Annotated[int, typer.Option(help="Pairs of images, at most.")] = 200,
     steps: Annotated[int, typer.Option(help="Steps of deletion and insertion, at most one for each cell.")] = 8,
-    against: Annotated[str, typer.Option(help="The method over which gains are counted, pair by pair.")] = "random",
+    against: Annotated[
+        list[str],
+        typer.Option(help="A method over which gains are counted, pair by pair; may be given several times."),
+    ] = ["random", "centre"],  # noqa: B006 (typer copies it)
     fill: Annotated[
         list[str],
         typer.Option("--fill", help="What hides a cell: blur or mean (the mean colour); may be given several times."),
@@ -86,7 +89,7 @@ def faithfulness(
     from diml.explanation.rivals import methods
 
     chosen = methods(method or ())
-    plan = Plan(tuple(measure or MEASURES), tuple(fill), steps, against, grids, stable_pairs, batch_size, seed)
+    plan = Plan(tuple(measure or MEASURES), tuple(fill), steps, tuple(against), grids, stable_pairs, batch_size, seed)
     name, opened = open_pairs(data, pairs, seed)
     if out is not None:
         _make(out)  # before the slow work

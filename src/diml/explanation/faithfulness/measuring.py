@@ -34,7 +34,7 @@ class Plan:
         measures: some of `MEASURES`; completeness and time come with any.
         fills: what takes the place of removed cells, see `FILLS`.
         steps: of deletion and insertion.
-        against: the method with a heat over which gains are counted.
+        against: the methods with a heat over which gains are counted.
         grids: for the keypoints; None for the model's own and those of `FINER` that it can give.
         stable_pairs: pairs on which the stability is measured, at most.
         batch_size: images per pass of the model.
@@ -47,7 +47,7 @@ class Plan:
     measures: Sequence[str] = MEASURES
     fills: Sequence[str] = ("blur",)
     steps: int = 8
-    against: str = "random"
+    against: Sequence[str] = ("random", "centre")
     grids: Sequence[Grid] | None = None
     stable_pairs: int = 20
     batch_size: int = 32
@@ -59,8 +59,9 @@ class Plan:
                 raise UsageError(f"the measure {measure!r} came; expected some of {', '.join(MEASURES)}")
         for fill in self.fills:
             filling(fill)
-        if not methods([self.against])[0].heats:
-            raise UsageError(f"the method {self.against} gives no heat to be compared with; try random or centre")
+        for method in methods(self.against) if self.against else ():
+            if not method.heats:
+                raise UsageError(f"the method {method.name} gives no heat to be compared with; try random or centre")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed {self.seed} came; expected 0 to {2**32 - 1}")
         for name in ("steps", "stable_pairs", "batch_size"):
@@ -82,7 +83,7 @@ def measure_faithfulness(
         dataset: the name of what the pairs are of.
         pairs: what is explained; correspondence is measured on those with points.
         model: whose similarity is explained.
-        chosen: methods with heats, correspondences, or both. The one that gains are counted over, and the random
+        chosen: methods with heats, correspondences, or both. Those that gains are counted over, and the random
             control, are measured with them in any case.
         plan: what is measured, and how.
         progress: see `Progress`.
@@ -94,7 +95,7 @@ def measure_faithfulness(
     plan = plan or Plan()
     run = _Run(model, list(chosen), plan, progress or (lambda stage, done, total: None))
     there = {method.name for method in chosen}
-    missing = [name for name in dict.fromkeys((plan.against, "random")) if name not in there]
+    missing = [name for name in dict.fromkeys((*plan.against, "random")) if name not in there]
     if missing:
         run.methods.extend(methods(missing))
     seen = run.see(model, pairs, "embedding")
@@ -114,7 +115,7 @@ def measure_faithfulness(
         grid=model.grid,
         matching=_settings(model),
         seed=run.plan.seed,
-        against=plan.against,
+        against=tuple(dict.fromkeys(plan.against)),
         shares=shares,
         stable_pairs=min(len(seen), run.plan.stable_pairs) if "stability" in run.plan.measures else 0,
         removal=removal,
@@ -178,8 +179,9 @@ class _Run:
             )
             shares = curves["random"].shares.tolist()
             groups = [each.pair.group for each in seen]
+            others = {name: curves[name] for name in self.plan.against}
             rows.extend(
-                removal_row(name, each, curves[self.plan.against], fill, k, groups, self.plan.seed)
+                removal_row(name, each, others, fill, k, groups, self.plan.seed)
                 for k in range(len(MEASURED))
                 for name, each in curves.items()
             )

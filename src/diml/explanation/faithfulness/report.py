@@ -17,8 +17,8 @@ class Removal:
         method, fill: what was removed by, and what took its place.
         measured: `similarity` (the model's own) or `pooled`.
         deletion, insertion: mean area under the curve, -1..1.
-        deletion_gain: area by the report's `against` less the method's own, insertion_gain the other way round, of the
-            same pair: above 0 the method is better than that one.
+        deletion_gain: for each of the report's `against`, its area less the method's own, insertion_gain the other way
+            round, of the same pair: above 0 the method is better than that one.
         deletion_curve, insertion_curve: mean similarity at each of the report's `shares`.
     """
 
@@ -27,8 +27,8 @@ class Removal:
     measured: str
     deletion: float
     insertion: float
-    deletion_gain: Estimate
-    insertion_gain: Estimate
+    deletion_gain: Mapping[str, Estimate]
+    insertion_gain: Mapping[str, Estimate]
     deletion_curve: Sequence[float]
     insertion_curve: Sequence[float]
 
@@ -88,7 +88,7 @@ class Faithfulness:
         grid: of the model.
         matching: the settings of its matcher.
         seed: of all that was drawn.
-        against: the method over which gains are counted.
+        against: the methods over which gains are counted.
         shares: of the cells, at which the curves were recorded.
         stable_pairs: pairs on which the stability was measured.
         skipped: name and reason of pictures that cannot be read, and grids that the model cannot give.
@@ -102,7 +102,7 @@ class Faithfulness:
     grid: tuple[int, int]
     matching: Mapping[str, Any]
     seed: int
-    against: str = "random"
+    against: Sequence[str] = ("random", "centre")
     shares: Sequence[float] = ()
     stable_pairs: int = 0
     removal: Sequence[Removal] = ()
@@ -121,5 +121,13 @@ class Faithfulness:
 
 
 def _plain(row: Removal | Keypoints) -> dict[str, Any]:
-    estimates = {key: value.as_dict() for key, value in vars(row).items() if isinstance(value, Estimate)}
-    return {**asdict(row), **estimates}
+    return {**asdict(row), **{key: _estimates(value) for key, value in vars(row).items() if _estimates(value)}}
+
+
+def _estimates(value: Any) -> dict[str, Any] | None:
+    """An estimate, or several by name, as plain values; None for anything else."""
+    if isinstance(value, Estimate):
+        return value.as_dict()
+    if isinstance(value, Mapping) and any(isinstance(each, Estimate) for each in value.values()):
+        return {name: each.as_dict() for name, each in value.items()}
+    return None

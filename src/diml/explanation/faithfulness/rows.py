@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from diml.explanation.faithfulness.correspondence import Correct
 from diml.explanation.faithfulness.deletion import MEASURED, Curves
 from diml.explanation.faithfulness.grids import Grid
-from diml.explanation.faithfulness.intervals import estimate
+from diml.explanation.faithfulness.intervals import Estimate, estimate
 from diml.explanation.faithfulness.pairs import Seen
 from diml.explanation.faithfulness.report import Account, Keypoints, Removal
 from diml.explanation.faithfulness.stability import CHANGES
@@ -17,17 +18,25 @@ from diml.explanation.rivals.method import PairExplanation
 
 
 def removal_row(
-    name: str, curves: Curves, other: Curves, fill: str, k: int, groups: Sequence[str], seed: int
+    name: str, curves: Curves, others: Mapping[str, Curves], fill: str, k: int, groups: Sequence[str], seed: int
 ) -> Removal:
     deletion, insertion = curves.areas("deletion")[:, k], curves.areas("insertion")[:, k]
+
+    def gains(which: Literal["deletion", "insertion"], sign: int) -> dict[str, Estimate]:
+        own = curves.areas(which)[:, k]
+        return {
+            of: estimate((sign * (own - other.areas(which)[:, k])).tolist(), groups, seed)
+            for of, other in others.items()
+        }
+
     return Removal(
         method=name,
         fill=fill,
         measured=MEASURED[k],
         deletion=float(deletion.mean()),
         insertion=float(insertion.mean()),
-        deletion_gain=estimate((other.areas("deletion")[:, k] - deletion).tolist(), groups, seed),
-        insertion_gain=estimate((insertion - other.areas("insertion")[:, k]).tolist(), groups, seed),
+        deletion_gain=gains("deletion", -1),
+        insertion_gain=gains("insertion", 1),
         deletion_curve=curves.deletion[:, :, k].mean(dim=0).tolist(),
         insertion_curve=curves.insertion[:, :, k].mean(dim=0).tolist(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from diml.explanation.faithfulness.intervals import Estimate
 from diml.explanation.faithfulness.report import Faithfulness, Keypoints, Removal
@@ -36,20 +36,22 @@ def _removals(report: Faithfulness) -> Iterator[tuple[str, str]]:
             steps = len(report.shares) - 1
             words = (
                 f"Removing the cells of one image ({fill}, {steps} steps), {MEASURED[measured]}: area under the "
-                f"curve; gain over {report.against}, 95 % interval"
+                "curve, and how much better than by another method, 95 % interval"
             )
-            head = ["method", "deletion", "gain", "insertion", "gain"]
-            yield words, markdown(head, [_removal(row, report.against) for row in rows])
+            over = [f"over {name}" for name in report.against]
+            yield words, markdown(["method", "deletion", *over, "insertion", *over], map(_removal, rows))
 
 
-def _removal(row: Removal, against: str) -> list[str]:
-    itself = row.method == against
+def _removal(row: Removal) -> list[str]:
+    def gains(by: Mapping[str, Estimate]) -> list[str]:
+        return ["-" if name == row.method else _interval(gain, "+.3f") for name, gain in by.items()]
+
     return [
         row.method,
         f"{row.deletion:.3f}",
-        "-" if itself else _interval(row.deletion_gain, "+.3f"),
+        *gains(row.deletion_gain),
         f"{row.insertion:.3f}",
-        "-" if itself else _interval(row.insertion_gain, "+.3f"),
+        *gains(row.insertion_gain),
     ]
 
 
