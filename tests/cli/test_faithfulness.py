@@ -32,7 +32,7 @@ def test_photographs_as_json(diml, photograph):
     assert done.code == 0, done.err
     document = json.loads(done.out)
     assert document["pairs"] == 4
-    assert {row["method"] for row in document["removal"]} == {"structural", "nearest", "random"}
+    assert {row["method"] for row in document["removal"]} == {"structural", "nearest", "random", "centre"}
     assert document["keypoints"][0]["by_kind"].keys() == {"same", "flip", "crop", "corner"}
     assert document["accounts"][0]["residual"] < 1e-10
 
