@@ -191,3 +191,60 @@ def test_attention_weighs_the_parts(diml, refused):
     refused(2, "--marginals", "explain", CAT, VIEW, "--rollout", 1, "--marginals", "uniform")
     refused(2, "--rollout", "explain", CAT, VIEW, "--rollout", 1, "--region", "0,0,9,9")
     refused(2, "transformer", "explain", CAT, VIEW, "--rollout", 1)
+
+
+def test_another_method_says_what_it_accounts_for(diml, tmp_path):
+    done = diml("explain", CAT, VIEW, "--method", "bilinear", "--parts", 2, "--out", tmp_path / "x.svg")
+    assert done.code == 0, done
+    usual = document(diml("explain", CAT, VIEW, "--json"))
+    assert f"Similarity {usual['similarity']:.3f}" in done.out
+    assert f"accounts for the pooled similarity, {usual['pooled']:.3f}, which is not the similarity above" in done.out
+    assert "the residual, of a, is 0.000" in done.out.lower()
+    for heading in ("2 strongest cells of A:", "2 strongest cells of B:", "2 strongest pairs of parts:"):
+        assert f"The {heading}" in done.out
+    assert f"The picture is in {tmp_path / 'x.svg'}" in done.out
+    assert (tmp_path / "x.svg").stat().st_size > 1000
+
+
+def test_another_method_as_a_document(diml, tmp_path):
+    usual = document(diml("explain", CAT, VIEW, "--json"))
+    found = document(diml("explain", CAT, VIEW, "--method", "structural", "--json", "--out", tmp_path / "x.png"))
+    assert list(found) == [
+        *("a", "b", "model", "method", "grid", "similarity", "accounts_for", "total", "residual"),
+        *("heat_a", "heat_b", "correspondence"),
+    ]
+    assert (found["a"], found["b"], found["model"], found["method"]) == (str(CAT), str(VIEW), "lite0", "structural")
+    assert found["similarity"] == found["total"] == usual["similarity"]
+    for pair in usual["matches"]:
+        (row, column), (row_b, column_b) = pair["a"], pair["b"]
+        mass = found["correspondence"][row * 4 + column][row_b * 4 + column_b]
+        assert mass == pytest.approx(pair["mass"], abs=1e-12)
+    heat = [sum(pair["contribution"] for pair in usual["matches"] if pair["b"] == [1, 2])]
+    assert found["heat_b"][1][2] == pytest.approx(heat[0], abs=1e-12)
+    assert Image.open(tmp_path / "x.png").width > 1500
+
+
+def test_what_a_method_does_not_say_is_null(diml):
+    hidden = document(diml("explain", CAT, VIEW, "--method", "sbsm", "--grid", 2, "--json"))
+    assert [len(row) for row in hidden["heat_a"]] == [2, 2]
+    assert {hidden[name] for name in ("heat_b", "correspondence", "total", "residual", "accounts_for")} == {None}
+    same = document(diml("explain", CAT, VIEW, "--method", "identity", "--grid", 2, "--json"))
+    assert (same["heat_a"], same["heat_b"]) == (None, None)
+    assert same["correspondence"] == [[0.25 * (i == j) for j in range(4)] for i in range(4)]
+    said = diml("explain", CAT, VIEW, "--method", "identity", "--grid", 2).out
+    assert "accounts for nothing" in said
+    assert "cells of" not in said
+
+
+def test_what_no_method_answers_is_refused_before_a_model_is_loaded(refused, shapes, tmp_path):
+    asked = ("explain", CAT, VIEW, "--model", "none", "--method")
+    refused(2, "--rather-than came with --method", *asked, "nearest", "--rather-than", DRAWN)
+    refused(2, "--against came with --method", "explain", CAT, "--against", shapes, "--method", "nearest")
+    refused(2, "--region came with --method", *asked, "nearest", "--region", "0,0,9,9")
+    refused(2, "--mask came with --method", *asked, "nearest", "--mask", DRAWN)
+    refused(2, "--rollout came with --method", *asked, "nearest", "--rollout", 1)
+    refused(2, "no page", *asked, "nearest", "--out", tmp_path / "x.html")
+    refused(2, "expected one of structural,", *asked, "lime")
+    for name in ("identity", "contributions"):
+        refused(2, f"{name} gives no heat", *asked, name, "--out", tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())

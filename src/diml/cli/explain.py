@@ -37,6 +37,12 @@ def explain(
     ] = None,
     region: Region = None,
     mask: Mask = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Another method of two images: structural, contributions, bilinear, grad-cam, sbsm, nearest, emd, ..."
+        ),
+    ] = None,
     model: ModelName = "lite0",
     out: Annotated[
         Path | None,
@@ -67,16 +73,21 @@ def explain(
     What a class shares: diml explain cat.jpg --against cats/
 
     Only a part of the first image: diml explain cat.jpg other-cat.jpg --region 80,20,190,120
+
+    By another method: diml explain cat.jpg other-cat.jpg --method bilinear
     """
     if parts < 1:
         raise UsageError(f"--parts {parts} came; expected at least 1")
     existing(a, "image")
+    if method is not None:
+        others = {"--rather-than": rather_than, "--against": against, "--region": region, "--mask": mask}
+        check_method(method, {**others, "--rollout": rollout}, out)
     check_question(b, rather_than, against)
     check_rollout(rollout, marginals, against)
     check_part(region, mask)
     if region or mask:
-        others = {"--marginals": marginals, "--mass": mass, "--weight": weight, "--rollout": rollout}
-        check_one_sided(region, others)
+        settings = {"--marginals": marginals, "--mass": mass, "--weight": weight, "--rollout": rollout}
+        check_one_sided(region, settings)
     regions = [parse_region(each) for each in region or ()]
     check_ending(out, pair=rather_than is None and against is None)
     check_part_of(a, regions, mask)
@@ -96,6 +107,8 @@ def explain(
         answer.where_they_agree(against, collection)
     elif b is not None and rather_than is not None:
         answer.why_rather(b, rather_than)
+    elif b is not None and method is not None:
+        answer.why_by(method, b)
     elif b is not None:
         answer.why(b)
 
@@ -132,6 +145,22 @@ def check_one_sided(region: list[str] | None, others: Mapping[str, object]) -> N
             raise UsageError(
                 f"{name} came with {asked}, which matches the chosen part alone and weighs nothing else; leave it out"
             )
+
+
+def check_method(name: str, others: Mapping[str, object], out: Path | None) -> None:
+    """A method explains two whole images, and is drawn where it gives a heat."""
+    for option, value in others.items():
+        if value is not None:
+            raise UsageError(f"{option} came with --method, which explains two whole images; leave one of them out")
+    from diml.cli.explaining import is_page
+    from diml.explanation import check_drawable
+    from diml.explanation.rivals import methods
+
+    (method,) = methods([name])
+    if out is not None and is_page(out):
+        raise UsageError(f"{out} came with --method, which has no page; expected .png, .svg or .pdf")
+    if out is not None:
+        check_drawable(method.name, method.heats)
 
 
 def check_ending(out: Path | None, pair: bool) -> None:

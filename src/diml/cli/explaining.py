@@ -148,6 +148,27 @@ class Answer:
         elif self.out is not None:
             self._save(draw_match(match, image, b, parts=self.parts, chosen=chosen))
 
+    def why_by(self, name: str, b: Path) -> None:
+        from diml.explanation import (
+            describe_method,
+            describe_rival,
+            describe_rival_parts,
+            draw_rival,
+            explain_by,
+            rival_document,
+        )
+        from diml.explanation.rivals import methods
+
+        asked = self.compared
+        (method,) = methods([name])
+        found = explain_by(method, asked.model, asked.image, b, (asked.maps, asked.model.encode(b)))
+        if self.out is not None:
+            self._save(draw_rival(found, asked.image, b))
+        if self.json:
+            print_json(asked.stated(rival_document(found, str(asked.image), str(b))))
+            return
+        self._say([*describe_method(name), *describe_rival(found), "", *describe_rival_parts(found, self.parts)])
+
     def why_rather(self, a: Path, b: Path) -> None:
         from diml.explanation import Contrast, contrast_document, describe_contrast, describe_leads, draw_contrast
 

@@ -14,35 +14,48 @@ from diml.explanation.marks import Mark, marks_of
 from diml.explanation.numbers import explanation_document, heat, strongest_pairs
 from diml.explanation.pair_html import match_page
 from diml.explanation.picture import draw_match
+from diml.explanation.rival_document import HeatCell, RivalAnswer, RivalPair, explain_by, rival_document
+from diml.explanation.rival_picture import check_drawable, draw_rival
+from diml.explanation.rival_words import describe_method, describe_rival, describe_rival_parts
 from diml.explanation.words import describe, describe_pairs
 
 __all__ = [
     "Agreement",
     "Contrast",
+    "HeatCell",
     "Hit",
     "Mark",
     "PartLead",
+    "RivalAnswer",
+    "RivalPair",
     "SharedPart",
     "agreement",
     "agreement_document",
+    "check_drawable",
     "check_output",
     "contrast_document",
     "describe",
     "describe_agreement",
     "describe_contrast",
     "describe_leads",
+    "describe_method",
     "describe_pairs",
+    "describe_rival",
+    "describe_rival_parts",
     "describe_shared",
     "draw_agreement",
     "draw_contrast",
     "draw_hits",
     "draw_match",
+    "draw_rival",
+    "explain_by",
     "explanation_document",
     "heat",
     "hit_marks",
     "hits_page",
     "marks_of",
     "match_page",
+    "rival_document",
     "save_page",
     "save_picture",
     "strongest_pairs",

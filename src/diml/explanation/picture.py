@@ -95,7 +95,7 @@ def draw_match(
     a, b = subject_of(image_a, title_a, match.maps_a), subject_of(image_b, title_b, match.maps_b)
     shown = marks_of(match, parts, a.size, b.size, chosen)
     side = _side(match, shown, chosen)
-    layout = _layout(a.size, b.size)
+    layout = layout_of(a.size, b.size)
     page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(layout.height, side.height))
     _draw_pairs(page, layout, a, b, shown, [cell_of(match.maps_a, each, a.size) for each in chosen or ()])
     _draw_heats(page, layout, a, b, match)
@@ -144,7 +144,7 @@ def subject_of(image: Image | str | os.PathLike[str], title: str, maps: FeatureM
     return Subject(enough(picture), title, size, visible_box(maps, size))
 
 
-def _layout(size_a: tuple[int, int], size_b: tuple[int, int]) -> Layout:
+def layout_of(size_a: tuple[int, int], size_b: tuple[int, int]) -> Layout:
     """Both images get the same height; very long shapes are made to fit into milder ones."""
     a, b = (min(max(width / height, 0.45), 2.5) for width, height in (size_a, size_b))
     tall = min(TALLEST, (WIDEST - GAP) / (a + b))

@@ -1,0 +1,106 @@
+"""What another method says of a pair of images, on one page: the two images with the heat over them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from diml.errors import UsageError
+from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
+from diml.explanation.lettering import wrap
+from diml.explanation.page import FAINT, Page, leading
+from diml.explanation.picture import BESIDE, MARGIN, SCALE, TITLE, Subject, image_name, layout_of, subject_of
+from diml.explanation.rival_words import describe_method, describe_rival
+from diml.explanation.side import BODY, SIDE, SMALL, Side
+from diml.explanation.words import number
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from diml.explanation.marks import Box
+    from diml.explanation.rival_document import RivalAnswer
+
+HEADLINE = 12.0
+# Bold letters are at most this much wider than those that `wrap` measures.
+BOLD = 1.18
+ENDS = ("counts against it", "counts for it")
+# The one beneath other pictures says that the score is accounted for, which few methods do.
+CAVEAT = "This is about what the model compared, not about the world."
+HOW = "The number in a cell is its heat. Both images share one scale of colours, with 0 as white."
+HOW_A = "The number in a cell is its heat, with 0 as white. The method gives no heat for B, which stands as it is."
+
+
+def check_drawable(method: str, heats: bool) -> None:
+    """Refuse, before anything slow, to draw a method that gives no heat.
+
+    Raises:
+        UsageError: it gives none.
+    """
+    if not heats:
+        raise UsageError(f"the method {method} gives no heat, so there is nothing to draw; leave out the picture")
+
+
+def draw_rival(
+    answer: RivalAnswer, image_a: Image | str | os.PathLike[str], image_b: Image | str | os.PathLike[str]
+) -> Figure:
+    """Draw the heat of a method over two images; an image of which it says nothing stands as it is.
+
+    Args:
+        answer: of this pair of images.
+        image_a, image_b: paths, or PIL images; a smaller copy of the original will do.
+
+    Returns:
+        A matplotlib figure; `diml.explanation.save_picture(figure, "why.png")` writes it as PNG, SVG or PDF.
+
+    Raises:
+        UsageError: the method gives no heat.
+        ImageError: an image cannot be read.
+    """
+    heat_a, heat_b = answer.found.heat_a, answer.found.heat_b
+    check_drawable(answer.method.name, heat_a is not None)
+    assert heat_a is not None
+    a = subject_of(image_a, f"A: {image_name(image_a, 'first image')}", answer.match.maps_a)
+    b = subject_of(image_b, f"B: {image_name(image_b, 'second image')}", answer.match.maps_b)
+    layout = layout_of(a.size, b.size)
+    side = _side(answer)
+    across = layout.side - BESIDE - MARGIN
+    does, lacks = describe_method(answer.method.name)
+    title, faint = wrap(does, across / BOLD, HEADLINE), wrap(lacks, across, BODY)
+    above = len(title) * leading(HEADLINE) + len(faint) * leading(BODY) + 0.25
+    tall = above + TITLE + layout.tall + SCALE
+    page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(tall, side.height))
+    y = page.paragraph(MARGIN, MARGIN, title, HEADLINE, weight="bold")
+    page.paragraph(MARGIN, y + 0.04, faint, BODY, color=FAINT)
+    top = MARGIN + above
+    heats = [heat_a] if heat_b is None else [heat_a, heat_b]
+    limit = heat_scale(*heats)
+    cells = layout.cells(top + TITLE, layout.tall)
+    for subject, cell, heat in zip((a, b), cells, (heat_a, heat_b), strict=True):
+        _draw_image(page, cell, top, subject, heat, limit)
+    draw_scale(page, MARGIN + across / 2, cells[0][3] + 0.2, heats, limit, ends=ENDS)
+    side.draw(page, layout.side, MARGIN)
+    return page.figure
+
+
+def _draw_image(
+    page: Page, cell: Box, y: float, subject: Subject, heat: Float[Tensor, "h w"] | None, limit: float
+) -> None:
+    page.title(subject.title, cell[0], y, cell[2] - cell[0])
+    if heat is None:
+        page.image(subject.picture, cell, subject.size)
+        return
+    panel = page.image(subject.picture.convert("L"), cell, subject.size)
+    draw_heat(page, panel, heat, limit, subject.visible)
+
+
+def _side(answer: RivalAnswer) -> Side:
+    words = describe_rival(answer)
+    # The score stands above in large type, so its sentence need not repeat the number.
+    words[0] = words[0].split(": ", 1)[1]
+    how = HOW_A if answer.found.heat_b is None else HOW
+    side = Side.of(("Similarity", number(answer.similarity)), words, "How to read it", how, [])
+    return replace(side, caveat=wrap(CAVEAT, SIDE, SMALL))
