@@ -177,6 +177,7 @@ def test_no_command_shows_the_help_alone(diml):
 def test_ctrl_c_is_said_and_keeps_what_was_committed(shapes, tmp_path):
     code = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background is born deaf to it
         "from diml.search import writer\n"
         "commit = writer.Writer.commit\n"
         "def once(self):\n"
