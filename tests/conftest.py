@@ -18,7 +18,7 @@ jaxtyping.install_import_hook(
         "diml.embedding",
         "diml.evaluation.metrics",
         *(f"diml.matching.{room}" for room in ("bounded", "functions", "marginals", "match", "matcher", "transport")),
-        *(f"diml.matching.{room}" for room in ("concentration", "partial", "parts", "regions")),
+        *(f"diml.matching.{room}" for room in ("concentration", "newton", "partial", "parts", "regions")),
         "diml.model.rollout",
         "diml.matching.unit_maps",
     ],

@@ -106,8 +106,8 @@ def hits(index: Index, queries: list[FeatureMaps], shortlist: Shortlist) -> list
 def searches(collection: Collection, queries: int, runs: int) -> None:
     """Of images of the index, whose own places are left out."""
     model = StructuralModel.from_pretrained("lite0")
-    if not INDEX.exists():
-        Index.create(INDEX, model, dim=128).add(collection)
+    # What is in it already is not embedded again; one that an earlier run left half made is completed.
+    (Index.open(INDEX) if INDEX.exists() else Index.create(INDEX, model, dim=128)).add(collection)
     at = range(0, len(collection), max(1, len(collection) // queries))[:queries]
     own = [collection.paths[i] for i in at]
     maps = [Index.open(INDEX).model.encode(collection.file(i)) for i in at]

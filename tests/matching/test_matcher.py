@@ -8,7 +8,7 @@ import torch
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Match, Matcher, cross_correlation, prepare, uniform
+from diml.matching import Match, Matcher, bounded, cross_correlation, prepare, top_k, uniform
 from diml.matching import matcher as matcher_module
 
 
@@ -78,6 +78,22 @@ def test_marginals_of_the_callers():
     for wrong, said in [(-mu_a, ">= 0"), (mu_a * 0, "without mass"), (mu_a[:2], "expected"), (mu_a / 0 - 1, "finite")]:
         with pytest.raises(UsageError, match=said):
             Matcher((wrong, mu_b)).similarity(a, b)
+
+
+def test_marginals_of_the_callers_are_cut_as_the_maps_are(monkeypatch):
+    a, mu = maps(7, 9), torch.rand(2, 9, 16) + 0.1
+    for images in (a, a[:]):
+        matcher = Matcher((mu[0], mu[1]))
+        whole = matcher.similarity(a, images)
+        tiles = list(matcher.tiles(a, images, side=4))
+        assert sum(tile.similarity.numel() for tile in tiles) == 81
+        for tile in tiles:
+            torch.testing.assert_close(tile.similarity, whole[tile.rows, tile.columns])
+        monkeypatch.setattr(bounded, "HELD", 20)  # blocks of two queries
+        found = top_k(matcher, a, images, 3)
+        best = whole.topk(3, dim=1)
+        torch.testing.assert_close(found.similarity, best.values)
+        assert torch.equal(found.indices, best.indices)
 
 
 def test_cross_correlation_ignores_the_scale_and_falls_back_to_uniform():

@@ -86,5 +86,5 @@ def _tiles(tiles: list[TileSpeed]) -> list[str]:
 
 def _stages(stages: dict[str, float]) -> list[str]:
     whole = sum(stages.values())
-    lines = ["| stage  |      ms | share |", "| :----- | ------: | ----: |"]
-    return lines + [f"| {name:<6} | {1000 * s:>7.2f} | {100 * s / whole:>4.0f}% |" for name, s in stages.items()]
+    lines = ["| stage   |      ms | share |", "| :------ | ------: | ----: |"]
+    return lines + [f"| {name:<7} | {1000 * s:>7.2f} | {100 * s / whole:>4.0f}% |" for name, s in stages.items()]

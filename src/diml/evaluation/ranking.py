@@ -168,9 +168,8 @@ class _Fine:
 
     def scores(self, where: slice, candidates: Int[Tensor, "q k"]) -> Float[Tensor, "q k"]:
         matcher = self.matcher
-        if isinstance(matcher, Matcher) and isinstance(matcher.marginals, tuple):
-            # Weights that are given per image have to be cut to the block as its maps are.
-            matcher = matcher.replace(marginals=(matcher.marginals[0][where], matcher.marginals[1]))
+        if isinstance(matcher, Matcher):
+            matcher = matcher.of_images(where, slice(None))
         with torch.no_grad():
             return matcher.rerank(self.queries[where], self.gallery, candidates)
 

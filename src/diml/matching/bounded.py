@@ -85,9 +85,10 @@ def top_k(
     block = max(1, HELD // max(width, 1))
     results = []
     for start in range(0, len(queries), block):
-        rows = queries[start : start + block]
-        given = None if shortlist is None else shortlist[start : start + block].to(gallery.device)
-        results.append(_Search(matcher, rows, gallery, min(k, width), given).run())
+        where = slice(start, start + block)
+        given = None if shortlist is None else shortlist[where].to(gallery.device)
+        cut = matcher.of_images(where, slice(None))
+        results.append(_Search(cut, queries[where], gallery, min(k, width), given).run())
     if not results:
         empty = torch.zeros(0, min(k, width), dtype=gallery.dtype, device=gallery.device)
         return TopK(empty.long(), empty, 0)

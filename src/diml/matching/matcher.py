@@ -21,6 +21,9 @@ from diml.matching.unit_maps import UnitMaps, both
 
 # Pairs whose indices exist at once where a whole matrix is asked for.
 TILE = 64 * CHUNK
+# Who asks for less wants the solution itself: Newton's steps take over then, where the reference solves, after so many
+# of Sinkhorn's iterations, which alone need thousands for some pairs of real images.
+TIGHT, NEWTON_AFTER = 1e-5, 20
 # Images on each side of a tile that is streamed: a megabyte of scores.
 SIDE = 512
 
@@ -54,7 +57,8 @@ class Matcher:
             caller's own weights as a pair of tensors (n_a, r_a), (n_b, r_b), one row per image.
         weight: share of the structural similarity, 0..1.
         eps: strength of the entropy (see `transport_plan`).
-        tolerance: L1 error of the marginals at which a pair stops: 1e-3 ranks, 1e-6 explains.
+        tolerance: L1 error of the marginals at which a pair stops: 1e-3 ranks, 1e-6 explains. Below 1e-5 the reference
+            ends with Newton's steps.
         max_iterations: where an unconverged pair stops.
         mass: share of the mass that is moved, above 0 and up to 1; below 1 parts without a counterpart need not be
             matched, and the structural similarity is the mean over what is (see `partial_plan`). Below 1 the reference
@@ -92,6 +96,13 @@ class Matcher:
     def tight(self) -> Matcher:
         """For numbers that are shown: marginal tolerance 1e-6 (give it float64 maps) and iterations to reach it."""
         return self.replace(tolerance=min(self.tolerance, 1e-6), max_iterations=max(self.max_iterations, 10_000))
+
+    def of_images(self, a: slice, b: slice) -> Matcher:
+        """The same matcher for some images of either side: weights given image by image are cut as their maps are."""
+        if not isinstance(self.marginals, tuple):
+            return self
+        mu_a, mu_b = self.marginals
+        return self.replace(marginals=(mu_a[a], mu_b[b]))
 
     def match(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:
         """Match image k of a with image k of b, keeping the plans.
@@ -230,17 +241,18 @@ class Matcher:
         """The similarities of all pairs as a stream of tiles, so that the whole matrix is never held.
 
         Of a set with itself only the tiles on and above the diagonal come, each unordered pair being solved once, with
-        the lower index first; those above it stand for two.
+        the lower index first; those above it stand for two. All come where the caller gave weights image by image, as
+        an image's may be others on either side.
         """
         rows_a, rows_b = both(maps_a, maps_b)
-        symmetric = rows_b is rows_a
+        symmetric = rows_b is rows_a and not isinstance(self.marginals, tuple)
         for top in range(0, len(rows_a), side):
             for left in range(top if symmetric else 0, len(rows_b), side):
                 rows = slice(top, min(top + side, len(rows_a)))
                 columns = slice(left, min(left + side, len(rows_b)))
                 a = rows_a[rows]
                 b = a if symmetric and top == left else rows_b[columns]
-                yield Tile(rows, columns, self._tile(a, b))
+                yield Tile(rows, columns, self.of_images(rows, columns)._tile(a, b))
 
     def _tile(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
         n, m = len(a), len(b)
@@ -347,7 +359,7 @@ class Matcher:
         limits = (self.eps, self.tolerance, self.max_iterations)
         if self.mass < 1:
             return partial_plan(local, mu_a, mu_b, self.mass, *limits)
-        return transport_plan(local, mu_a, mu_b, *limits)
+        return transport_plan(local, mu_a, mu_b, *limits, NEWTON_AFTER if self.tolerance < TIGHT else None)
 
     def _given(self, a: tuple[int, int], b: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor] | None:
         """The caller's own weights of images and parts (n, r) of each side, checked; None for a scheme."""

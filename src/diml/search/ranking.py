@@ -166,7 +166,7 @@ def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
 def _hits(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled: bool) -> list[Hit]:
     """The k best of the rows; what comes after the last of them, if anything, tells its margin."""
     chunks = (gallery[at : at + CHUNK] for at in range(0, len(gallery), CHUNK))
-    scores = [score for chunk in chunks for score in _scores(query, chunk)]
+    scores = [score for chunk in chunks for score in scores_shown(query, chunk)]
     records = rows.drop_columns(["map", "pooled", "visible"]).to_pylist()
     shown = [score.pooled if by_pooled else score.similarity for score in scores]
     order = sorted(range(len(records)), key=lambda i: (-shown[i], records[i]["id"]))
@@ -178,7 +178,8 @@ def _hits(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled:
     ]
 
 
-def _scores(query: Query, gallery: FeatureMaps) -> list[Scores]:
+def scores_shown(query: Query, gallery: FeatureMaps) -> list[Scores]:
+    """In float64, solved to 1e-6."""
     match = query.match(gallery)
     columns = (match.similarity, match.structural, match.pooled, concentration(match.plan))
     return [Scores(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
