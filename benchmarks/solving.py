@@ -3,10 +3,10 @@
     python benchmarks/emoji/build.py
     python benchmarks/solving.py [--queries 40] [--hits 11] [--runs 5]
 
-Each query of the emoji test half with its nearest by the pooled vectors, the query itself among them, as a search solves
-its hits. Prints a Markdown table: milliseconds a query (medians, the two taking turns), iterations (median and largest of
-a pair), and the pairs that 10,000 of them did not solve. `apart` is the largest L1 distance of a plan to the one solved to
-1e-12 by the other way, where both are within their tolerance. Run it on an otherwise idle machine.
+Each query of the emoji test half with its nearest by the pooled vectors, the query itself among them, as a search
+solves its hits. Prints a Markdown table: milliseconds a query (medians, the two taking turns), iterations (median and
+largest of a pair), and the pairs that 10,000 of them did not solve. `apart` is the largest L1 distance of a plan to the
+one solved to 1e-12 by the other way, where both are within their tolerance. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
