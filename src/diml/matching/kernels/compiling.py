@@ -24,8 +24,9 @@ BORDER = 16
 
 Array = np.ndarray[Any, Any]
 FLOATS, INTS = "float32[::1]", "int64[::1]"
-# Scratch of sixteen pairs; what is written down of its lanes; and where results go.
+# Scratch of sixteen pairs; what is written down of its lanes; all that a call works in; and where results go.
 BENCH, BOOK = f"UniTuple({FLOATS}, 6)", f"UniTuple({INTS}, 3)"
+WORKPLACE = f"{BENCH}, {BENCH}, {BOOK}, {BOOK}, UniTuple({FLOATS}, 2), UniTuple({FLOATS}, 4), UniTuple({INTS}, 4)"
 FOUND = f"Tuple(({FLOATS}, {FLOATS}, {INTS}, {INTS}, {FLOATS}, {FLOATS}))"
 
 
@@ -46,21 +47,33 @@ def compiled(signature: str) -> Any:
 inlined = njit(nogil=True, inline="always")
 
 
-@inlined
 def aligned(size: int) -> Array:
     raw = np.zeros(size + BORDER, np.float32)  # what was there before could be denormal, and slow
-    return raw[(-(raw.ctypes.data // 4)) % BORDER :]
+    start = -(raw.ctypes.data // 4) % BORDER
+    return raw[start : start + size]
 
 
-@inlined
-def new_bench(parts_a: int, parts_b: int) -> Any:
+def new_bench(parts_a: int, parts_b: int) -> tuple[Array, ...]:
     """Scratch for sixteen pairs: products, kernel, mu_a, mu_b, u, v; `parts` count the pooled row."""
     cells = parts_a * parts_b * WIDTH
     a, b = parts_a * WIDTH, parts_b * WIDTH
     return aligned(cells), aligned(cells), aligned(a), aligned(b), aligned(a), aligned(b)
 
 
-@inlined
-def new_book() -> Any:
+def new_book() -> tuple[Array, ...]:
     """Of each lane: the place of its results, negative where it is to spare; passes so far; what became of it."""
     return np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64)
+
+
+def new_workplace(parts_a: int, parts_b: int, depth: int, plans: bool) -> tuple[tuple[Array, ...], ...]:
+    """What `lanes_kernel.score` works in, made here because code that allocates takes seconds longer to compile.
+
+    The bench of a block and that of the pool, and the book of each; both sides' packed maps of `depth` numbers a part;
+    sums of columns, totals, plans and their errors; offsets of both sides, and two lists of lanes.
+    """
+    packed = aligned(parts_a * depth * WIDTH), aligned(parts_b * depth * WIDTH)
+    room = (parts_a - 1) * (parts_b - 1) * WIDTH if plans else 0
+    results = aligned(parts_b * WIDTH), aligned(WIDTH), aligned(room), aligned(WIDTH)
+    lists = tuple(np.zeros(WIDTH, np.int64) for _ in range(4))
+    benches = new_bench(parts_a, parts_b), new_bench(parts_a, parts_b)
+    return *benches, new_book(), new_book(), packed, results, lists

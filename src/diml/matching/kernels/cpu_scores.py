@@ -1,14 +1,15 @@
 """The CPU twin: lists and matrices of pairs cut into pieces, which as many threads work off as PyTorch has.
 
-The compiled code is in `lanes_kernel`. It holds no lock of Python's, keeps its scratch to itself (some 300 KB for 16
-parts), and its threads end with the call, so that it may be called from several threads, and after a fork.
+The compiled code is in `lanes_kernel`. It holds no lock of Python's, each thread has a scratch of its own (some 300 KB
+for 16 parts), and the threads end with the call, so that it may be called from several threads, and after a fork.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diml.matching.kernels import Plans, Scores, Settings, indices
-from diml.matching.kernels.compiling import CONVERGED, OUT_OF_RANGE, Array
+from diml.matching.kernels.compiling import CONVERGED, OUT_OF_RANGE, Array, new_workplace
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
 
@@ -134,6 +135,7 @@ class _Call:
     settings: Settings
     source: int = LISTED
     bounds_only: bool = False
+    thread: threading.local = field(default_factory=threading.local)
 
     @classmethod
     def of(
@@ -147,7 +149,12 @@ class _Call:
         numbers = (np.float32(how.eps), np.float32(how.tolerance), how.max_iterations)
         found = (*out, NONE, NONE) if len(out) == len(Scores._fields) else tuple(out)
         cross = how.scheme == "cross_correlation"
-        score(self.a, self.b, at_a, at_b, self.source, *self.shape, self.bounds_only, cross, *numbers, found)
+        if not hasattr(self.thread, "workplace"):
+            parts_a, parts_b, dim = self.shape
+            depth = 0 if self.source == GIVEN else dim
+            self.thread.workplace = new_workplace(parts_a, parts_b, depth, plans=len(found[4]) > 0)
+        how_and_where = *numbers, *self.thread.workplace
+        score(self.a, self.b, at_a, at_b, self.source, *self.shape, self.bounds_only, cross, *how_and_where, found)
 
 
 def _listed(call: _Call, at_a: Array, at_b: Array, out: list[Array], size: int = PIECE) -> None:

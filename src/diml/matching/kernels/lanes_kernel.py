@@ -28,12 +28,10 @@ from diml.matching.kernels.compiling import (
     INTS,
     OUT_OF_RANGE,
     UNCONVERGED,
+    WORKPLACE,
     Array,
-    aligned,
     compiled,
     inlined,
-    new_bench,
-    new_book,
 )
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_product import pack, product, take
@@ -125,7 +123,7 @@ def drain(
 
 @compiled(
     f"void({FLOATS}, {FLOATS}, {INTS}, {INTS}, int64, int64, int64, int64, boolean, boolean, float32, float32, int64, "
-    f"{FOUND})"
+    f"{WORKPLACE}, {FOUND})"
 )
 def score(
     rows_a: Array,
@@ -141,6 +139,13 @@ def score(
     eps: float,
     tolerance: float,
     limit: int,
+    bench: Any,
+    pool: Any,
+    book: Any,
+    pool_book: Any,
+    packed: Any,
+    scratch: Any,
+    lists: Any,
     found: Any,
 ) -> None:
     """Score pairs, sixteen at a time; `parts` count the pooled row.
@@ -149,19 +154,12 @@ def score(
     `index_b`, which are packed once; the results are those of an array (len(index_a), 16). GIVEN: `rows_a` is a matrix
     with rows of `dim` numbers, and the products of pair k begin at `index_a[k]`.
 
-    `found` is structural and pooled similarity, iterations, states, and plans with their errors, which are made where
-    there is room for them.
+    `bench` to `lists` are of `new_workplace`. `found` is structural and pooled similarity, iterations, states, and
+    plans with their errors, which are made where there is room for them.
     """
     r_a, r_b = parts_a - 1, parts_b - 1
-    bench, pool = new_bench(parts_a, parts_b), new_bench(parts_a, parts_b)
+    offsets, lanes, stay = (lists[0], lists[1]), lists[2], lists[3]
     given, crossed = source == GIVEN, source == CROSSED
-    depth = 0 if given else dim * WIDTH
-    packed = aligned(parts_a * depth), aligned(parts_b * depth)
-    room = r_a * r_b * WIDTH if len(found[4]) else 0
-    scratch = aligned(parts_b * WIDTH), aligned(WIDTH), aligned(room), aligned(WIDTH)
-    book, pool_book = new_book(), new_book()
-    offsets = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64)
-    lanes, stay = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64)
     size_a, size_b = (1, 1) if given else (parts_a * dim, parts_b * dim)
     waiting = 0
     for start in range(0, len(index_a), 1 if crossed else WIDTH):
