@@ -17,6 +17,8 @@ from diml.matching import partial as partial_module
 from diml.model import StructuralModel
 
 EXACT = {"tolerance": 1e-11, "max_iterations": 200_000}
+# By the alternation alone, and with Newton's steps from the third iteration on.
+BOTH_WAYS = pytest.mark.parametrize("newton_after", [None, 3])
 
 
 def random_problem(seed, n=1, r_a=9, r_b=7, dtype=torch.float64):
@@ -33,11 +35,12 @@ def random_maps(seed, n, grid=(3, 3), dim=16):
     return FeatureMaps(base + torch.randn(n, grid[0] * grid[1], dim, generator=g), grid)
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("mass", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("eps", [0.05, 0.5])
-def test_agrees_with_pot_entropic(mass, eps):
+def test_agrees_with_pot_entropic(mass, eps, newton_after):
     s, mu_a, mu_b = random_problem(0)
-    ours = partial_plan(s[0], mu_a[0], mu_b[0], mass, eps, **EXACT)
+    ours = partial_plan(s[0], mu_a[0], mu_b[0], mass, eps, **EXACT, newton_after=newton_after)
     theirs = ot.partial.entropic_partial_wasserstein(
         mu_a[0].numpy(), mu_b[0].numpy(), 1 - s[0].numpy(), eps, m=mass, numItermax=100_000, stopThr=1e-14
     )
@@ -45,11 +48,13 @@ def test_agrees_with_pot_entropic(mass, eps):
     np.testing.assert_allclose(ours.plan.numpy(), theirs / mass, atol=1e-8)
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("mass", [0.2, 0.6, 0.95])
-def test_small_eps_meets_the_exact_cost(mass):
+def test_small_eps_meets_the_exact_cost(mass, newton_after):
     s, mu_a, mu_b = random_problem(1)
     eps = 2e-3
-    ours = partial_plan(s[0], mu_a[0], mu_b[0], mass, eps, tolerance=1e-8, max_iterations=200_000)
+    limits = {"tolerance": 1e-8, "max_iterations": 200_000, "newton_after": newton_after}
+    ours = partial_plan(s[0], mu_a[0], mu_b[0], mass, eps, **limits)
     exact = ot.partial.partial_wasserstein2(mu_a[0].numpy(), mu_b[0].numpy(), 1 - s[0].numpy(), m=mass)
     assert bool(ours.converged)
     cost = mass * (ours.plan * (1 - s[0])).sum().item()
@@ -57,6 +62,7 @@ def test_small_eps_meets_the_exact_cost(mass):
     assert exact - 1e-7 <= cost <= exact + eps * mass * np.log(63)
 
 
+@BOTH_WAYS
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -64,10 +70,10 @@ def test_small_eps_meets_the_exact_cost(mass):
     eps=st.sampled_from([0.02, 0.05, 0.3, 5.0]),
     shape=st.tuples(st.integers(1, 8), st.integers(1, 8)),
 )
-def test_the_conditions_of_the_optimum_hold(seed, mass, eps, shape):
+def test_the_conditions_of_the_optimum_hold(newton_after, seed, mass, eps, shape):
     """Feasible, of the form c exp((f_i + g_j + S_ij) / eps) with f, g <= 0, and below 0 only where a bound binds."""
     s, mu_a, mu_b = random_problem(seed, 1, *shape)
-    result = partial_plan(s[0], mu_a[0], mu_b[0], mass, eps, **EXACT)
+    result = partial_plan(s[0], mu_a[0], mu_b[0], mass, eps, **EXACT, newton_after=newton_after)
     assert bool(result.converged)
     plan = mass * result.plan
     assert plan.sum().item() == pytest.approx(mass, abs=1e-12)
@@ -105,18 +111,22 @@ def test_parts_without_a_counterpart_stay_behind():
     assert (transport_plan(s, quarter, quarter).plan * s).sum() < 0.8
 
 
-def test_swapping_the_images_transposes_the_plan():
+@BOTH_WAYS
+def test_swapping_the_images_transposes_the_plan(newton_after):
     s, mu_a, mu_b = random_problem(3, 5)
-    one, other = partial_plan(s, mu_a, mu_b, 0.6, **EXACT), partial_plan(s.mT, mu_b, mu_a, 0.6, **EXACT)
+    how = {**EXACT, "newton_after": newton_after}
+    one, other = partial_plan(s, mu_a, mu_b, 0.6, **how), partial_plan(s.mT, mu_b, mu_a, 0.6, **how)
     torch.testing.assert_close(one.plan, other.plan.mT, atol=1e-9, rtol=0)
 
 
-def test_a_pair_does_not_depend_on_its_batch():
+@BOTH_WAYS
+def test_a_pair_does_not_depend_on_its_batch(newton_after):
     s, mu_a, mu_b = random_problem(4, 9)
     s[2] *= 30  # goes to the log domain
-    batch = partial_plan(s, mu_a, mu_b, 0.7, eps=0.1)
+    how = {"eps": 0.1, "newton_after": newton_after}
+    batch = partial_plan(s, mu_a, mu_b, 0.7, **how)
     for k in range(9):
-        alone = partial_plan(s[k], mu_a[k], mu_b[k], 0.7, eps=0.1)
+        alone = partial_plan(s[k], mu_a[k], mu_b[k], 0.7, **how)
         assert torch.equal(alone.plan, batch.plan[k])
         assert int(alone.iterations) == int(batch.iterations[k])
 
@@ -128,21 +138,32 @@ def test_both_domains_give_the_same_plan(monkeypatch):
     torch.testing.assert_close(partial_plan(s, mu_a, mu_b, 0.8, **EXACT).plan, scaling.plan, atol=1e-10, rtol=0)
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("mass", [1e-6, 0.5, 1.0])
-def test_edges_stay_finite(mass):
+def test_edges_stay_finite(mass, newton_after):
     zero = torch.zeros(2, 4, 5)
     mu_a, mu_b = torch.tensor([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0]]), torch.full((2, 5), 0.2)
-    plan = partial_plan(zero, mu_a, mu_b, mass)
+    plan = partial_plan(zero, mu_a, mu_b, mass, newton_after=newton_after)
     assert plan.plan.isfinite().all()
     assert plan.converged.all()
     assert (plan.plan[0, 1:] == 0).all()
     assert partial_plan(torch.ones(1, 1, 1), torch.ones(1, 1), torch.ones(1, 1), mass).plan.item() == pytest.approx(1)
-    wide = partial_plan(
-        torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.full((2,), 0.5), torch.full((2,), 0.5), mass, 1e-4
-    )
+    half, how = torch.full((2,), 0.5), {"eps": 1e-4, "newton_after": newton_after}
+    wide = partial_plan(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), half, half, mass, **how)
     assert wide.plan.isfinite().all()
     assert wide.plan.sum().item() == pytest.approx(1, abs=1e-6)
     assert partial_plan(zero[:0], mu_a[:0], mu_b[:0], mass).plan.shape == (0, 4, 5)
+
+
+def test_newton_arrives_where_the_alternation_does_not():
+    s, mu_a, mu_b = random_problem(7, 30, 16, 16)
+    for mass in (0.4, 0.9):
+        slow = partial_plan(s, mu_a, mu_b, mass, eps=2e-3, tolerance=1e-6, max_iterations=3000)
+        fast = partial_plan(s, mu_a, mu_b, mass, eps=2e-3, tolerance=1e-6, max_iterations=500, newton_after=20)
+        assert not slow.converged.all()
+        assert fast.converged.all()
+        both = slow.converged & fast.converged
+        torch.testing.assert_close(fast.plan[both], slow.plan[both], atol=1e-4, rtol=0)
 
 
 def test_not_converged_says_so():

@@ -356,10 +356,10 @@ class Matcher:
         return self._solved(product[:, :-1, :-1], mu_a, mu_b)
 
     def _solved(self, local: Tensor, mu_a: Tensor, mu_b: Tensor) -> TransportPlan:
-        limits = (self.eps, self.tolerance, self.max_iterations)
+        limits = self.eps, self.tolerance, self.max_iterations, NEWTON_AFTER if self.tolerance < TIGHT else None
         if self.mass < 1:
             return partial_plan(local, mu_a, mu_b, self.mass, *limits)
-        return transport_plan(local, mu_a, mu_b, *limits, NEWTON_AFTER if self.tolerance < TIGHT else None)
+        return transport_plan(local, mu_a, mu_b, *limits)
 
     def _given(self, a: tuple[int, int], b: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor] | None:
         """The caller's own weights of images and parts (n, r) of each side, checked; None for a scheme."""

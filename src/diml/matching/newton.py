@@ -21,6 +21,7 @@ wherever Sinkhorn's iterations do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -35,28 +36,53 @@ EASIER, HARDER = 0.25, 8.0
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
-    """Of n pairs: the potential of the rows, phi there, the plan, its row sums, and their L1 distance to mu_a."""
+class State:
+    """Where n pairs have got to.
+
+    Attributes:
+        f, g: potentials of the rows, and the best ones of the columns for them, in units of eps.
+        value: what is to be lowered, at f.
+        plan: `exp(f_i + g_j - cost_ij / eps)`, up to a factor.
+        sums: of its rows.
+        error: L1 distance to the solution's conditions.
+    """
 
     f: Float[Tensor, "n r_a"]
+    g: Float[Tensor, "n r_b"]
     value: Float[Tensor, " n"]
     plan: Float[Tensor, "n r_a r_b"]
     sums: Float[Tensor, "n r_a"]
     error: Float[Tensor, " n"]
 
-    def __getitem__(self, pairs: Tensor) -> _State:
-        return _State(self.f[pairs], self.value[pairs], self.plan[pairs], self.sums[pairs], self.error[pairs])
+    def __getitem__(self, pairs: Tensor) -> State:
+        return State(*(part[pairs] for part in self._parts()))
 
-    def where(self, chosen: Tensor, other: _State) -> _State:
+    def where(self, chosen: Tensor, other: State) -> State:
         """Of each pair this or the other."""
-        line, table = chosen[:, None], chosen[:, None, None]
-        return _State(
-            torch.where(line, self.f, other.f),
-            torch.where(chosen, self.value, other.value),
-            torch.where(table, self.plan, other.plan),
-            torch.where(line, self.sums, other.sums),
-            torch.where(chosen, self.error, other.error),
-        )
+        both = zip(self._parts(), other._parts(), strict=True)
+        return State(*(torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in both))
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.f, self.g, self.value, self.plan, self.sums, self.error
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """Of n pairs, a convex function of the rows' potentials that the plan is the minimum of."""
+
+    exponent: Float[Tensor, "n r_a r_b"]
+
+    def __getitem__(self, pairs: Tensor | slice, /) -> Problem:
+        """Of some of the pairs."""
+
+    def at(self, f: Tensor) -> State:
+        """The state at potentials (n, r_a)."""
+
+    def change(self, now: State, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Newton's damped step: potentials after it, how far it goes down the slope, whether it could be made."""
+
+    def otherwise(self, now: State) -> Tensor:
+        """Potentials after an iteration that always leads on."""
 
 
 @torch.no_grad()
@@ -84,76 +110,89 @@ def newton_plan(
     >>> plan.sum(dim=2)
     tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
-    n, r_a, r_b = exponent.shape
+    return solve(_Whole(exponent, mu_a, mu_b), f, tolerance, limit)
+
+
+@torch.no_grad()
+def solve(
+    problem: Problem, f: Float[Tensor, "n r_a"], tolerance: float, limit: int
+) -> tuple[Float[Tensor, "n r_a r_b"], Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """The plans of n pairs, the steps each took, and their errors; every pair stops by itself."""
+    n, r_a, r_b = problem.exponent.shape
     size = max(1, CELLS // (r_a * max(r_a, r_b)))
-    solved = [
-        _Problem(exponent[at], mu_a[at], mu_b[at]).solve(f[at], tolerance, limit)
-        for at in (slice(start, start + size) for start in range(0, n, size))
-    ]
-    if not solved:
-        return exponent, torch.zeros(0, dtype=torch.int64, device=f.device), f.new_zeros(0)
-    plan, steps, error = (torch.cat(parts) for parts in zip(*solved, strict=True))
+    pieces = [slice(start, start + size) for start in range(0, max(n, 1), size)]
+    found = [_solve_piece(problem[at], f[at], tolerance, limit) for at in pieces]
+    plan, steps, error = (torch.cat(parts) for parts in zip(*found, strict=True))
     return plan, steps, error
 
 
-class _Problem:
-    """Pairs at work."""
+def _solve_piece(problem: Problem, f: Tensor, tolerance: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    state = problem.at(f)
+    damping = torch.ones_like(state.error)
+    plan, error = state.plan.clone(), state.error.clone()
+    steps = torch.zeros(len(f), dtype=torch.int64, device=f.device)
+    pairs = torch.arange(len(f), device=f.device)  # those still at work
+    for step in range(limit + 1):
+        open_ = ~(state.error <= tolerance)
+        if step == limit or not open_.all():
+            done = ~open_ if step < limit else torch.ones_like(open_)
+            at = pairs[done]
+            plan[at], error[at], steps[at] = state.plan[done], state.error[done], step
+            pairs, state, damping, problem = pairs[~done], state[~done], damping[~done], problem[~done]
+        if not len(pairs):
+            break
+        state, damping = _step(problem, state, damping)
+    return plan, steps, error
+
+
+def _step(problem: Problem, now: State, damping: Tensor) -> tuple[State, Tensor]:
+    f, promised, made = problem.change(now, damping)
+    found = problem.at(f)
+    good = made & ((found.value <= now.value + ENOUGH * promised) | (found.error <= now.error / 2))
+    if not good.all():
+        found = found.where(good, problem.at(problem.otherwise(now)))
+    return found, torch.where(good, EASIER * damping, HARDER * damping)
+
+
+def solved(curvature: Tensor, diagonal: Tensor, fixed: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """The change (n, r) for which `(curvature + diagonal) change = -slope`, 0 where it is fixed; whether there is one.
+
+    Rows of the curvature (n, r, r) that are fixed are to be 0; it is written over.
+    """
+    curvature.diagonal(dim1=1, dim2=2).add_(diagonal.masked_fill(fixed, 1))
+    factor, failed = torch.linalg.cholesky_ex(curvature)
+    change = torch.cholesky_solve(-slope[:, :, None], factor)[:, :, 0]
+    return change.masked_fill(fixed, 0), failed == 0
+
+
+class _Whole:
+    """All of the mass is moved."""
 
     def __init__(self, exponent: Tensor, mu_a: Tensor, mu_b: Tensor) -> None:
         self.exponent, self.mu_a, self.mu_b = exponent, mu_a, mu_b
 
-    def __getitem__(self, pairs: Tensor) -> _Problem:
-        return _Problem(self.exponent[pairs], self.mu_a[pairs], self.mu_b[pairs])
+    def __getitem__(self, pairs: Tensor | slice) -> _Whole:
+        return _Whole(self.exponent[pairs], self.mu_a[pairs], self.mu_b[pairs])
 
-    def solve(self, f: Tensor, tolerance: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-        state = self.at(f)
-        damping = torch.ones_like(state.error)
-        plan, error = state.plan.clone(), state.error.clone()
-        steps = torch.zeros(len(f), dtype=torch.int64, device=f.device)
-        pairs, problem = torch.arange(len(f), device=f.device), self  # those still at work
-        for step in range(limit + 1):
-            open_ = ~(state.error <= tolerance)
-            if step == limit or not open_.all():
-                done = ~open_ if step < limit else torch.ones_like(open_)
-                at = pairs[done]
-                plan[at], error[at], steps[at] = state.plan[done], state.error[done], step
-                pairs, state, damping, problem = pairs[~done], state[~done], damping[~done], problem[~done]
-            if not len(pairs):
-                break
-            state, damping = problem.step(state, damping)
-        return plan, steps, error
-
-    def at(self, f: Tensor) -> _State:
+    def at(self, f: Tensor) -> State:
         together = self.exponent + f[:, :, None]
         logs = together.logsumexp(dim=1)
-        plan = (together + (self.mu_b.log() - logs)[:, None]).exp()
+        g = self.mu_b.log() - logs
+        plan = (together + g[:, None]).exp()
         sums = plan.sum(dim=2)
         # 0 log 0 is 0.
         value = (self.mu_b * logs).sum(dim=1) - (self.mu_a * f.masked_fill(self.mu_a == 0, 0)).sum(dim=1)
-        return _State(f, value, plan, sums, (sums - self.mu_a).abs().sum(dim=1))
+        return State(f, g, value, plan, sums, (sums - self.mu_a).abs().sum(dim=1))
 
-    def step(self, now: _State, damping: Tensor) -> tuple[_State, Tensor]:
-        change, solvable = self._change(now, damping)
-        found = self.at(now.f + change)
-        promised = ((now.sums - self.mu_a) * change).sum(dim=1)
-        good = solvable & ((found.value <= now.value + ENOUGH * promised) | (found.error <= now.error / 2))
-        if not good.all():
-            found = found.where(good, self.at(self._sinkhorn(now.f)))
-        return found, torch.where(good, EASIER * damping, HARDER * damping)
-
-    def _change(self, now: _State, damping: Tensor) -> tuple[Tensor, Tensor]:
-        """Newton's step, and whether its equations could be solved."""
-        empty = self.mu_a == 0
+    def change(self, now: State, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        slope = now.sums - self.mu_a
         per_column = torch.where(self.mu_b > 0, 1 / self.mu_b, 0)
         curvature = -(now.plan * per_column[:, None]) @ now.plan.mT
         # The same number added to every f changes nothing: what is added here leaves the step without such a part.
         curvature += 1 / curvature.shape[1] ** 2
         diagonal = now.sums + (damping * now.error)[:, None] * self.mu_a
-        curvature.diagonal(dim1=1, dim2=2).add_(diagonal.masked_fill(empty, 1))
-        factor, failed = torch.linalg.cholesky_ex(curvature)
-        change = torch.cholesky_solve((self.mu_a - now.sums)[:, :, None], factor)[:, :, 0]
-        return change.masked_fill(empty, 0), failed == 0
+        change, made = solved(curvature, diagonal, self.mu_a == 0, slope)
+        return now.f + change, (slope * change).sum(dim=1), made
 
-    def _sinkhorn(self, f: Tensor) -> Tensor:
-        g = self.mu_b.log() - (self.exponent + f[:, :, None]).logsumexp(dim=1)
-        return self.mu_a.log() - (self.exponent + g[:, None]).logsumexp(dim=2)
+    def otherwise(self, now: State) -> Tensor:
+        return self.mu_a.log() - (self.exponent + now.g[:, None]).logsumexp(dim=2)

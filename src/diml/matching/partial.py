@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diml.errors import UsageError
+from diml.matching.newton import State, solve, solved
 from diml.matching.transport import CHUNK, TransportPlan, check_problem, iterate, store
 
 # Where (largest - smallest cost) / eps exceeds this, products of three exponentials leave float64: log domain.
@@ -27,6 +28,7 @@ def partial_plan(
     eps: float = 0.05,
     tolerance: float = 1e-3,
     max_iterations: int = 1000,
+    newton_after: int | None = None,
 ) -> TransportPlan:
     """The plan of least cost `1 - S` that moves only `mass` of 1, blurred by entropy.
 
@@ -45,6 +47,7 @@ def partial_plan(
         tolerance: largest L1 distance of the row sums of `T / mass` from those that the other side's potentials ask of
             them; 0 at the optimum, and the error of the marginals for mass 1.
         max_iterations: where an unconverged pair stops; the result says so.
+        newton_after: as in `transport_plan`. The dual is then a function of the rows' potentials, which stay <= 0.
 
     Returns:
         Plans that sum to 1, with row sums `<= mu_a / mass` (within `error`) and column sums `<= mu_b / mass`.
@@ -78,7 +81,7 @@ def partial_plan(
         for where, matrix, product in ((~wide, exponent.exp(), _product), (wide, exponent, _log_product)):
             if where.any():
                 problem = _Problem(matrix[where], product, rows[piece][where], columns[piece][where], mass)
-                store(problem.solve(exponent[where], tolerance, max_iterations), result[piece], where)
+                store(problem.solve(exponent[where], tolerance, max_iterations, newton_after), result[piece], where)
     dtype = torch.promote_types(local_similarity.dtype, torch.float32)
     return TransportPlan(
         result.plan.reshape(*batch, r_a, r_b).to(dtype),
@@ -86,6 +89,50 @@ def partial_plan(
         result.error.reshape(batch).to(dtype),
         result.converged.reshape(batch),
     )
+
+
+class _Share:
+    """Pairs of which a share of the mass is moved, for Newton's steps: `phi(f)` for f <= 0, the best g and scale given.
+
+    `phi'(f) = sums - mu_a`. Columns that are full, g_j < 0, curve it as if all mass were moved; the others hold what is
+    left of it together, in any proportion. Where f_i = 0 and the row is not full, f_i stays.
+    """
+
+    def __init__(self, exponent: Tensor, mu_a: Tensor, mu_b: Tensor, mass: float) -> None:
+        self.exponent, self.mu_a, self.mu_b, self.mass = exponent, mu_a, mu_b, mass
+
+    def __getitem__(self, pairs: Tensor | slice) -> _Share:
+        return _Share(self.exponent[pairs], self.mu_a[pairs], self.mu_b[pairs], self.mass)
+
+    def at(self, f: Tensor) -> State:
+        logs = (self.exponent + f[:, :, None]).logsumexp(dim=1)
+        g, scale = _capped(logs, self.mu_b, self.mass)
+        plan = (scale[:, :, None] + f[:, :, None] + self.exponent + g[:, None]).exp()
+        sums = plan.sum(dim=2)
+        held = [(mu * p.masked_fill(mu == 0, 0)).sum(dim=1) for mu, p in ((self.mu_a, f), (self.mu_b, g))]
+        value = -held[0] - held[1] - self.mass * scale[:, 0]
+        asked = (self.exponent + g[:, None]).logsumexp(dim=2)
+        after, wanted = _capped(asked, self.mu_a, self.mass)
+        error = (sums - (wanted + after + asked).exp()).abs().sum(dim=1) / self.mass
+        return State(f, g, value, plan, sums, error)
+
+    def change(self, now: State, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        slope = now.sums - self.mu_a
+        fixed = (self.mu_a == 0) | ((now.f >= 0) & (slope <= 0))
+        full = (now.g < 0) & (self.mu_b > 0)
+        per_column = torch.where(full, 1 / self.mu_b, 0)
+        curvature = -(now.plan * per_column[:, None]) @ now.plan.mT
+        open_ = (now.plan * ~full[:, None]).sum(dim=2)
+        left = open_.sum(dim=1)
+        curvature -= open_[:, :, None] * open_[:, None] * torch.where(left > 0, 1 / left, 0)[:, None, None]
+        curvature = curvature.masked_fill(fixed[:, :, None] | fixed[:, None], 0)
+        diagonal = now.sums + (1e-12 + damping * now.error)[:, None] * self.mu_a
+        change, made = solved(curvature, diagonal, fixed, slope)
+        f = (now.f + change).clamp(max=0)
+        return f, (slope * (f - now.f).masked_fill(fixed, 0)).sum(dim=1), made
+
+    def otherwise(self, now: State) -> Tensor:
+        return _capped((self.exponent + now.g[:, None]).logsumexp(dim=2), self.mu_a, self.mass)[0]
 
 
 def check_mass(mass: float) -> None:
@@ -104,11 +151,18 @@ class _Problem:
         self.matrix, self.transposed, self.product = matrix, matrix.mT.contiguous(), product
         self.mu_a, self.mu_b, self.mass = mu_a, mu_b, mass
 
-    def solve(self, exponent: Tensor, tolerance: float, limit: int) -> TransportPlan:
+    def solve(self, exponent: Tensor, tolerance: float, limit: int, newton_after: int | None) -> TransportPlan:
         sums = self.product(self.matrix, torch.zeros_like(self.mu_b))
         f = _capped(sums, self.mu_a, self.mass)[0]
-        f, g, iterations, error = iterate(self._start, self._step, f, self.mu_b.shape, tolerance, limit)
+        first = limit if newton_after is None else min(limit, newton_after)
+        f, g, iterations, error = iterate(self._start, self._step, f, self.mu_b.shape, tolerance, first)
         plan = (f[:, :, None] + exponent + g[:, None, :]).flatten(1).softmax(dim=1).reshape(exponent.shape)
+        open_ = error > tolerance
+        if first < limit and open_.any() and exponent.dtype == torch.float64:
+            share = _Share(exponent[open_], self.mu_a[open_], self.mu_b[open_], self.mass)
+            plan[open_], steps, error[open_] = solve(share, f[open_], tolerance, limit - first)
+            plan[open_] /= plan[open_].sum(dim=(1, 2), keepdim=True)
+            iterations[open_] += steps
         return TransportPlan(plan, iterations, error, error <= tolerance)
 
     def _start(self, pairs: Tensor | slice) -> tuple[Tensor, ...]:
