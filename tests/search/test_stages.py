@@ -51,7 +51,9 @@ def test_command():
     words = ["bench", "--grid", "2", "--dim", "8", "--candidates", "4", "--threads", "1", "--no-query", "--json"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert {twin["twin"] for twin in json.loads(done.stdout)["twins"]} == {"torch", "cpu", "cuda"}
-    wrong = subprocess.run(
-        [sys.executable, "-c", code, "bench", "--dim", "0"], check=False, capture_output=True, text=True
-    )
-    assert (wrong.returncode, wrong.stderr) == (2, "diml: --dim 0 came; expected at least 1\n")
+    for option, value, said in [("--dim", "0", "expected at least 1"), ("--threads", "5000", "expected at most")]:
+        refused = [sys.executable, "-c", code, "bench", option, value]
+        wrong = subprocess.run(refused, check=False, capture_output=True, text=True)
+        assert wrong.returncode == 2
+        assert wrong.stderr.startswith(f"diml: {option} {value} came; {said}")
+        assert wrong.stderr.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,9 @@ def bench(
     for name, value in (("--dim", dim), ("--candidates", candidates), ("--threads", threads)):
         if value is not None and value < 1:
             raise UsageError(f"{name} {value} came; expected at least 1")
+    processors = os.cpu_count() or 1
+    if threads is not None and threads > processors:
+        raise UsageError(f"--threads {threads} came; expected at most {processors}, the processors of this machine")
     import torch
 
     from diml.matching.speed import measure_tiles, measure_twins
