@@ -6,7 +6,7 @@ import torch
 from diml.errors import UsageError
 from diml.evaluation import evaluate_maps, exhaustive, rank
 from diml.feature_maps import FeatureMaps
-from diml.matching import Matcher, cross_correlation
+from diml.matching import Matcher, cross_correlation, prepare
 
 
 def maps(seed, n, dim=12):
@@ -34,6 +34,16 @@ def test_among_themselves(places, marginals):
     matrix = matcher.similarity(images, images).fill_diagonal_(-torch.inf)
     expected = matrix.sort(dim=1, descending=True, stable=True).indices[:, : min(places, 29)]
     assert torch.equal(orders(images, None, places, matcher), expected)
+
+
+@pytest.mark.parametrize("places", [2, 20])
+def test_weights_given_image_by_image_follow_the_blocks(places, monkeypatch):
+    monkeypatch.setattr(exhaustive, "BLOCK", 8)
+    queries, gallery, weights = maps(3, 20), maps(4, 50), torch.rand(70, 4) + 0.1
+    matcher = Matcher((weights[:20], weights[20:]))
+    expected = matcher.similarity(queries, gallery).sort(dim=1, descending=True, stable=True).indices[:, :places]
+    found = exhaustive.best_of_all(matcher, prepare(queries), prepare(gallery), places)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("places", [1, 5, 100])

@@ -140,6 +140,59 @@ def test_float16_is_stored_not_computed_in():
     torch.testing.assert_close(scores, Matcher().similarity(a, a), atol=2e-3, rtol=0)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("kernel", ["torch", "cpu"])
+def test_lists_that_are_no_pairs_are_refused(kernel, monkeypatch):
+    """Compiled code would look beside the shorter one."""
+    monkeypatch.setenv("DIML_KERNEL", kernel)
+    a, many, few = maps(9, 20), torch.arange(20).repeat(100), torch.tensor([3])
+    products = torch.einsum("nkd,mld->nkml", prepare(a).rows, prepare(a).rows)
+    for i, j in ((many, few), (few, many), (few, few[:0])):
+        for ask in (Matcher().pairs, Matcher().plans, Matcher().bounds):
+            with pytest.raises(UsageError, match=f"{len(i)} images of a came to be paired with {len(j)}"):
+                ask(a, a, i, j)
+        with pytest.raises(UsageError, match="to be paired"):
+            Matcher().plans_of(products, i, j)
+    for wrong in (few.float(), few > 2):
+        with pytest.raises(UsageError, match="expected whole numbers"):
+            Matcher().pairs(a, a, wrong, few)
+        with pytest.raises(UsageError, match="expected whole numbers"):
+            Matcher().rerank(a[:1], a, wrong[None])
+        with pytest.raises(UsageError, match="expected whole numbers"):
+            top_k(Matcher(), a[:1], a, 1, wrong[None])
+    expected = Matcher().pairs(a, a, few, few).similarity
+    torch.testing.assert_close(Matcher().pairs(a, a, few.to(torch.uint8), few - 20).similarity, expected)
+
+
+@pytest.mark.parametrize("kernel", ["torch", "cpu"])
+def test_the_best_of_maps_that_are_no_numbers_is_an_error(kernel, monkeypatch):
+    monkeypatch.setenv("DIML_KERNEL", kernel)
+    local = maps(10, 40).local
+    for broken in (float("nan"), float("inf")):
+        for images, parts in ((slice(0, 4), slice(None)), (slice(30, 31), slice(2, 3))):
+            wrong = local.clone()
+            wrong[images, parts] = broken
+            gallery = FeatureMaps(wrong, (4, 4))
+            with pytest.raises(UsageError, match="NaN or infinity"):
+                top_k(Matcher(), maps(11, 3), gallery, 2)
+            with pytest.raises(UsageError, match="NaN or infinity"):
+                top_k(Matcher(), gallery[30:31] if images.start else gallery[:1], maps(11, 3), 2)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_top_k_takes_what_rerank_takes():
+    a, b = maps(12, 3), maps(13, 9)
+    candidates = torch.tensor([[0, -1], [3, 4], [5, -9]])
+    found = top_k(Matcher(), a, b.to(torch.float64), 2, candidates)
+    scores = Matcher().rerank(a, b.to(torch.float64), candidates)
+    torch.testing.assert_close(found.similarity, scores.sort(dim=1, descending=True).values)
+    assert (found.indices >= 0).all()
+    with pytest.raises(UsageError, match="embed both alike"):
+        top_k(Matcher(), a, maps(13, 9, dim=8), 2)
+    with pytest.raises(UsageError, match=r"k=2\.5"):
+        top_k(Matcher(), a, b, 2.5)
+
+
 def test_no_pairs():
     a = maps(13, 3)
     none = torch.zeros(0, dtype=torch.long)
@@ -152,7 +205,15 @@ def test_no_pairs():
 @pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     "settings",
-    [{"marginals": "gaussian"}, {"weight": 1.5}, {"eps": 0}, {"tolerance": -1}, {"max_iterations": 0}],
+    [
+        {"marginals": "gaussian"},
+        {"marginals": (torch.ones(2, 4),)},
+        {"marginals": [torch.ones(2, 4), torch.ones(2, 4)]},
+        {"weight": 1.5},
+        {"eps": 0},
+        {"tolerance": -1},
+        {"max_iterations": 0},
+    ],
 )
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(UsageError):

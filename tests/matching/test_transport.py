@@ -166,8 +166,11 @@ def test_no_pairs_and_half_precision():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"eps": 0.0}, "eps > 0"),
-        ({"max_iterations": 0}, "max_iterations >= 1"),
+        ({"eps": 0.0}, "eps >= 1e-09"),
+        ({"eps": 1e-300}, "eps >= 1e-09"),
+        ({"newton_after": 0}, "newton_after=0"),
+        ({"max_iterations": 0}, "max_iterations from 1"),
+        ({"max_iterations": 2**70}, "max_iterations from 1"),
         ({"mu_a": torch.full((4,), 0.5)}, "sum to 1"),
         ({"mu_a": torch.tensor([1.5, -0.5, 0, 0])}, "sum to 1"),
         ({"mu_a": torch.full((4,), float("nan"))}, "sum to 1"),

@@ -51,9 +51,18 @@ def test_command():
     words = ["bench", "--grid", "2", "--dim", "8", "--candidates", "4", "--threads", "1", "--no-query", "--json"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert {twin["twin"] for twin in json.loads(done.stdout)["twins"]} == {"torch", "cpu", "cuda"}
-    for option, value, said in [("--dim", "0", "expected at least 1"), ("--threads", "5000", "expected at most")]:
+    for option, value, said in [
+        ("--dim", "0", "--dim 0 came; expected at least 1"),
+        ("--threads", "5000", "--threads 5000 came; expected at most"),
+        (
+            "--candidates",
+            "99999999999",
+            "--candidates 99999999999 of a grid of 4x4 and --dim 128 came; expected at most",
+        ),
+        ("--grid", "14", "grid 14x14 was asked of a backbone whose map is 7x7"),
+    ]:
         refused = [sys.executable, "-c", code, "bench", option, value]
         wrong = subprocess.run(refused, check=False, capture_output=True, text=True)
         assert wrong.returncode == 2
-        assert wrong.stderr.startswith(f"diml: {option} {value} came; {said}")
+        assert wrong.stderr.startswith(f"diml: {said}")
         assert wrong.stderr.count("\n") == 1

@@ -12,6 +12,10 @@ from diml.errors import UsageError
 
 if TYPE_CHECKING:
     from diml.matching.speed import Speed, TileSpeed
+    from diml.model import StructuralModel
+
+# Numbers of the maps that are made up: a gigabyte in float32.
+MOST = 2**28
 
 
 def bench(
@@ -34,6 +38,11 @@ def bench(
     processors = os.cpu_count() or 1
     if threads is not None and threads > processors:
         raise UsageError(f"--threads {threads} came; expected at most {processors}, the processors of this machine")
+    if candidates * shape[0] * shape[1] * dim > MOST:
+        raise UsageError(
+            f"--candidates {candidates} of a grid of {shape[0]}x{shape[1]} and --dim {dim} came; "
+            f"expected at most {MOST} numbers in all"
+        )
     import torch
 
     from diml.matching.speed import measure_tiles, measure_twins
@@ -41,13 +50,16 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     place = torch.device(parse_device(device))
+    model = load_model("lite0", grid=grid, device=str(place)) if query else None
+    if model is not None:
+        check_grid(model)
     speeds = list(measure_twins(shape, dim, candidates, place))
     tiles = list(measure_tiles(shape, dim, place)) if place.type == "cuda" and _has_tiles(speeds) else []
     stages: dict[str, float] = {}
-    if query:
+    if model is not None:
         from diml.search.stages import measure_stages
 
-        stages = measure_stages(load_model("lite0", grid=grid, device=str(place)), candidates, 0)
+        stages = measure_stages(model, candidates, 0)
     if json:
         twins, cuts = [vars(speed) for speed in speeds], [vars(tile) for tile in tiles]
         print_json({"threads": torch.get_num_threads(), "twins": twins, "tiles": cuts, "stages": stages})
@@ -62,6 +74,16 @@ def bench(
         typer.echo("\n".join(_tiles(tiles)))
     if stages:
         typer.echo("\n" + "\n".join(_stages(stages)))
+
+
+def check_grid(model: StructuralModel) -> None:
+    """Refuse, before anything is measured, a grid that the model has no map for."""
+    from PIL import Image
+
+    try:
+        model.encode(Image.new("RGB", (64, 64)))
+    except UsageError as error:
+        raise UsageError(f"{error}; or leave the stages of a query out with --no-query") from None
 
 
 def _twins(speeds: list[Speed]) -> list[str]:

@@ -41,11 +41,12 @@ def best_of_all(
     found = []
     for start in range(0, len(queries), BLOCK):
         rows = queries[start : start + BLOCK]
+        cut = matcher.of_images(slice(start, start + BLOCK), slice(None))
         if places * SPARSE <= len(gallery):
-            found.append(top_k(matcher, rows, gallery, places).indices)
+            found.append(top_k(cut, rows, gallery, places).indices)
         else:
             kept = _Best(rows, places)
-            for tile in matcher.tiles(rows, gallery):
+            for tile in cut.tiles(rows, gallery):
                 kept.take(tile.rows, tile.columns, tile.similarity)
             found.append(kept.indices)
         if counter is not None:

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.matching.kernels import indices
 from diml.matching.matcher import Matcher
-from diml.matching.unit_maps import UnitMaps, prepare
+from diml.matching.unit_maps import UnitMaps, both
 
 # By how much rounding may lift a similarity above its bound; 2e-6 was seen.
 MARGIN = 2e-5
@@ -67,26 +68,28 @@ def top_k(
         shortlist: (q, K) candidates of each query; by default the whole gallery.
 
     Raises:
-        UsageError: k < 1, or a shortlist of another shape.
+        UsageError: k < 1, a shortlist of another shape or type, maps of different dims or not finite.
+        IndexError: a candidate that there is not.
 
     >>> maps = FeatureMaps(torch.eye(8).reshape(4, 2, 8), grid=(1, 2))
     >>> top_k(Matcher(), maps, maps, 1).indices[:, 0]
     tensor([0, 1, 2, 3])
     """
-    if k < 1:
-        raise UsageError(f"k={k} came; expected at least 1")
-    queries = prepare(query_maps)
-    gallery = queries if gallery_maps is query_maps else prepare(gallery_maps)
+    if not isinstance(k, int) or k < 1:
+        raise UsageError(f"k={k} came; expected a whole number of at least 1")
+    queries, gallery = both(query_maps, gallery_maps)
     if shortlist is not None and (shortlist.ndim != 2 or len(shortlist) != len(queries)):
         raise UsageError(
             f"a shortlist of shape {tuple(shortlist.shape)} came for {len(queries)} queries; expected (queries, K)"
         )
+    if shortlist is not None:
+        shortlist = indices(shortlist.to(gallery.device), len(gallery))
     width = len(gallery) if shortlist is None else shortlist.shape[1]
     block = max(1, HELD // max(width, 1))
     results = []
     for start in range(0, len(queries), block):
         where = slice(start, start + block)
-        given = None if shortlist is None else shortlist[where].to(gallery.device)
+        given = None if shortlist is None else shortlist[where]
         cut = matcher.of_images(where, slice(None))
         results.append(_Search(cut, queries[where], gallery, min(k, width), given).run())
     if not results:
@@ -112,6 +115,9 @@ class _Search:
         else:
             self.pooled, order = pooled.gather(1, shortlist).sort(dim=1, descending=True)
             self.candidates = shortlist.gather(1, order)
+        # NaN sorts first and minus infinity last.
+        if self.pooled.numel() and not torch.isfinite(self.pooled[:, [0, -1]]).all():
+            raise UsageError("the feature maps hold NaN or infinity; check the model they came from")
         self.best = self.pooled.new_full((len(queries), k), -torch.inf)
         self.indices = self.candidates.new_full((len(queries), k), len(gallery))
         self.solved = 0
@@ -120,7 +126,8 @@ class _Search:
         k = self.best.shape[1]
         active = torch.arange(len(self.queries), device=self.best.device)
         for piece in self._pieces(max(1, FIRST * k)):
-            possible = self._at_most(self.pooled[active, piece], 1.0) >= self.best[active, -1:]
+            # Not below, rather than above: what is no number is solved, which says so.
+            possible = ~(self._at_most(self.pooled[active, piece], 1.0) < self.best[active, -1:])
             self._take(active, piece, self._promising(active, piece, possible) if piece.start else possible)
             # The pooled similarities fall from here on, so what follows an impossible one is impossible too.
             active = active[possible[:, -1]]
@@ -148,7 +155,7 @@ class _Search:
             return possible
         structural, pooled = bounds
         left = possible.clone()
-        left[row, column] = self._at_most(pooled, structural) >= self.best[active[row], -1]
+        left[row, column] = ~(self._at_most(pooled, structural) < self.best[active[row], -1])
         return left
 
     def _take(self, active: Tensor, piece: slice, wanted: Tensor) -> None:

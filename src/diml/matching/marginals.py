@@ -48,6 +48,12 @@ def cross_correlation(correlation: Float[Tensor, "... r"]) -> Float[Tensor, "...
 MARGINALS: Mapping[str, Marginal] = {"uniform": uniform, "cross_correlation": cross_correlation}
 
 
+def check_given(marginals: object) -> None:
+    """Refuse what is no pair of tensors."""
+    if not isinstance(marginals, tuple) or len(marginals) != 2 or not all(isinstance(mu, Tensor) for mu in marginals):
+        raise UsageError("marginals came that are no pair of tensors; expected (n_a, r_a) and (n_b, r_b) in a tuple")
+
+
 def given(weights: Float[Tensor, "n r"], images: int, parts: int, side: str) -> Float[Tensor, "n r"]:
     """Check a caller's weights for one side, (n, r), and scale each row to sum to 1.
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import Bounder, Planner, Plans, Reranker, Scores, Settings, Twin, choose
-from diml.matching.marginals import MARGINALS, Marginal, given
+from diml.matching.kernels import Bounder, Planner, Plans, Reranker, Scores, Settings, Twin, choose, whole
+from diml.matching.marginals import MARGINALS, Marginal, check_given, given
 from diml.matching.match import Match
 from diml.matching.partial import check_mass, partial_plan
-from diml.matching.transport import CHUNK, TransportPlan, transport_plan
+from diml.matching.transport import CHUNK, TransportPlan, check_limits, transport_plan
 from diml.matching.unit_maps import UnitMaps, both
 
 # Pairs whose indices exist at once where a whole matrix is asked for.
@@ -56,7 +56,7 @@ class Matcher:
         marginals: name of a scheme in `MARGINALS`, a function from correlations (..., r) to weights (..., r), or the
             caller's own weights as a pair of tensors (n_a, r_a), (n_b, r_b), one row per image.
         weight: share of the structural similarity, 0..1.
-        eps: strength of the entropy (see `transport_plan`).
+        eps: strength of the entropy, at least 1e-9 (see `transport_plan`).
         tolerance: L1 error of the marginals at which a pair stops: 1e-3 ranks, 1e-6 explains. Below 1e-5 the reference
             ends with Newton's steps.
         max_iterations: where an unconverged pair stops.
@@ -83,10 +83,11 @@ class Matcher:
     def __post_init__(self) -> None:
         if isinstance(self.marginals, str) and self.marginals not in MARGINALS:
             raise UsageError(f"marginals {self.marginals!r} came; expected one of {', '.join(MARGINALS)}")
+        if not isinstance(self.marginals, str) and not callable(self.marginals):
+            check_given(self.marginals)
         if not 0 <= self.weight <= 1:
             raise UsageError(f"weight {self.weight} came; expected 0 (pooled only) to 1 (structural only)")
-        if not self.eps > 0 or not self.tolerance >= 0 or self.max_iterations < 1:
-            raise UsageError("expected eps > 0, tolerance >= 0 and max_iterations >= 1")
+        check_limits(self.eps, self.tolerance, self.max_iterations)
         check_mass(self.mass)
 
     def replace(self, **changes: object) -> Matcher:
@@ -138,7 +139,7 @@ class Matcher:
         tensor([1., 0.])
         """
         rows_a, rows_b = both(maps_a, maps_b)
-        i, j = (index.to(rows_a.device).reshape(-1) for index in (i, j))
+        i, j = _lists(i, j, rows_a.device)
         if found := self._twin(rows_a, rows_b):
             twin, settings = found
             scores = twin.score_pairs(rows_a.held, rows_b.held, i, j, settings)
@@ -161,7 +162,7 @@ class Matcher:
         tensor([[0.5000, 0.5000]])
         """
         rows_a, rows_b = both(maps_a, maps_b)
-        i, j = (index.to(rows_a.device).reshape(-1) for index in (i, j))
+        i, j = _lists(i, j, rows_a.device)
 
         def reference(i: Tensor, j: Tensor) -> TransportPlan:
             solved = [plan for _, plan in self._chunks(rows_a, rows_b, i, j)]
@@ -192,7 +193,7 @@ class Matcher:
         tensor([[0.5000, 0.5000]])
         """
         n, parts_a, m, parts_b = products.shape
-        i, j = (index.to(products.device).reshape(-1) for index in (i, j))
+        i, j = _lists(i, j, products.device)
         weights = self._given((n, parts_a - 1), (m, parts_b - 1), products)
 
         def reference(i: Tensor, j: Tensor) -> TransportPlan:
@@ -273,6 +274,7 @@ class Matcher:
         None where the kernel in use has no cheap way to them. See `diml.matching.top_k` for the proof.
         """
         rows_a, rows_b = both(maps_a, maps_b)
+        i, j = _lists(i, j, rows_a.device)
         found = self._twin(rows_a, rows_b)
         if not found or not isinstance(found[0], Bounder):
             return None
@@ -327,7 +329,7 @@ class Matcher:
             )
         rows_a, rows_b = both(query_maps, gallery_maps)
         i = torch.arange(len(rows_a), device=rows_a.device).repeat_interleave(shortlist.shape[1])
-        j = shortlist.to(rows_a.device).reshape(-1)
+        i, j = _lists(i, shortlist, rows_a.device)
         found = self._twin(rows_a, rows_b)
         if not found or not isinstance(found[0], Reranker):
             return self.pairs(rows_a, rows_b, i, j).similarity.reshape(shortlist.shape)
@@ -367,6 +369,14 @@ class Matcher:
             return None
         mu_a, mu_b = (mu.detach().to(like) for mu in self.marginals)
         return given(mu_a, *a, "a"), given(mu_b, *b, "b")
+
+
+def _lists(i: Tensor, j: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Indices of pairs, flat, int64, on a device: compiled code looks where it is told."""
+    i, j = (whole(index).to(device).reshape(-1) for index in (i, j))
+    if len(i) != len(j):
+        raise UsageError(f"{len(i)} images of a came to be paired with {len(j)} of b; give as many of each")
+    return i, j
 
 
 def _all_pairs(

@@ -62,7 +62,7 @@ def partial_plan(
             [0., 0.]])
     """
     check_mass(mass)
-    check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations)
+    check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations, newton_after)
     batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
     double = torch.float32 if local_similarity.device.type == "mps" else torch.float64
     similarity = local_similarity.reshape(-1, r_a, r_b).to(double)

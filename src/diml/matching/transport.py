@@ -17,6 +17,8 @@ from diml.matching.newton import newton_plan
 
 # Problems are solved a few hundred at a time so that their kernels stay in the cache.
 CHUNK = 512
+# Costs over less could leave the range of float32.
+LEAST_EPS = 1e-9
 # Where (largest - smallest cost) / eps exceeds this, exp(-cost / eps) leaves the range of the type: log domain.
 MAX_RANGE = {torch.float32: 80.0, torch.float64: 600.0}
 
@@ -29,7 +31,8 @@ class TransportPlan:
         plan: (n, r_a, r_b) mass moved from each part of a to each part of b; rows sum to `mu_a`, columns to `mu_b`.
         iterations: (n,) Sinkhorn's iterations that each pair took, and Newton's steps.
         error: (n,) L1 distance of the plan's row and column sums to the marginals.
-        converged: (n,) whether the error is within the tolerance; where not, `max_iterations` ended it.
+        converged: (n,) whether the rows' error is within the tolerance; where not, `max_iterations` ended it. The
+            columns are met as well as the type can: their rounding is in `error` and not in this.
 
     A single problem (r_a, r_b) gives a plan (r_a, r_b) and 0-d tensors.
     """
@@ -67,7 +70,8 @@ def transport_plan(
         local_similarity: (n, r_a, r_b) or (r_a, r_b), usually cosines in -1..1.
         mu_a: (n, r_a), >= 0, each row summing to 1; zero entries are allowed.
         mu_b: (n, r_b), likewise.
-        eps: strength of the entropy, > 0, in units of the cost; small values sharpen the plan and need more iterations.
+        eps: strength of the entropy, at least 1e-9, in units of the cost; small values sharpen the plan and need more
+            iterations.
         tolerance: largest L1 error of the marginals, >= 0. float32 reaches about 1e-6.
         max_iterations: where an unconverged pair stops; the result says so.
         newton_after: after so many iterations Newton's steps take over, in float64, at which the error falls
@@ -75,7 +79,7 @@ def transport_plan(
             some ten iterations. The plan is the same up to the tolerance.
 
     Raises:
-        UsageError: shapes that do not fit, eps <= 0, a non-finite similarity, marginals that do not sum to 1.
+        UsageError: shapes that do not fit, eps too small, a non-finite similarity, marginals that do not sum to 1.
 
     >>> import torch
     >>> similarity = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -87,7 +91,7 @@ def transport_plan(
     >>> bool(result.converged), int(result.iterations)
     (True, 1)
     """
-    check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations)
+    check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations, newton_after)
     batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
     dtype = torch.promote_types(local_similarity.dtype, torch.float32)
     similarity = local_similarity.reshape(-1, r_a, r_b).to(dtype)
@@ -111,8 +115,26 @@ def transport_plan(
     )
 
 
+def check_limits(eps: float, tolerance: float, max_iterations: int, newton_after: int | None = None) -> None:
+    if not eps >= LEAST_EPS or not tolerance >= 0 or not 1 <= max_iterations < 2**31:
+        raise UsageError(
+            f"eps={eps}, tolerance={tolerance}, max_iterations={max_iterations} came; "
+            f"expected eps >= {LEAST_EPS}, tolerance >= 0 and max_iterations from 1 to 2^31"
+        )
+    if newton_after is not None and newton_after < 1:
+        raise UsageError(
+            f"newton_after={newton_after} came; expected at least 1 iteration before Newton's steps, or None"
+        )
+
+
 def check_problem(
-    similarity: Tensor, mu_a: Tensor, mu_b: Tensor, eps: float, tolerance: float, max_iterations: int
+    similarity: Tensor,
+    mu_a: Tensor,
+    mu_b: Tensor,
+    eps: float,
+    tolerance: float,
+    max_iterations: int,
+    newton_after: int | None,
 ) -> None:
     expected = similarity.shape[:-1], similarity.shape[:-2] + similarity.shape[-1:]
     if similarity.ndim < 2 or (mu_a.shape, mu_b.shape) != expected:
@@ -120,11 +142,7 @@ def check_problem(
             f"local similarity {tuple(similarity.shape)} came with marginals {tuple(mu_a.shape)} and "
             f"{tuple(mu_b.shape)}; expected (..., r_a, r_b) with (..., r_a) and (..., r_b)"
         )
-    if not eps > 0 or not tolerance >= 0 or max_iterations < 1:
-        raise UsageError(
-            f"eps={eps}, tolerance={tolerance}, max_iterations={max_iterations} came; "
-            "expected eps > 0, tolerance >= 0 and max_iterations >= 1"
-        )
+    check_limits(eps, tolerance, max_iterations, newton_after)
     if not torch.isfinite(similarity).all():
         raise UsageError("the local similarity holds NaN or infinity; check the feature maps it was made from")
     for name, mu in (("mu_a", mu_a), ("mu_b", mu_b)):

@@ -103,16 +103,28 @@ class Reranker(Protocol):
         """Each (q, K)."""
 
 
+def whole(index: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """int64.
+
+    Raises:
+        UsageError: no whole numbers, or a mask.
+    """
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise UsageError(f"indices came as {index.dtype}; expected whole numbers, the places of images")
+    return index.detach().to(torch.int64)
+
+
 def indices(index: Int[Tensor, "*n"], images: int) -> Int[Tensor, "*n"]:
     """int64, 0..images: compiled code looks where it is told, without asking whether there is anything.
 
     Raises:
+        UsageError: no whole numbers.
         IndexError: an image that there is not.
 
     >>> indices(torch.tensor([0, -1]), 3)
     tensor([0, 2])
     """
-    index = index.detach().to(torch.int64)
+    index = whole(index)
     if index.numel():
         lowest, highest = (int(end) for end in index.aminmax())
         if lowest < -images or highest >= images:

@@ -6,6 +6,7 @@ function that others call from another file of these touches those too, or sees 
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def compiled(signature: str) -> Any:
         options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
         try:
             return njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # neither beside this file nor in the home directory may anything be written
+        # Neither beside this file nor in the home directory may anything be written; or what is there is damaged.
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
             return njit(signature, **options)(function)
 
     return decorated

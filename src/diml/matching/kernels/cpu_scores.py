@@ -158,6 +158,9 @@ class _Call:
 
 
 def _listed(call: _Call, at_a: Array, at_b: Array, out: list[Array], size: int = PIECE) -> None:
+    if len(at_a) != len(at_b):
+        raise IndexError(f"{len(at_a)} and {len(at_b)} indices came as pairs")
+
     def piece(start: int) -> None:
         where = slice(start, start + size)
         call.work(at_a[where], at_b[where], [array[where].reshape(-1) for array in out])
