@@ -79,7 +79,7 @@ def test_explain_settings_reach_the_numbers(diml):
 def test_search_and_explain_name_the_same_number(diml, shapes, shapes_index):
     query = shapes / "disc" / "2.png"
     document = json.loads(diml("search", shapes_index, query, "-k", 3, "--json").out)
-    assert list(document) == ["index", "query", "k", "shortlist", "hits"]
+    assert list(document) == ["index", "query", "where", "k", "shortlist", "hits"]
     assert (document["k"], len(document["hits"])) == (3, 3)
     for rank, hit in enumerate(document["hits"], start=1):
         names = ["rank", "id", "path", "label", "similarity", "structural", "pooled"]
@@ -169,4 +169,7 @@ def test_evaluate_a_folder_and_a_csv_with_halves(diml, shapes, tmp_path):
 
 
 def test_evaluate_takes_an_index_as_model(diml, shapes, shapes_index):
-    assert json.loads(diml("evaluate", shapes, "--model", shapes_index, "--json").out)["model"] == "lite0"
+    document = json.loads(diml("evaluate", shapes, "--model", shapes_index, "--json").out)
+    assert (document["model"], document["head"]) == ("lite0", f"none, as the index {shapes_index} has none")
+    asked = diml("evaluate", shapes, "--model", shapes_index, "--dim", 0)
+    assert "head: none, as was asked for" in asked.out

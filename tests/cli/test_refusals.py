@@ -71,8 +71,9 @@ def test_what_is_not_there(refused, shapes_index, tmp_path):
     refused(2, "no such image", "explain", CAT, tmp_path / "none.jpg")
     refused(2, "no such", "index", tmp_path / "none", "--into", tmp_path / "x.diml")
     refused(2, "no such", "evaluate", tmp_path / "none")
-    refused(1, "none.diml", "search", tmp_path / "none.diml", CAT)
-    refused(1, "none.diml", "info", tmp_path / "none.diml")
+    refused(2, "none.diml: no such index", "search", tmp_path / "none.diml", CAT)
+    refused(2, "none.diml: no such index", "info", tmp_path / "none.diml")
+    refused(2, "none.diml: no such index", "explain", CAT, CAT, "--model", tmp_path / "none.diml")
     refused(1, "no such model", "explain", CAT, CAT, "--model", "nothing")
     assert list(tmp_path.iterdir()) == []
 
@@ -89,10 +90,26 @@ def test_wrong_usage(refused, shapes_index, tmp_path):
     refused(2, "--parts 0", "explain", CAT, CAT, "--parts", 0)
     refused(2, "weight 7", "explain", CAT, CAT, "--weight", 7)
     refused(2, "ending", "explain", CAT, CAT, "--out", tmp_path / "why.bmp")
-    refused(1, "does not exist", "explain", CAT, CAT, "--out", tmp_path / "none" / "why.png")
+    refused(2, "does not exist", "explain", CAT, CAT, "--out", tmp_path / "none" / "why.png")
     refused(2, "--device", "explain", CAT, CAT, "--device", "abacus")
     refused(2, "shortlist", "evaluate", SAMPLE / "emoji", "--shortlist", -5)
     refused(2, "protocol", "evaluate", SAMPLE / "emoji", "--protocol", "lucky")
+
+
+def test_an_image_that_came_is_not_written_over(refused, shapes, shapes_index, tmp_path):
+    folder = tmp_path / "shapes"
+    shutil.copytree(shapes / "disc", folder)
+    a, b, c, d = sorted(folder.iterdir())
+    before = [each.read_bytes() for each in (a, b, c, d)]
+    said = "is one of the images that came; name another file"
+    refused(2, said, "explain", a, b, "--out", a)
+    refused(2, said, "explain", a, b, "--out", folder / ".." / "shapes" / b.name)
+    refused(2, said, "explain", a, b, "--rather-than", c, "--out", c)
+    refused(2, said, "explain", a, b, "--mask", c, "--out", c)
+    refused(2, said, "explain", a, "--against", folder, "--out", d)
+    refused(2, said, "search", shapes_index, a, "--out", a)
+    refused(2, said, "search", shapes_index, a, "--mask", b, "--out", b)
+    assert [each.read_bytes() for each in (a, b, c, d)] == before
 
 
 def test_k_beyond_the_collection_gives_all(diml, shapes_index):
@@ -149,6 +166,19 @@ def test_indexes_that_cannot_be_used(refused, shapes, shapes_index, tmp_path):
     (tmp_path / "folder.diml" / "mine.txt").write_text("keep me")
     refused(1, "folder.diml", "index", shapes, "--into", tmp_path / "folder.diml")
     assert (tmp_path / "folder.diml" / "mine.txt").read_text() == "keep me"
+
+
+def test_a_first_index_that_fails_leaves_no_index(refused, diml, shapes, tmp_path):
+    into, bad = tmp_path / "new.diml", tmp_path / "bad"
+    refused(2, "grid 9x9", "index", shapes, "--into", into, "--grid", 9)
+    assert not into.exists()
+    bad.mkdir()
+    (bad / "text.jpg").write_text("no image")
+    refused(1, "text.jpg", "index", bad, "--into", into)
+    refused(1, "text.jpg", "index", bad, "--into", into, "--strict")
+    assert not (into / "manifest.json").exists()
+    assert diml("index", shapes, "--into", into, "--dim", 4).code == 0
+    assert json.loads(diml("info", into, "--json").out)["dim"] == 4
 
 
 def test_pruning_by_another_folder_is_refused(refused, diml, shapes, shapes_index, tmp_path):

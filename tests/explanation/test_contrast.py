@@ -125,3 +125,11 @@ def test_the_picture_shows_the_leading_parts(contrast, image_a, image_b, tmp_pat
     save_picture(figure, tmp_path / "x.svg")
     with pytest.raises(UsageError, match="1 or more"):
         draw_contrast(contrast, image_a, image_b, image_b, parts=0)
+
+
+def test_no_more_parts_are_drawn_than_listed(maps_of, image_a, image_b):
+    query, a, b = maps_of(1, (6, 6)), maps_of(2, (6, 6)), maps_of(3, (6, 6))
+    found = Contrast(Matcher().match(query, a), Matcher().match(query, b))
+    figure = draw_contrast(found, image_a, image_b, image_b, parts=99)
+    assert len([patch for patch in figure.axes[0].patches if patch.get_gid() == "part"]) == 16
+    assert "The 16 that speak most for A add" in " ".join(text.get_text() for text in figure.texts)

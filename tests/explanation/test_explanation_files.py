@@ -6,7 +6,7 @@ import pytest
 
 from diml.errors import DimlError, UsageError
 from diml.explanation import check_output, draw_match, save_page, save_picture
-from diml.explanation.files import write_whole
+from diml.explanation.files import check_no_source, write_whole
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_another_ending_is_wrong_usage(figure, tmp_path, name):
 
 
 def test_a_missing_folder_is_one_sentence(figure, tmp_path):
-    with pytest.raises(DimlError, match="does not exist; make it first"):
+    with pytest.raises(UsageError, match="does not exist; make it first"):
         save_picture(figure, tmp_path / "no" / "why.png")
     with pytest.raises(DimlError, match="cannot be written"):
         write_whole(tmp_path / "no" / "why.png", lambda file: None)
@@ -45,8 +45,17 @@ def test_a_missing_folder_is_one_sentence(figure, tmp_path):
 
 def test_a_folder_is_not_overwritten(tmp_path):
     (tmp_path / "why.png").mkdir()
-    with pytest.raises(DimlError, match="it is a folder"):
+    with pytest.raises(UsageError, match="it is a folder"):
         check_output(tmp_path / "why.png")
+
+
+def test_what_is_read_is_not_overwritten(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "link.png").symlink_to("a.png")
+    for name in ("a.png", "link.png"):
+        with pytest.raises(UsageError, match="one of the images that came; name another file"):
+            check_no_source(tmp_path / name, [tmp_path / "none.png", tmp_path / "a.png"])
+    check_no_source(tmp_path / "b.png", [tmp_path / "a.png"])
 
 
 def test_what_was_there_stays_when_writing_fails(tmp_path):

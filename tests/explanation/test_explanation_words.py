@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+import torch
+
 from diml.explanation import describe, describe_pairs
 from diml.explanation.words import number, percent
 from diml.feature_maps import FeatureMaps
@@ -50,6 +53,22 @@ def test_an_image_with_itself_is_explained(match):
     own = Matcher().match(match.maps_a, match.maps_a)
     assert "An image with itself comes to slightly less than 1" in " ".join(describe(own))
     assert "itself" not in " ".join(describe(match))
+    assert "itself" not in " ".join(describe(replace(own, weight=0.0)))  # the pooled similarity is 1
+
+
+@pytest.mark.parametrize(("noise", "said"), [(0.1, True), (0.3, False)])
+def test_only_what_is_nearly_the_same_is_explained_so(match, noise, said):
+    generator = torch.Generator().manual_seed(0)
+    local = match.maps_a.local
+    other = FeatureMaps(local + noise * torch.randn(local.shape, generator=generator, dtype=local.dtype), (4, 4))
+    near = Matcher(eps=0.02).match(FeatureMaps(local, (4, 4)), other)
+    assert 0.9 < float(near.similarity[0]) < 0.9995
+    assert ("itself" in " ".join(describe(near))) == said
+
+
+def test_chosen_parts_are_counted(match):
+    assert "the 1 chosen part of the first image alone, matched with whatever" in " ".join(describe(match, chosen=[3]))
+    assert "the 2 chosen parts of the first image alone, each matched" in " ".join(describe(match, chosen=[3, 4]))
 
 
 def test_an_opposed_image_has_no_shares(match):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from diml.errors import UsageError
 from diml.explanation import draw_hits, hit_marks, hits_page, save_page, save_picture
+from diml.explanation.hits import reading
 from diml.explanation.words import number
 from diml.matching import Match, find_part
 
@@ -154,6 +155,10 @@ def test_many_hits_are_cut_and_none_is_said(hits, image_a):
     assert "The first 60 of 64 hits." in [text.get_text() for text in many.texts]
     assert "Nothing was found." in [text.get_text() for text in draw_hits([], image_a).texts]
     assert "Nothing was found." in hits_page([], image_a)
+    where, said = "label = 'none'", "Nothing was found where label = 'none'."
+    assert said in [text.get_text() for text in draw_hits([], image_a, where=where).texts]
+    assert said in "".join(read(hits_page([], image_a, where=where)).texts)
+    assert "where" not in reading(hits, None, where)
 
 
 def test_long_queries_stay_in_their_place(hits):

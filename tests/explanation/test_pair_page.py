@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_match(match, image_a, image_b):
 def test_the_list_stands_there_without_scripts(match, image_a, image_b):
     page = match_page(match, image_a, image_b, parts=3)
     assert page.count("<li>") == 64
-    assert "192 weaker pairs are left out" in page
+    assert "192 pairs weaker than the slider's 64 are left out" in page
     assert page.count('class="crop"') == 128
     assert number(float(match.similarity[0])) in page
     assert "hidden" not in page.split("<ol")[1].split("</ol>")[0]

@@ -20,6 +20,7 @@ from diml.model import StructuralModel
 from diml.search import Index, index_folder
 from diml.search.intake import image_id
 from diml.search.ranking import stored_maps
+from diml.search.writer import Writer
 
 Make = Callable[..., Path]
 
@@ -132,6 +133,57 @@ class TestAdd:
         (tmp_path / "bad" / "text.jpg").write_text("no image")
         with pytest.raises(DatasetError, match=r"none of the 1 images .*text\.jpg"):
             Index.create(tmp_path / "bad.diml", model).add(tmp_path / "bad")
+
+    @pytest.mark.parametrize("strict", [False, True])
+    def test_a_first_add_that_stores_nothing_leaves_no_index(
+        self, tmp_path: Path, model: StructuralModel, photos: Path, strict: bool
+    ) -> None:
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "text.jpg").write_text("no image")
+        index = Index.create(tmp_path / "own.diml", model, dim=6)
+        with pytest.raises(ImageError if strict else DatasetError, match=r"text\.jpg"):
+            index.add(tmp_path / "bad", strict=strict)
+        assert {file.name for file in (tmp_path / "own.diml").iterdir()} <= {"adding.lock", "writer.lock"}
+        assert index.add(photos).added == 12  # the same object begins anew, too
+        assert index.stats().dim == 6
+
+    def test_a_failure_leaves_what_others_stored(
+        self, tmp_path: Path, model: StructuralModel, photos: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "text.jpg").write_text("no image")
+        into, run = tmp_path / "own.diml", Writer.run
+
+        def beaten(self: Writer, *args: Any, **options: Any) -> None:
+            monkeypatch.setattr(Writer, "run", run)
+            assert Index.open(into, model=model).add(photos).added == 12
+            run(self, *args, **options)
+
+        monkeypatch.setattr(Writer, "run", beaten)
+        with pytest.raises(ImageError):
+            Index.create(into, model, dim=0).add(tmp_path / "bad", strict=True)
+        assert len(Index.open(into, model=model)) == 12
+
+    def test_an_index_that_was_taken_back_gets_no_rows(
+        self, tmp_path: Path, model: StructuralModel, photos: Path
+    ) -> None:
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "text.jpg").write_text("no image")
+        into, joined = tmp_path / "own.diml", list[Index]()
+        with pytest.raises(DatasetError):
+            Index.create(into, model, dim=0).add(
+                tmp_path / "bad", progress=lambda *_: joined.append(Index.open(into, model=model))
+            )
+        with pytest.raises(StoreError, match="taken back"):
+            joined[0].add(photos)
+        assert not (into / "manifest.json").exists()
+
+    def test_a_grid_that_the_backbone_lacks_leaves_nothing(
+        self, tmp_path: Path, model: StructuralModel, photos: Path
+    ) -> None:
+        with pytest.raises(UsageError, match="9x9"):
+            index_folder(photos, tmp_path / "own.diml", model=model, grid=9)
+        assert not (tmp_path / "own.diml").exists()
 
     def test_progress_ends_at_the_total(self, tmp_path: Path, model: StructuralModel, photos: Path) -> None:
         for dim in (0, 4):  # without and with a sample that is embedded first
@@ -308,7 +360,7 @@ class TestSearch:
 
     def test_as_dict(self, index: Index, photos: Path) -> None:
         document = index.search(photos / "a" / "0000.png", k=2).as_dict(index="i", query="q")
-        assert list(document) == ["index", "query", "k", "shortlist", "hits"]
+        assert list(document) == ["index", "query", "where", "k", "shortlist", "hits"]
         described = ["rank", "id", "path", "label"]
         numbers = ["similarity", "structural", "pooled", "pooled_rank", "margin", "concentration"]
         assert [list(hit) for hit in document["hits"]] == [[*described, *numbers]] * 2
@@ -328,7 +380,8 @@ class TestSearch:
 
     def test_where_that_nothing_meets(self, index: Index, photos: Path) -> None:
         result = index.search(photos / "a" / "0000.png", where="label = 'none'")
-        assert (result.hits, result.shortlist) == ([], 0)
+        assert (result.hits, result.shortlist, result.where) == ([], 0, "label = 'none'")
+        assert result.as_dict(index="i", query="q")["where"] == "label = 'none'"
 
     def test_query_that_does_not_fit(self, index: Index) -> None:
         with pytest.raises(UsageError, match="grid 2x2"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -66,12 +67,13 @@ def evaluate(
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
     shortlists = [parse_shortlist(text) for text in shortlist]
-    from diml.data import open_dataset
+    from diml.data import open_dataset, printable
     from diml.evaluation import evaluate as measure
     from diml.search.manifest import is_index
 
     collection = open_dataset(data)
-    if dim is None and is_index(Path(model)):
+    as_it_is = dim is None and is_index(Path(model))
+    if as_it_is:
         dim = 0  # the embedding that the index searches with is what is measured
     loaded = load_model(model, grid=grid, marginals=marginals, mass=mass, device=device)
     with Stages() as stages:
@@ -84,6 +86,8 @@ def evaluate(
             head_dim=dim,
             progress=stages,
         )
+    if as_it_is and not loaded.head_fitted:
+        result = replace(result, head=f"none, as the index {printable(model)} has none")
     report_skipped(list(result.skipped))
     if json:
         print_json(result.as_dict() | {"mass": loaded.matcher.mass})

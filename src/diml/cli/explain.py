@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -90,11 +90,14 @@ def explain(
         check_one_sided(region, settings)
     regions = [parse_region(each) for each in region or ()]
     check_ending(out, pair=rather_than is None and against is None)
+    named = [each for each in (a, b, rather_than, mask) if each is not None]
+    check_sources(out, named)
     check_part_of(a, regions, mask)
 
     from diml.cli.explaining import Answer, Comparison
 
     collection = None if against is None else others_in(against, a)
+    check_sources(out, collection or [])
     loaded = load_model(model, grid=grid, marginals=marginals, mass=mass, device=device)
     if weight is not None:
         loaded = loaded.with_matcher(weight=weight)
@@ -172,6 +175,14 @@ def check_ending(out: Path | None, pair: bool) -> None:
     if not pair and is_page(out):
         raise UsageError(f"{out} came; a page is made of two images only, expected .png, .svg or .pdf")
     check_output(out, (*PICTURES, "html", "htm"))
+
+
+def check_sources(out: Path | None, images: Sequence[Path]) -> None:
+    """Refuse to write over an image that is asked about."""
+    from diml.explanation.files import check_no_source
+
+    if out is not None:
+        check_no_source(out, images)
 
 
 def others_in(folder: Path, image: Path) -> list[Path]:

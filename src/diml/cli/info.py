@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import Json, print_json
+from diml.cli.options import Json, existing, print_json
 
 
 def info(
@@ -18,6 +18,7 @@ def info(
 
     Example: diml info photos.diml --json
     """
+    existing(index, "index")
     from diml.search import Index
 
     stats = Index.open(index).stats().as_dict()

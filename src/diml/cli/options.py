@@ -70,6 +70,8 @@ def load_model(
     from diml.search import Index
     from diml.search.manifest import is_index
 
+    if Path(name).suffix.lower() == ".diml":
+        existing(Path(name), "index")
     # An index is checked as a whole before its model is used.
     model = Index.open(name).model if is_index(Path(name)) else StructuralModel.from_pretrained(name)
     if grid is not None:

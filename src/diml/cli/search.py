@@ -50,15 +50,17 @@ def search(
     if k < 1:
         raise UsageError(f"-k {k} came; expected at least 1")
     limit = parse_shortlist(shortlist)
+    existing(index, "index")
     existing(image, "image")
     check_part(region, mask)
     regions = [parse_region(text) for text in region or ()]
     from diml.data import printable
-    from diml.explanation import check_output
+    from diml.explanation.files import check_no_source, check_output
     from diml.search import Index
 
     if out is not None:
         check_output(out, ("html", "htm", "png", "svg", "pdf"))
+        check_no_source(out, [image] if mask is None else [image, mask])
     check_part_of(image, regions, mask)
     found = Index.open(index).search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
@@ -87,6 +89,6 @@ def _write(found: SearchResult, image: Path, out: Path) -> None:
 
     chosen = None if found.part is None else found.part.chosen
     if out.suffix.lower() in (".html", ".htm"):
-        save_page(hits_page(found, image, chosen=chosen), out)
+        save_page(hits_page(found, image, chosen=chosen, where=found.where), out)
     else:
-        save_picture(draw_hits(found, image, chosen=chosen), out)
+        save_picture(draw_hits(found, image, chosen=chosen, where=found.where), out)

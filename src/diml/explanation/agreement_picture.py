@@ -13,7 +13,7 @@ from diml.explanation.lettering import shorten
 from diml.explanation.marks import Box, Tag, cell_of, tags
 from diml.explanation.page import FAINT, Page, enough, leading
 from diml.explanation.picture import Subject, image_name, opened, subject_of
-from diml.explanation.side import BODY, SIDE, Row, Side
+from diml.explanation.side import BODY, MOST_ROWS, SIDE, Row, Side
 from diml.explanation.words import number
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def draw_agreement(
         found: of the image with the others.
         image: a path or a PIL image; a smaller copy of the original will do.
         others: likewise, in the order of the matches; the five most similar are opened.
-        parts: how many parts to show, from 1.
+        parts: how many parts to show, from 1; 16 at most, as many as the list beside them has room for.
         against: what to call the others.
         chosen: for a part query, the numbers of the cells of the image that were chosen; they are outlined.
 
@@ -57,7 +57,7 @@ def draw_agreement(
     if len(others) != len(found):
         raise UsageError(f"{len(others)} images came for {len(found)} matches; give one for each")
     subject = subject_of(image, image_name(image, "the image"), found.maps)
-    shown = found.parts(parts, chosen)
+    shown = found.parts(min(parts, MOST_ROWS), chosen)
     marked = tags([part.contribution for part in shown])
     side = _side(found, shown, marked, chosen)
     shape = min(max(subject.size[0] / subject.size[1], 0.45), 2.5)

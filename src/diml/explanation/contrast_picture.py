@@ -13,7 +13,7 @@ from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
 from diml.explanation.marks import Box, Mark, cell_of, marks_between
 from diml.explanation.page import Page, draw_marks
 from diml.explanation.picture import Subject, image_name, subject_of
-from diml.explanation.side import BODY, SIDE, Row, Side
+from diml.explanation.side import BODY, MOST_ROWS, SIDE, Row, Side
 from diml.explanation.words import number, signed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def draw_contrast(
     Args:
         contrast: of the query with the two images.
         query, image_a, image_b: paths, or PIL images; a smaller copy of the original will do.
-        parts: how many parts of the query to show, from 1.
+        parts: how many parts of the query to show, from 1; 16 at most, as many as the list beside them has room for.
         chosen: for a part query, the numbers of the cells of the query that were chosen; they are outlined.
 
     Raises:
@@ -62,7 +62,7 @@ def draw_contrast(
     q = subject_of(query, "Query: " + image_name(query, "an image"), contrast.match_a.maps_a)
     a = subject_of(image_a, "A: " + image_name(image_a, "first image"), contrast.match_a.maps_b)
     b = subject_of(image_b, "B: " + image_name(image_b, "second image"), contrast.match_b.maps_b)
-    leads = contrast.parts(parts, chosen)
+    leads = contrast.parts(min(parts, MOST_ROWS), chosen)
     marks_a, marks_b = (_marks(leads, m, q, other) for m, other in ((contrast.match_a, a), (contrast.match_b, b)))
     side = _side(contrast, leads, marks_a, chosen)
     cells = _columns([a, q, b])

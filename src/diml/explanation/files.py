@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,8 +21,7 @@ def check_output(path: str | os.PathLike[str], endings: Sequence[str] = PICTURES
     """The ending of a file to write, in lower case without the dot; meant to be called before the long work starts.
 
     Raises:
-        UsageError: the ending is none of `endings`.
-        DimlError: the folder does not exist, or the path is itself a folder.
+        UsageError: the ending is none of `endings`, the folder does not exist, or the path is itself a folder.
 
     >>> check_output("why.PNG")
     'png'
@@ -33,10 +32,24 @@ def check_output(path: str | os.PathLike[str], endings: Sequence[str] = PICTURES
         known = ", ".join("." + each for each in endings)
         raise UsageError(f"{path} cannot be written: its ending should be one of {known}")
     if path.is_dir():
-        raise DimlError(f"{path} cannot be written: it is a folder; name a file in it")
+        raise UsageError(f"{path} cannot be written: it is a folder; name a file in it")
     if not path.parent.is_dir():
-        raise DimlError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
+        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
     return ending
+
+
+def check_no_source(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse to write over what is being read; links and other names of the same file count, too.
+
+    Raises:
+        UsageError: the file is one of the images.
+    """
+    if not os.path.exists(path):
+        return
+    for source in sources:
+        # One that is not there will be told of where it is opened.
+        if os.path.exists(source) and os.path.samefile(path, source):
+            raise UsageError(f"{path} is one of the images that came; name another file")
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
@@ -66,7 +79,7 @@ def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 120)
     """Save a figure as PNG, SVG or PDF, by the ending of the path.
 
     Raises:
-        UsageError: another ending.
+        UsageError: another ending, a folder that does not exist, or a folder in place of the file.
         DimlError: the file cannot be written.
     """
     from matplotlib import rc_context
@@ -84,7 +97,7 @@ def save_page(html: str, path: str | os.PathLike[str]) -> None:
     """Save an HTML page in UTF-8.
 
     Raises:
-        UsageError: the ending is not .html.
+        UsageError: the ending is not .html, the folder does not exist, or it is a folder.
         DimlError: the file cannot be written.
     """
     check_output(path, ("html", "htm"))

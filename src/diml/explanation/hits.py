@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from diml.explanation.lettering import without_middle
 from diml.explanation.marks import Box, Mark, cell_of, marks_of, original_size
 from diml.explanation.words import number
 
@@ -26,7 +27,9 @@ PART_READING = (
     "the same, 0 is unrelated, below 0 is opposed. Boxes of one number and colour are what counted most: a cell of the "
     "part (small, left) and what it was matched with. What else the hit shows does not count."
 )
-NO_HITS = "Nothing was found."
+NO_HITS = "Nothing was found{}."
+# Letters of a condition, which may be long.
+CONDITION = 300
 
 
 class Hit(Protocol):
@@ -67,10 +70,10 @@ def outlines(hits: Sequence[Hit], query_size: tuple[int, int], chosen: Sequence[
     return [cell_of(maps, each, original_size(maps, query_size)) for each in chosen]
 
 
-def reading(hits: Sequence[Hit], chosen: Sequence[int] | None) -> str:
-    """How to read the hits."""
+def reading(hits: Sequence[Hit], chosen: Sequence[int] | None, where: str | None = None) -> str:
+    """How to read the hits; without any, the condition that none of the images met."""
     if not hits:
-        return NO_HITS
+        return NO_HITS.format("" if where is None else f" where {without_middle(where, CONDITION)}")
     return READING if chosen is None else PART_READING
 
 

@@ -31,6 +31,7 @@ def hits_page(
     index: str = "",
     parts: int = 3,
     chosen: Sequence[int] | None = None,
+    where: str | None = None,
 ) -> str:
     """A self-contained HTML page of the hits of a search, for wide and narrow screens.
 
@@ -41,6 +42,7 @@ def hits_page(
         index: the name of what was searched.
         parts: how many pairs of parts to show on each hit, from 1.
         chosen: for a part query, the numbers of the cells of the query that were chosen; they are outlined.
+        where: the condition of the search; named where nothing was found.
 
     Raises:
         UsageError: `parts` is below 1.
@@ -55,7 +57,7 @@ def hits_page(
         "name": text(query_title(query_image, query_name, chosen)),
         "data": image_uri(query, QUERY_PIXELS),
         "found": text(found),
-        "reading": text(reading(hits, chosen)),
+        "reading": text(reading(hits, chosen, where)),
         "cards": cards,
     }
     return fill(template("hits.html"), values)

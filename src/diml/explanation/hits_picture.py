@@ -46,6 +46,7 @@ def draw_hits(
     query_name: str | None = None,
     parts: int = 3,
     chosen: Sequence[int] | None = None,
+    where: str | None = None,
 ) -> Figure:
     """Draw the hits of a search in a grid, best first, each joined to the query by its strongest pairs of parts.
 
@@ -55,6 +56,7 @@ def draw_hits(
         query_name: what to call the query; its file name if left out.
         parts: how many pairs of parts to show on each hit, from 1.
         chosen: for a part query, the numbers of the cells of the query that were chosen; they are outlined.
+        where: the condition of the search; named where nothing was found.
 
     Raises:
         UsageError: `parts` is below 1.
@@ -70,7 +72,7 @@ def draw_hits(
     tall = [max(each, _height(query.size, QUERY)) for each in tall]
     page = Page(2 * MARGIN + columns * (CELL + BETWEEN) - BETWEEN, 2 * MARGIN + HEADER + sum(tall) + LINES * len(rows))
     title = query_title(query_image, query_name, chosen)
-    _draw_header(page, query, title, reading(hits, chosen), len(hits))
+    _draw_header(page, query, title, reading(hits, chosen, where), len(hits))
     y = MARGIN + HEADER
     for row, height in zip(rows, tall, strict=True):
         for column, hit in enumerate(row):

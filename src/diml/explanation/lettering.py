@@ -22,17 +22,19 @@ FALLBACKS = (
 )
 # On a grid of pixels every letter is rounded to whole ones, which makes a line up to this much wider.
 HINTING = 1.08
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 @cache
 def _characters(name: str) -> frozenset[int]:
-    """The codepoints that a font can show; none where it is not installed."""
-    from matplotlib.font_manager import fontManager, get_font
+    """The codepoints that a font can show, upright and bold; none where it is not installed."""
+    from matplotlib.font_manager import FontProperties, fontManager, get_font
 
-    file = next((entry.fname for entry in fontManager.ttflist if entry.name == name), None)
-    return frozenset() if file is None else frozenset(get_font(file).get_charmap())
+    if name not in {entry.name for entry in fontManager.ttflist}:
+        return frozenset()
+    weights = (FontProperties(family=name, weight=weight) for weight in ("normal", "bold"))
+    upright, bold = (frozenset(get_font(fontManager.findfont(each)).get_charmap()) for each in weights)
+    return upright & bold
 
 
 def _fonts_for(text: str) -> list[str]:
@@ -47,17 +49,29 @@ def _fonts_for(text: str) -> list[str]:
 def legible(text: str) -> tuple[str, list[str]]:
     """A text that can be shown, and the names of the fonts for it.
 
-    Control and direction characters (a file name may hold them) become spaces or vanish; what no font can show becomes
-    U+FFFD.
+    Control and direction characters (a file name may hold them) become spaces or vanish; what no font can show is
+    written as an escape.
 
     >>> legible("a$b\\n.jpg")
     ('a$b .jpg', ['DejaVu Sans'])
+    >>> print(legible("\\U0010fffd.jpg")[0])
+    \\U0010fffd.jpg
     """
     kinds = {character: unicodedata.category(character) for character in text}
     text = "".join(" " if kinds[c] in ("Cc", "Zl", "Zp") else c for c in text if kinds[c] != "Cf")
     fonts = _fonts_for(text)
     known = frozenset[int]().union(*(_characters(name) for name in fonts))
-    return "".join(c if ord(c) in known else UNKNOWN for c in text), fonts
+    return "".join(c if ord(c) in known else _escaped(c) for c in text), fonts
+
+
+def _escaped(character: str) -> str:
+    """As Python writes it, but for a byte of a name that is not UTF-8, which is written as that byte.
+
+    >>> print(_escaped("\\u65e5"), _escaped("\\udcff"))
+    \\u65e5 \\xff
+    """
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode("ascii")
 
 
 def properties(text: str, size: float, bold: bool = False) -> FontProperties:

@@ -59,7 +59,7 @@ class Page:
         return axes
 
     def text(self, x: float, y: float, text: str, size: float, **style: Any) -> Text:
-        """A line of text; `y` is its top. What a font cannot show is replaced, and `$` is a dollar sign."""
+        """A line of text; `y` is its top. What no font can show is escaped, and `$` is a dollar sign."""
         text, fonts = legible(text)
         style = {"va": "top", "color": INK} | style
         fraction = self.place(x, y)

@@ -99,11 +99,20 @@ def match_page(
         "most": str(len(marks)),
         "how": HOW,
         "pairs": "\n".join(_item(mark, a, b, match) for mark in marks),
-        "more": f"{left:,} weaker pairs are left out here; <code>diml explain --json</code> lists all." if left else "",
+        "more": _left_out(left, len(marks)),
         "caveat": CAVEAT,
         "data": json_block(_data(match, a, b, marks, chosen)),
     }
     return fill(template("pair.html"), values)
+
+
+def _left_out(left: int, most: int) -> str:
+    """What neither the list nor the slider reaches."""
+    if left == 0:
+        return ""
+    these = "1 pair weaker" if left == 1 else f"{left:,} pairs weaker"
+    are = "is" if left == 1 else "are"
+    return f"{these} than the slider's {most:,} {are} left out here; <code>diml explain --json</code> lists all."
 
 
 def _figure(name: str, side: Side) -> str:

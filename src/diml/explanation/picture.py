@@ -12,7 +12,7 @@ from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
 from diml.explanation.marks import Box, Mark, cell_of, marks_of, original_size, visible_box
 from diml.explanation.numbers import heat, one_pair, scalar
 from diml.explanation.page import Page, draw_marks, enough
-from diml.explanation.side import BODY, SIDE, Row, Side
+from diml.explanation.side import BODY, MOST_ROWS, SIDE, Row, Side
 from diml.explanation.words import describe, number, percent
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def draw_match(
     Args:
         match: of this pair of images; best from `model.explain`.
         image_a, image_b: paths, or PIL images; a smaller copy of the original will do.
-        parts: how many pairs of parts to show, the strongest first, from 1.
+        parts: how many pairs of parts to show, the strongest first, from 1; no more than the 16 that the list beside
+            them has room for.
         title_a, title_b: what to write above the images; their file names if left out.
         chosen: for a part query, the numbers of the cells of a that were chosen; they are outlined.
 
@@ -93,7 +94,7 @@ def draw_match(
     title_a = image_name(image_a, "first image") if title_a is None else title_a
     title_b = image_name(image_b, "second image") if title_b is None else title_b
     a, b = subject_of(image_a, title_a, match.maps_a), subject_of(image_b, title_b, match.maps_b)
-    shown = marks_of(match, parts, a.size, b.size, chosen)
+    shown = marks_of(match, min(parts, MOST_ROWS), a.size, b.size, chosen)
     side = _side(match, shown, chosen)
     layout = layout_of(a.size, b.size)
     page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(layout.height, side.height))

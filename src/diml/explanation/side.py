@@ -13,6 +13,7 @@ from diml.explanation.words import CAVEAT, digits, signed
 SIDE = 3.9
 ROW = 0.27
 BODY, SMALL = 10.0, 8.5
+# More marks than these rows are neither listed nor drawn: nobody could tell them apart.
 MOST_ROWS = 16
 
 
@@ -35,19 +36,17 @@ class Side:
     how: list[str]
     caveat: list[str]
     rows: list[Row]
-    more: int
 
     @classmethod
     def of(cls, headline: tuple[str, str], words: Sequence[str], title: str, how: str, rows: Sequence[Row]) -> Side:
         """The column of a name and its number, sentences, and a table with its title and how to read it."""
-        kept = list(rows) if len(rows) <= MOST_ROWS else list(rows[: MOST_ROWS - 1])
         small, caveat = paragraphs([how, CAVEAT], SIDE, SMALL)
-        return cls(headline, paragraphs(list(words), SIDE, BODY), title, small, caveat, kept, len(rows) - len(kept))
+        return cls(headline, paragraphs(list(words), SIDE, BODY), title, small, caveat, list(rows))
 
     @property
     def height(self) -> float:
         lines = sum(len(each) for each in self.words) * leading(BODY) + len(self.words) * 0.08
-        table = 0.5 + len(self.how) * leading(SMALL) + (len(self.rows) + bool(self.more)) * ROW
+        table = 0.5 + len(self.how) * leading(SMALL) + len(self.rows) * ROW
         return 1.25 + lines + table + 0.2 + len(self.caveat) * leading(SMALL)
 
     def draw(self, page: Page, x: float, y: float) -> None:
@@ -62,9 +61,6 @@ class Side:
         strongest = max((abs(row.value) for row in self.rows), default=0.0)
         for row in self.rows:
             _draw_row(page, x, y, row, strongest)
-            y += ROW
-        if self.more:
-            page.text(x + 0.3, y, f"and {self.more:,} more", 9, color=FAINT)
             y += ROW
         page.paragraph(x, y + 0.08, self.caveat, SMALL, color=FAINT)
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Below this a residual is rounding: contributions sum to the similarity within 1e-5 in float32.
 NOTICEABLE = 5e-4
-# From here up a reader wonders why a picture and its copy do not reach 1.
-NEAR_ONE = 0.9
+# From here up two images may well be copies of each other, and a reader wonders why they do not reach 1.
+NEAR_ONE = 0.98
 
 CAVEAT = "This accounts for the score, not for the world: it says what the model compared."
 
@@ -83,9 +83,16 @@ def describe(match: Match, shown: Sequence[PartPair] = (), chosen: Sequence[int]
 
 def _score(match: Match) -> str:
     text = f"Similarity {number(scalar(match.similarity))}: 1 is the same, 0 is unrelated, below 0 is opposed."
-    if scalar(match.similarity) >= NEAR_ONE:
+    if float(f"{scalar(match.similarity):.3f}") < 1 and (_same(match) or scalar(match.similarity) >= NEAR_ONE):
         text += " An image with itself comes to slightly less than 1, because the matching is soft."
     return text
+
+
+def _same(match: Match) -> bool:
+    """Whether the model saw the same in both images."""
+    import torch
+
+    return torch.equal(match.maps_a.local, match.maps_b.local)
 
 
 def _make_up(match: Match) -> str:
@@ -98,7 +105,7 @@ def _make_up(match: Match) -> str:
 
 
 def _made_of(chosen: int) -> str:
-    these = "part of the first image alone" if chosen == 1 else "parts of the first image alone, each"
+    these = "part of the first image alone," if chosen == 1 else "parts of the first image alone, each"
     return (
         f"It is of the {chosen} chosen {these} matched with whatever is most like it in the second; "
         "what else either image shows does not count."

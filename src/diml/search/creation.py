@@ -70,9 +70,9 @@ def create(
         The manifest, the store, the model with its head, and what was embedded for fitting it, ready to be stored.
     """
     columns = check_columns(dict.fromkeys([*column_names(collection), *plan.columns]))
-    _clear(folder)
+    clear(folder)
     model, embedded = _with_head(plan, collection.name, items, batch_size, seen)
-    shape = embedded[0].maps if embedded else _probe(model)
+    shape = embedded[0].maps if embedded else probe(model)
     model.save_pretrained(folder / MODEL)
     store = Store.create(folder, table_schema(shape.dim, shape.parts, columns))
     manifest = Manifest(
@@ -115,7 +115,9 @@ def check_same_dim(folder: Path, manifest: Manifest, dim: int | None) -> None:
         raise StoreError(f"{folder} has dim {manifest.dim} and {dim} came; leave dim out, or make another index")
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
+    """Remove what makes an index, under its lock: first the manifest, so that no one finds half of one."""
+    (folder / FILE).unlink(missing_ok=True)
     for part in (MODEL, TABLE + ".lance"):
         if (folder / part).exists():
             shutil.rmtree(folder / part)
@@ -155,5 +157,6 @@ def _shuffled(items: Sequence[Item]) -> Iterator[tuple[Item, FileState]]:
         yield items[at], examine(items[at].file)
 
 
-def _probe(model: StructuralModel) -> FeatureMaps:
+def probe(model: StructuralModel) -> FeatureMaps:
+    """The map of a grey image, of the same shape as any; a grid that the backbone does not have is refused here."""
     return model.encode(Image.new("RGB", (64, 64), "grey"))

@@ -110,12 +110,14 @@ class SearchResult:
         shortlist: images that were re-ranked by similarity: at least k, at most what is in question; 0 where the pooled
             ranking was asked for.
         part: what of the query was looked for; None for all of it.
+        where: the condition that hits had to meet; None where there was none.
     """
 
     hits: list[Hit]
     k: int
     shortlist: int
     part: Part | None = None
+    where: str | None = None
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -130,4 +132,5 @@ class SearchResult:
         """The document that `diml search --json` prints; `part` is in it where one was looked for."""
         hits = [hit.as_dict() for hit in self.hits]
         part = {} if self.part is None else {"part": self.part.as_dict()}
-        return {"index": index, "query": query, **part, "k": self.k, "shortlist": self.shortlist, "hits": hits}
+        asked = {"index": index, "query": query, **part, "where": self.where, "k": self.k}
+        return {**asked, "shortlist": self.shortlist, "hits": hits}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +73,7 @@ class Index:
         self._model = model
         self._plan = plan
         self._backbone: nn.Module | None = None
+        self._made_here = False
         self._lock = FileLock(path / LOCK)
 
     @classmethod
@@ -177,8 +179,10 @@ class Index:
         wanted = items(collection)
         if prune and self._opened:
             self._check_prune(self._opened, collection, wanted)
+        if self._plan is not None and self._opened is None:
+            creation.probe(self._plan.model)  # what is wrong with it is said before anything is written
         started = time.monotonic()
-        with Turn(self.path) as turn:
+        with Turn(self.path) as turn, self._undone_if_empty():
             writer = self._begin(collection, wanted, batch_size, Watch(len(wanted), strict, progress))
             writer.commit_seconds, writer.strict, writer.progress = commit_seconds, strict, progress
             writer.run(wanted, batch_size, backwards=not turn.first)
@@ -186,11 +190,11 @@ class Index:
             spared = [skipped.path for skipped in collection.skipped if os.path.lexists(collection.root / skipped.path)]
             removed = writer.remove_absent(wanted, spared) if prune else 0
             self._finish(writer.changed + writer.relabelled + removed)
-        skipped = [*collection.skipped, *writer.skipped]
-        if skipped and not len(self):
-            raise DatasetError(
-                f"none of the {len(wanted)} images of {collection.name} can be read; the first: {skipped[0].reason}"
-            )
+            skipped = [*collection.skipped, *writer.skipped]
+            if skipped and not len(self):
+                raise DatasetError(
+                    f"none of the {len(wanted)} images of {collection.name} can be read; the first: {skipped[0].reason}"
+                )
         rate = writer.embedded / seconds if writer.embedded else 0.0
         return AddReport(writer.added, writer.changed, writer.unchanged, removed, writer.relabelled, skipped, rate)
 
@@ -247,14 +251,14 @@ class Index:
         if len(regions) and mask is not None:
             raise UsageError("regions and a mask came together; choose the part by one of them")
         if self._opened is None:
-            return SearchResult([], k, 0)
+            return SearchResult([], k, 0, where=where)
         maps = image if isinstance(image, FeatureMaps) else self.model.encode(image)
         part = None if mask is None and not len(regions) else _part(maps, regions, mask)
         query: Query = WholeQuery(self.model, maps)
         if part is not None:
             query = PartQuery(self.model, maps, part.weights.reshape(1, -1))
         found = search(self._opened.store, self._opened.manifest, query, k, shortlist, where)
-        return dataclasses.replace(found, part=part)
+        return dataclasses.replace(found, part=part, where=where)
 
     def stats(self) -> IndexStats:
         """What is in the index; the model is not loaded for it."""
@@ -269,7 +273,7 @@ class Index:
         """A writer on the index, which is made first if it is not there yet."""
         if self._opened is not None:
             self._check_columns(collection)
-            return Writer(self._opened.store, self.model, self._lock)
+            return Writer(self._opened.store, self.model, self._lock, self._check_still_there)
         with self._locked():
             if is_index(self.path):  # another process was first
                 self._join()
@@ -277,10 +281,30 @@ class Index:
             assert self._plan is not None
             made = creation.create(self.path, self._plan, collection, wanted, batch_size, watch)
             manifest, store, self._model, embedded = made
-            self._opened = _Opened(manifest, store)
-            writer = Writer(store, self.model, self._lock)
+            self._opened, self._made_here = _Opened(manifest, store), True
+            writer = Writer(store, self.model, self._lock, self._check_still_there)
             writer.store_embedded(embedded)
             return writer
+
+    @contextmanager
+    def _undone_if_empty(self) -> Iterator[None]:
+        """Take back the creation of an index that fails before its first row: the next collection may fit a head."""
+        self._made_here = False
+        try:
+            yield
+        except BaseException:
+            if self._made_here:
+                with self._locked():
+                    if not len(self):
+                        creation.clear(self.path)
+                        self._opened = self._model = None
+            raise
+
+    def _check_still_there(self) -> None:
+        """Another process that made the index may have taken it back, and a third made it anew of another model."""
+        assert self._opened is not None
+        if not is_index(self.path) or Manifest.read(self.path).fingerprint != self._opened.manifest.fingerprint:
+            raise StoreError(f"{self.path} was taken back by another process, which failed; run the same command again")
 
     def _join(self) -> None:
         assert self._plan is not None
@@ -314,6 +338,7 @@ class Index:
         assert self._opened is not None
         manifest, store = self._opened
         with self._locked():
+            self._check_still_there()
             store.tidy(manifest.exact_limit, changed)
             manifest = manifest.at_version(store.version)
             manifest.write(self.path)

@@ -75,7 +75,7 @@ class Store:
 
     @property
     def version(self) -> int:
-        return int(self._table.version)
+        return int(self.read(lambda: self._table.version))
 
     @property
     def schema(self) -> pa.Schema:

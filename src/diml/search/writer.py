@@ -50,6 +50,8 @@ class Writer:
 
     Args:
         lock: of the index, held during every commit.
+        check: called before the table is read, also under the lock of a commit; raises where the index is no longer
+            what it was.
         progress: called with images done and images to do.
         strict: raise the ImageError of the first image that cannot be read.
     """
@@ -57,6 +59,7 @@ class Writer:
     store: Store
     model: StructuralModel
     lock: BaseFileLock
+    check: Callable[[], None] = lambda: None
     commit_seconds: float = 5.0
     strict: bool = False
     progress: Progress | None = None
@@ -132,6 +135,7 @@ class Writer:
         return len(gone)
 
     def _refresh(self) -> None:
+        self.check()
         if self.store.version != self._version:
             self._version = self.store.version
             self._known = self.store.known()
