@@ -42,6 +42,21 @@ def test_a_folder_of_halves(tmp_path: Path) -> None:
     assert rows(str(tmp_path)) == [("test/dog/1.png", "dog", "test"), ("train/cat/1.png", "cat", "train")]
 
 
+@pytest.mark.parametrize("third", ["val", "gallery", "cat"])
+def test_halves_are_not_taken_for_classes(tmp_path: Path, third: str) -> None:
+    plant(tmp_path, "train/cat/1.png", "test/dog/1.png", f"{third}/owl/1.png")
+    with pytest.raises(DatasetError, match=r"holds class folders below .*test.*; expected train and test alone"):
+        open_dataset(str(tmp_path))
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path, "cat/1.png")
+    monkeypatch.chdir(tmp_path)
+    for name in ("", " "):
+        with pytest.raises(UsageError, match="an empty name came"):
+            open_dataset(name)
+
+
 def test_classes_called_train_and_test(tmp_path: Path) -> None:
     plant(tmp_path, "train/1.png", "test/1.png")
     assert [label for _, label, _ in rows(str(tmp_path))] == ["test", "train"]

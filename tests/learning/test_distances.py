@@ -237,6 +237,15 @@ def test_only_the_pairs_asked_for(kind, solved):
     torch.testing.assert_close(sparse[i, j], distance(a, embeddings(1))[i, j], atol=1e-6, rtol=0)
 
 
+def test_only_pairs_that_there_are():
+    distance, zero = StructuralDistance(GRID), torch.tensor([0])
+    for i, j in ((zero, zero + 8), (zero - 9, zero)):
+        with distance.only(i, j), pytest.raises(IndexError, match="for 8 images"):
+            distance(embeddings())
+    with pytest.raises(UsageError, match="1 images came to be paired with 2"), distance.only(zero, zero.repeat(2)):
+        pass
+
+
 def loss_of(kind, loss):
     """Each loss that takes a distance, with the numbers that it insists on."""
     distance, width = kind(GRID), PARTS * DIM

@@ -11,6 +11,7 @@ from torch import nn
 from diml.embedding import Encoder, Preprocessing, lite0, lite0_preprocessing
 from diml.errors import TrainingError, UsageError
 from diml.feature_maps import FeatureMaps
+from diml.learning import Margin
 from diml.learning.chance import derived, seeded
 from diml.learning.checkpoints import WholeFiles
 from diml.learning.folder import RunFolder, flat
@@ -181,6 +182,15 @@ class Diverged(nn.Module):
 def test_a_loss_that_is_no_number_stops_at_once(unchecked_shapes):
     module = TrainingModule(Learner(small_encoder(), Diverged()), settings(), lambda module: [], 5)
     with pytest.raises(TrainingError, match=r"^the loss became nan in epoch 1, step 3 of 5; try a lower optim\.lr"):
+        module.training_step((PIXELS, LABELS), 2)
+
+
+def test_maps_that_are_no_numbers_stop_before_miners_see_them(unchecked_shapes):
+    encoder = small_encoder()
+    next(encoder.parameters()).data.fill_(float("nan"))
+    module = TrainingModule(Learner(encoder, Margin(classes=8)), settings(), lambda module: [], 5)
+    said = r"^the feature maps became NaN or infinite in epoch 1, step 3 of 5; try a lower optim\.lr"
+    with pytest.raises(TrainingError, match=said):
         module.training_step((PIXELS, LABELS), 2)
 
 

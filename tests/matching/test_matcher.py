@@ -193,6 +193,13 @@ def test_top_k_takes_what_rerank_takes():
         top_k(Matcher(), a, b, 2.5)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-13, 1e-6, 1e6, 1e19, 1e30])
+def test_the_length_of_vectors_does_not_matter(scale):
+    a, b = maps(14, 3), maps(15, 4)
+    scaled = FeatureMaps(a.local * scale, a.grid)
+    torch.testing.assert_close(Matcher().similarity(scaled, b), Matcher().similarity(a, b), atol=1e-5, rtol=0)
+
+
 def test_no_pairs():
     a = maps(13, 3)
     none = torch.zeros(0, dtype=torch.long)

@@ -16,6 +16,9 @@ from diml.errors import DatasetError, UsageError
 
 _KINDS = "a folder of class folders, a CSV (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR"
 
+# What folders that are no classes are called.
+_HALVES = frozenset({"train", "test", "val", "valid", "validation", "query", "gallery"})
+
 
 def open_dataset(spec: str) -> Collection:
     """A collection in which every image has a label.
@@ -37,6 +40,8 @@ def open_dataset(spec: str) -> Collection:
         UsageError: there is no such folder, file or kind of collection.
         DatasetError: the files are not laid out as they should be; the message says what was expected and found.
     """
+    if not spec.strip():
+        raise UsageError(f"an empty name came; expected {_KINDS}")
     kind, colon, folder = spec.partition(":")
     if colon and kind in _BENCHMARKS:
         return _BENCHMARKS[kind](_existing(Path(folder), kind))
@@ -56,7 +61,9 @@ def _existing(folder: Path, kind: str) -> Path:
 
 def _class_folders(folder: Path) -> Collection:
     found = _without_unlabelled(open_folder(folder, labels_from="folder"), "lies in no class folder")
-    if {path.split("/")[0] for path in found.paths} != {"train", "test"}:
+    tops = {path.split("/")[0] for path in found.paths}
+    if tops != {"train", "test"}:
+        _check_no_halves(found, tops)
         return found
     halves = [path.split("/") for path in found.paths]
     if any(len(parts) < 3 for parts in halves):
@@ -64,6 +71,17 @@ def _class_folders(folder: Path) -> Collection:
     return Collection(
         folder, found.paths, [p[1] for p in halves], [p[0] for p in halves], skipped=found.skipped, name=found.name
     )
+
+
+def _check_no_halves(found: Collection, tops: set[str]) -> None:
+    """Refuse to take halves for classes, where class folders lie in them."""
+    deep = {path.split("/")[0] for path in found.paths if path.count("/") > 1}
+    if halves := sorted(deep & _HALVES):
+        among = ", ".join(sorted(tops)[:5])
+        raise DatasetError(
+            f"{found.name}: holds class folders below {', '.join(halves)} (of {among}); expected train and test alone, "
+            "or a folder for each class; a CSV with a column split can say anything else"
+        )
 
 
 def _without_unlabelled(found: Collection, reason: str) -> Collection:

@@ -88,7 +88,7 @@ class Evaluation:
         if self.without_relevant:
             lines.append(f"queries left out of the averages, as nothing is of their class: {self.without_relevant}")
         if self.skipped:
-            lines.append(f"images left out, as they cannot be read: {len(self.skipped)}")
+            lines.append(f"images left out, each with its reason: {len(self.skipped)}")
         return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from diml.learning.comparison import Comparison
 from diml.learning.formula import DISTANCE, SIMILARITY, Formula
 from diml.learning.library import distances
 from diml.matching import Matcher, UnitMaps, prepare
+from diml.matching.kernels import indices, whole
 
 
 def flattened(maps: FeatureMaps) -> Float[Tensor, "n width"]:
@@ -76,8 +77,17 @@ class _StructuralBase(distances.BaseDistance):
 
         For losses that are given pairs or triplets and read nothing else: mined triplets of 112 images ask for 224
         pairs, the matrix has 12,544.
+
+        Args:
+            i, j: (p,) places in the sets that the matrix is of.
+
+        Raises:
+            UsageError: lists of different length, or no whole numbers.
+            IndexError: where the matrix is made, an image that there is not.
         """
-        self._asked = i, j
+        if len(i) != len(j):
+            raise UsageError(f"{len(i)} images came to be paired with {len(j)}; give as many of each")
+        self._asked = whole(i), whole(j)
         try:
             yield
         finally:
@@ -90,7 +100,7 @@ class _StructuralBase(distances.BaseDistance):
         a = self.units(query_emb)
         b = a if ref_emb is None or ref_emb is query_emb else self.units(ref_emb)
         if self._asked is not None:
-            i, j = self._asked
+            i, j = (indices(index, n) for index, n in zip(self._asked, (len(a), len(b)), strict=True))
             asked = torch.unique(i * len(b) + j)
             if 4 * len(asked) < len(a) * len(b):  # beyond that one large product is quicker than many small ones
                 return self._sparse(a, b, asked)

@@ -62,10 +62,15 @@ class Learner(nn.Module):
             pixels: the own share of the batch, normalised.
             labels: (n,) its classes.
             seed: for what the objective draws at random, the same in every process.
+
+        Raises:
+            FloatingPointError: the maps hold NaN or infinity, of which miners and matching make nothing.
         """
         maps, labels = gather(self.encoder(pixels), labels)
         # Half precision is for the backbone: sums over plans and exponentials of distances need more.
         maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        if not torch.isfinite(_sum(maps).detach()):
+            raise FloatingPointError("the feature maps hold NaN or infinity")
         with torch.autocast(maps.device.type, enabled=False), _default(maps.dtype), seeded(seed):
             loss: Tensor = self.objective(maps, labels)
         # A miner that finds nothing gives a constant; but DDP waits for a gradient of every parameter in every step.

@@ -50,17 +50,23 @@ class TrainingModule(LightningModule):
         """One batch; everything random in it follows from the seed, the epoch and the step alone.
 
         Raises:
-            TrainingError: the loss is NaN or infinite.
+            TrainingError: the loss or the feature maps are NaN or infinite.
         """
         place = (self.settings.run.seed, self.current_epoch, step)
         torch.manual_seed(derived(*place, LAYERS, self.global_rank))
-        loss: Tensor = self.learner(*batch, derived(*place, LOSS))
+        try:
+            loss: Tensor = self.learner(*batch, derived(*place, LOSS))
+        except FloatingPointError:
+            raise self._diverged("the feature maps became NaN or infinite", step) from None
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, step {step + 1} of {self.steps}; "
-                "try a lower optim.lr or optim.clip=1, in a new run"
-            )
+            raise self._diverged(f"the loss became {loss.item()}", step)
         return loss
+
+    def _diverged(self, what: str, step: int) -> TrainingError:
+        return TrainingError(
+            f"{what} in epoch {self.current_epoch + 1}, step {step + 1} of {self.steps}; "
+            "try a lower optim.lr or optim.clip=1, in a new run"
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Lightning brings the module to the run's precision only after it has loaded the state.

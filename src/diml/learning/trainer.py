@@ -80,6 +80,14 @@ def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, going_on: b
             f"smaller data.batch, data.size or run.precision, or more run.devices; {folder.kept}"
         ) from error
     except RuntimeError as error:
+        if str(error).startswith("DataLoader worker"):
+            # A signal to all processes of a job reaches those that load images first.
+            if trainer.received_sigterm:
+                raise KeyboardInterrupt from error
+            raise TrainingError(
+                f"a process that loads images has ended ({first_line(error)}); in a new run set fewer data.workers; "
+                f"{folder.kept}"
+            ) from error
         if not _lost(error):
             raise
         raise TrainingError(

@@ -31,7 +31,7 @@ def rerank(
     Args:
         query_maps: of q images.
         gallery_maps: of n images.
-        shortlist: (q, K) indices into the gallery.
+        shortlist: (q, K) indices into the gallery; negative ones count from its end, so cut what is padded with -1.
         marginals, weight, eps, tolerance: see `Matcher`.
 
     Raises:

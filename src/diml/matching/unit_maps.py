@@ -15,6 +15,8 @@ from diml.matching.kernels.rows import Rows
 
 # Where maps in half precision stay as they are, because the kernel there reads them so.
 KEEPS_HALF = ("cuda",)
+# Vectors beyond these lengths are brought to the order of 1 before their length is taken.
+SHORT, LONG = 1e-9, 1e18
 
 
 class UnitMaps:
@@ -90,7 +92,12 @@ def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     # The same numbers, in place.
     rows = torch.empty(len(maps), maps.parts + 1, maps.dim, dtype=dtype, device=maps.device)
     rows[:, :-1], rows[:, -1] = local, pooled
-    rows /= torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_(min=1e-12)
+    lengths = torch.linalg.vector_norm(rows, dim=-1)
+    odd = (lengths < SHORT) | (lengths > LONG)
+    if odd.any():  # their squares leave the range of float32
+        rows[odd] /= rows[odd].abs().amax(dim=-1, keepdim=True).clamp_(min=torch.finfo(dtype).tiny)
+        lengths[odd] = torch.linalg.vector_norm(rows[odd], dim=-1)
+    rows /= lengths.clamp_(min=1e-12)[:, :, None]
     return UnitMaps(rows)
 
 
