@@ -213,7 +213,7 @@ def test_ctrl_c_says_how_to_go_on(tiny, tmp_path):
 def test_training_gets_better_on_classes_never_seen(tmp_path):
     """A minute on twenty-four emoji with an untrained head, then six and thirty others."""
     chosen = """data.size=128 data.batch=40 data.per_class=4 data.workers=0 model.head=random model.dim=64
-        optim.epochs=4 optim.batches_per_epoch=4 optim.lr=0.0001 optim.head_lr=0.001 run.accelerator=cpu"""
+        optim.epochs=8 optim.batches_per_epoch=4 optim.lr=0.0001 optim.head_lr=0.001 run.accelerator=cpu"""
     settings = load_settings(None, [f"data.spec={SAMPLE / 'emoji'}", *chosen.split()])
     result = train(settings, tmp_path / "emoji")
     rows = RunFolder(result.folder).rows()
