@@ -78,10 +78,10 @@ def bench(
 
 def check_grid(model: StructuralModel) -> None:
     """Refuse, before anything is measured, a grid that the model has no map for."""
-    from PIL import Image
+    from diml.search.creation import probe
 
     try:
-        model.encode(Image.new("RGB", (64, 64)))
+        probe(model)
     except UsageError as error:
         raise UsageError(f"{error}; or leave the stages of a query out with --no-query") from None
 

@@ -75,8 +75,8 @@ def transport_plan(
         tolerance: largest L1 error of the marginals, >= 0. float32 reaches about 1e-6.
         max_iterations: where an unconverged pair stops; the result says so.
         newton_after: after so many iterations Newton's steps take over, in float64, at which the error falls
-            quadratically (see `diml.matching.newton`); None leaves all to Sinkhorn. For tight tolerances: a step costs
-            some ten iterations. The plan is the same up to the tolerance.
+            quadratically (see `diml.matching.newton`); None leaves all to Sinkhorn. For tight tolerances, as a
+            step costs more than an iteration. The plan is the same up to the tolerance.
 
     Raises:
         UsageError: shapes that do not fit, eps too small, a non-finite similarity, marginals that do not sum to 1.
