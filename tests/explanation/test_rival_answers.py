@@ -19,10 +19,10 @@ from diml.explanation import (
     explain_by,
     rival_document,
 )
-from diml.explanation.faithfulness.pairs import Pair, Picture, in_input_size, see
+from diml.explanation.methods import METHODS, MethodResult, methods
 from diml.explanation.rival_words import IN_WORDS
-from diml.explanation.rivals import METHODS, PairExplanation, methods
 from diml.explanation.words import number
+from diml.faithfulness.pairs import Pair, Picture, in_input_size, see
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_words_name_the_number_and_the_residual(answer):
     assert f"the pooled similarity, {number(said.match.pooled.item())}, which is not the similarity above" in lines[1]
     assert lines[1].endswith("The residual, of A, is 0.000.")
     assert "above" not in describe_rival(answer("structural"))[1]
-    missed = PairExplanation(said.found.heat_a, None, None, said.found.total + 0.25, "half")
+    missed = MethodResult(said.found.heat_a, None, None, said.found.total + 0.25, "half")
     changed = type(said)(said.method, missed, said.match)
     assert describe_rival(changed)[1].endswith("The residual, of A, is +0.250.")
     assert "those of B" not in describe_rival(changed)[1]
@@ -159,7 +159,7 @@ def test_lists_hold_what_the_method_says(answer):
 
 def test_a_heat_of_nothing_is_told(answer):
     said = answer("bilinear")
-    nothing = PairExplanation(torch.zeros(4, 4), None, torch.zeros(16, 16))
+    nothing = MethodResult(torch.zeros(4, 4), None, torch.zeros(16, 16))
     lines = describe_rival_parts(type(said)(said.method, nothing, said.match))
     assert lines == ["The heat of A is 0 everywhere.", "", "No part corresponds to any."]
 

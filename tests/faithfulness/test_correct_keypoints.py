@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from diml.explanation.faithfulness import WARPS, Points, correct_keypoints
-from diml.explanation.faithfulness.correspondence import cells_at, neighbours
+from diml.faithfulness import WARPS, Points, correct_keypoints
+from diml.faithfulness.correspondence import cells_at, neighbours
 
 SIZE = (120, 80)
 GRID = (4, 4)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from diml.explanation.faithfulness import estimate
+from diml.faithfulness import estimate
 
 
 def names(n):

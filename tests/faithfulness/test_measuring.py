@@ -6,7 +6,8 @@ import math
 import pytest
 
 from diml.errors import DatasetError, UsageError
-from diml.explanation.faithfulness import (
+from diml.explanation.methods import methods
+from diml.faithfulness import (
     Pair,
     Picture,
     Plan,
@@ -17,7 +18,6 @@ from diml.explanation.faithfulness import (
     summary,
     tables,
 )
-from diml.explanation.rivals import methods
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +176,6 @@ def test_plans_that_cannot_be(wrong, said):
 
 
 def test_a_mean_of_nothing_is_nothing():
-    from diml.explanation.faithfulness.rows import _mean
+    from diml.faithfulness.rows import _mean
 
     assert _mean([math.nan]) is None

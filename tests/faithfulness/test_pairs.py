@@ -8,10 +8,10 @@ from PIL import Image
 
 from diml.data import Collection
 from diml.errors import DatasetError, UsageError
-from diml.explanation.faithfulness import Pair, Picture, Points, fitted, open_pairs, pairs_of_classes
-from diml.explanation.faithfulness import photographs as of_photographs
-from diml.explanation.faithfulness.grids import at_grid
-from diml.explanation.faithfulness.pairs import see
+from diml.faithfulness import Pair, Picture, Points, fitted, open_pairs, pairs_of_classes
+from diml.faithfulness import photographs as of_photographs
+from diml.faithfulness.grids import at_grid
+from diml.faithfulness.pairs import see
 
 
 def collection(*labels, splits=None):

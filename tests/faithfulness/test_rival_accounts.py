@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from diml.errors import UsageError
-from diml.explanation.rivals import METHODS, Method, PairExplanation, Structural, methods
+from diml.explanation.methods import METHODS, Method, MethodResult, Structural, methods
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -15,7 +15,7 @@ def test_every_method_gives_what_it_says(name, model, pair):
     assert isinstance(method, Method)
     assert method.name == name
     found = method.explain(model, *pair)
-    assert isinstance(found, PairExplanation)
+    assert isinstance(found, MethodResult)
     if method.heats:
         assert found.heat_a.shape == (4, 4)
         assert torch.isfinite(found.heat_a).all()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diml.explanation.rivals import CentreControl, IdentityControl, RandomControl
+from diml.explanation.methods import CentreControl, IdentityControl, RandomControl
 from diml.feature_maps import FeatureMaps
 
 

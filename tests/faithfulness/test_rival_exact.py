@@ -7,8 +7,8 @@ import ot
 import pytest
 import torch
 
-from diml.explanation.rivals import ExactTransport
-from diml.explanation.rivals.exact import exact_plan
+from diml.explanation.methods import ExactTransport
+from diml.explanation.methods.exact import exact_plan
 from diml.matching import transport_plan
 
 
@@ -71,7 +71,7 @@ def test_it_moves_between_the_models_own_marginals(marginals, mass, small_model,
 
 def test_without_scipy_the_extra_is_named(monkeypatch):
     from diml.errors import UsageError
-    from diml.explanation.rivals import exact, methods, registry
+    from diml.explanation.methods import exact, methods, registry
 
     for module in (exact, registry):
         monkeypatch.setattr(module, "find_spec", lambda name: None)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from diml.embedding.resampling import area
-from diml.explanation.rivals import GradCam
-from diml.explanation.rivals.gradients import class_activation
+from diml.explanation.methods import GradCam
+from diml.explanation.methods.gradients import class_activation
 
 
 def features(model, image):

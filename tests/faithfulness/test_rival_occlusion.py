@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from diml.errors import UsageError
-from diml.explanation.rivals import Occlusion
-from diml.explanation.rivals.occlusion import windows
-from diml.explanation.rivals.pixels import blurred, cell_of_pixels, embed_pixels, hidden, input_pixels, mean_colour
+from diml.explanation.methods import Occlusion
+from diml.explanation.methods.occlusion import windows
+from diml.explanation.methods.pixels import blurred, cell_of_pixels, embed_pixels, hidden, input_pixels, mean_colour
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (1, 2), (3, 3)])

@@ -7,10 +7,10 @@ import pytest
 import scipy.stats
 import torch
 
-from diml.explanation.faithfulness import Pair, Picture
-from diml.explanation.faithfulness.pairs import see
-from diml.explanation.faithfulness.stability import CHANGES, jpeg, noisy, rank_correlation, shifted, stability
-from diml.explanation.rivals import methods
+from diml.explanation.methods import methods
+from diml.faithfulness import Pair, Picture
+from diml.faithfulness.pairs import see
+from diml.faithfulness.stability import CHANGES, jpeg, noisy, rank_correlation, shifted, stability
 
 
 @pytest.mark.parametrize("seed", range(5))

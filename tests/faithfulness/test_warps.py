@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from diml.explanation.faithfulness import WARPS, Warp
-from diml.explanation.faithfulness.warps import MIRRORED
+from diml.faithfulness import WARPS, Warp
+from diml.faithfulness.warps import MIRRORED
 
 SIZE = (120, 80)
 

@@ -157,7 +157,7 @@ def check_method(name: str, others: Mapping[str, object], out: Path | None) -> N
             raise UsageError(f"{option} came with --method, which explains two whole images; leave one of them out")
     from diml.cli.explaining import is_page
     from diml.explanation import check_drawable
-    from diml.explanation.rivals import methods
+    from diml.explanation.methods import methods
 
     (method,) = methods([name])
     if out is not None and is_page(out):

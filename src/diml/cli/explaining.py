@@ -157,7 +157,7 @@ class Answer:
             explain_by,
             rival_document,
         )
-        from diml.explanation.rivals import methods
+        from diml.explanation.methods import methods
 
         asked = self.compared
         (method,) = methods([name])

@@ -12,7 +12,7 @@ from diml.cli.options import Device, Grid, Json, Marginals, ModelName, load_mode
 from diml.errors import DimlError, UsageError
 
 if TYPE_CHECKING:
-    from diml.explanation.faithfulness import Faithfulness
+    from diml.faithfulness import Faithfulness
 
 
 def faithfulness(
@@ -77,7 +77,8 @@ def faithfulness(
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; --out names a folder for the pictures")
     from diml.data import printable
-    from diml.explanation.faithfulness import (
+    from diml.explanation.methods import methods
+    from diml.faithfulness import (
         MEASURES,
         Plan,
         fitted,
@@ -86,7 +87,6 @@ def faithfulness(
         summary,
         tables,
     )
-    from diml.explanation.rivals import methods
 
     chosen = methods(method or ())
     plan = Plan(tuple(measure or MEASURES), tuple(fill), steps, tuple(against), grids, stable_pairs, batch_size, seed)
@@ -120,7 +120,7 @@ def _make(folder: Path) -> None:
 
 def _draw(report: Faithfulness, folder: Path) -> list[Path]:
     from diml.explanation import save_picture
-    from diml.explanation.faithfulness import draw_curves, draw_keypoints
+    from diml.faithfulness import draw_curves, draw_keypoints
 
     figures = {
         f"deletion-{fill}.png": draw_curves(report, fill) for fill in dict.fromkeys(r.fill for r in report.removal)

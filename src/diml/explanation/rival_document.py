@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diml.explanation.marks import Box
-    from diml.explanation.rivals import Method, PairExplanation
+    from diml.explanation.methods import Method, MethodResult
     from diml.feature_maps import FeatureMaps
     from diml.matching import Match
     from diml.model import StructuralModel
@@ -67,7 +67,7 @@ class RivalAnswer:
     """
 
     method: Method
-    found: PairExplanation
+    found: MethodResult
     match: Match
     model: str = ""
 
@@ -123,7 +123,7 @@ def explain_by(
     nevertheless have their boxes in pixels of the originals.
 
     Args:
-        method: such as `diml.explanation.rivals.methods(["bilinear"])[0]`.
+        method: such as `diml.explanation.methods.methods(["bilinear"])[0]`.
         image_a, image_b: paths, or PIL images.
         maps: of the two images, n = 1 each, where `model.encode` has made them already.
 
@@ -134,15 +134,15 @@ def explain_by(
 
     >>> from PIL import Image
     >>> from diml import StructuralModel
-    >>> from diml.explanation.rivals import methods
+    >>> from diml.explanation.methods import methods
     >>> model = StructuralModel.from_pretrained("lite0")
     >>> red, blue = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (64, 48), "blue")
     >>> answer = explain_by(methods(["bilinear"])[0], model, red, blue)
     >>> answer.found.accounts_for, abs(answer.found.residual) < 1e-9, answer.cells_a(16)[-1].box[2] <= 64
     ('pooled similarity', True, True)
     """
-    from diml.explanation.faithfulness.pairs import in_input_size
     from diml.explanation.picture import opened
+    from diml.faithfulness.pairs import in_input_size
 
     originals = [opened(image) for image in (image_a, image_b)]
     a, b = (each.to("cpu") for each in maps or [model.encode(image) for image in originals])

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from PIL import Image
 
-from diml.explanation.rivals.method import PairExplanation
-from diml.explanation.rivals.structural import unmatched
+from diml.explanation.methods.method import MethodResult
+from diml.explanation.methods.structural import unmatched
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -34,10 +34,10 @@ class NearestPatch:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         local = unmatched(maps_a, maps_b).local_similarity[0]
         best, at = local.max(dim=1)
         heat_a = (best / maps_a.parts).reshape(maps_a.grid)
         heat_b = (local.amax(dim=0) / maps_b.parts).reshape(maps_b.grid)
         chosen = F.one_hot(at, maps_b.parts).to(local) / maps_a.parts
-        return PairExplanation(heat_a, heat_b, chosen, float(best.mean()), "mean best local similarity")
+        return MethodResult(heat_a, heat_b, chosen, float(best.mean()), "mean best local similarity")

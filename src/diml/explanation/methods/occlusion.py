@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from diml.errors import UsageError
-from diml.explanation.rivals.method import PairExplanation, one_each
-from diml.explanation.rivals.pixels import embed_pixels, filling, hidden, input_pixels
+from diml.explanation.methods.method import MethodResult, one_each
+from diml.explanation.methods.pixels import embed_pixels, filling, hidden, input_pixels
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -54,7 +54,7 @@ class Occlusion:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         one_each(maps_a, maps_b)
         pixels = input_pixels(model, image_a)
         covered = windows(maps_a.grid, self.window)
@@ -64,7 +64,7 @@ class Occlusion:
         scores = model.matcher.pairs(maps, maps_b.to(maps.device), every, torch.zeros_like(every)).similarity
         drop = (scores[0] - scores[1:]).double().cpu()
         weight = covered.double()
-        return PairExplanation(heat_a=(weight.mT @ drop / weight.sum(dim=0)).reshape(maps_a.grid))
+        return MethodResult(heat_a=(weight.mT @ drop / weight.sum(dim=0)).reshape(maps_a.grid))
 
 
 def windows(grid: tuple[int, int], side: int) -> Bool[Tensor, "n r"]:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from diml.data import Collection, open_folder
 from diml.errors import ImageError, UsageError
-from diml.explanation.faithfulness.pairs import Pair, Picture, file_picture
-from diml.explanation.faithfulness.warps import WARPS, Warp
+from diml.faithfulness.pairs import Pair, Picture, file_picture
+from diml.faithfulness.warps import WARPS, Warp
 
 # Photographs inside the package; the others there are textures, drawings, and pages of text.
 PACKAGED = (

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageStat
 from torch import Tensor
 
-from diml.explanation.faithfulness.pairs import Points
+from diml.faithfulness.pairs import Points
 
 Linear = tuple[tuple[float, float], tuple[float, float]]
 Size = tuple[int, int]

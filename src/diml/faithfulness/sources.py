@@ -12,8 +12,8 @@ import torch
 from diml.data import open_dataset, open_folder
 from diml.data.keypoints import Keypoints, cub_keypoints
 from diml.errors import UsageError
-from diml.explanation.faithfulness.pairs import Pair, Points, pairs_of_classes
-from diml.explanation.faithfulness.photographs import photographs, warped_pairs
+from diml.faithfulness.pairs import Pair, Points, pairs_of_classes
+from diml.faithfulness.photographs import photographs, warped_pairs
 from diml.model import StructuralModel
 
 # Images that a head is fitted on, at most: more of them change a covariance little.

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from diml.explanation.faithfulness.pairs import Seen
-from diml.explanation.rivals.method import Method, PairExplanation
-from diml.explanation.rivals.pixels import embed_pixels, input_pixels
+from diml.explanation.methods.method import Method, MethodResult
+from diml.explanation.methods.pixels import embed_pixels, input_pixels
+from diml.faithfulness.pairs import Seen
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -79,11 +79,11 @@ def stability(
 
 def _explained(
     method: Method, model: StructuralModel, seen: Seen, image: Image.Image, maps: FeatureMaps
-) -> PairExplanation:
+) -> MethodResult:
     return method.explain(model, image, seen.image_b, maps, seen.maps_b)
 
 
-def _numbers(explanation: PairExplanation) -> Float[Tensor, " k"]:
+def _numbers(explanation: MethodResult) -> Float[Tensor, " k"]:
     numbers = explanation.heat_a if explanation.heat_a is not None else explanation.correspondence
     assert numbers is not None
     return numbers.flatten().double()

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from PIL import Image
 
+from diml.explanation.methods.method import MethodResult, one_each
 from diml.explanation.numbers import heat, scalar
-from diml.explanation.rivals.method import PairExplanation, one_each
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, TransportPlan
 from diml.model import StructuralModel
@@ -40,10 +40,10 @@ class Structural:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         match = matched(model, maps_a, maps_b, self.changes)
         words = ", ".join(f"{key} {value}" for key, value in self.changes.items())
-        return PairExplanation(
+        return MethodResult(
             *heat(match), match.plan[0], scalar(match.similarity), f"similarity with {words}" if words else "similarity"
         )
 
@@ -63,9 +63,9 @@ class Contributions:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         # What speaks against the similarity is no correspondence.
-        return PairExplanation(correspondence=matched(model, maps_a, maps_b).contributions[0].clamp(min=0))
+        return MethodResult(correspondence=matched(model, maps_a, maps_b).contributions[0].clamp(min=0))
 
 
 def unmatched(maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diml.explanation.faithfulness.pairs import Points
+from diml.faithfulness.pairs import Points
 
 Grid = tuple[int, int]
 Size = tuple[int, int]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from diml.explanation.faithfulness.intervals import Estimate
+from diml.faithfulness.intervals import Estimate
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from diml.explanation.faithfulness.intervals import Estimate
-from diml.explanation.faithfulness.report import Faithfulness, Keypoints, Removal
+from diml.faithfulness.intervals import Estimate
+from diml.faithfulness.report import Faithfulness, Keypoints, Removal
 
 MEASURED = {"similarity": "the model's similarity", "pooled": "the pooled similarity"}
 

@@ -15,7 +15,7 @@ from diml.model import StructuralModel
 
 
 @dataclass(frozen=True, eq=False)
-class PairExplanation:
+class MethodResult:
     """Why two images are similar, as numbers. What a method does not say is None.
 
     Attributes:
@@ -68,7 +68,7 @@ class Method(Protocol):
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         """Explain the similarity that `model` sees between two images.
 
         Args:

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diml.errors import UsageError
-from diml.explanation.faithfulness.pairs import Seen
-from diml.explanation.rivals.pixels import embed_pixels, filling, hidden, input_pixels
+from diml.explanation.methods.pixels import embed_pixels, filling, hidden, input_pixels
+from diml.faithfulness.pairs import Seen
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 

@@ -9,16 +9,16 @@ from functools import partial
 
 from diml.errors import DatasetError, UsageError
 from diml.evaluation.protocol import Progress
-from diml.explanation.faithfulness.correspondence import Correct, correct_keypoints
-from diml.explanation.faithfulness.deletion import MEASURED, removal_curves
-from diml.explanation.faithfulness.grids import Grid, at_grid
-from diml.explanation.faithfulness.pairs import Pair, Seen, in_input_size, see
-from diml.explanation.faithfulness.report import Account, Faithfulness, Keypoints, Removal
-from diml.explanation.faithfulness.rows import account_row, keypoints_row, removal_row
-from diml.explanation.faithfulness.stability import stability
-from diml.explanation.rivals.method import Method, PairExplanation
-from diml.explanation.rivals.pixels import filling
-from diml.explanation.rivals.registry import methods
+from diml.explanation.methods.method import Method, MethodResult
+from diml.explanation.methods.pixels import filling
+from diml.explanation.methods.registry import methods
+from diml.faithfulness.correspondence import Correct, correct_keypoints
+from diml.faithfulness.deletion import MEASURED, removal_curves
+from diml.faithfulness.grids import Grid, at_grid
+from diml.faithfulness.pairs import Pair, Seen, in_input_size, see
+from diml.faithfulness.report import Account, Faithfulness, Keypoints, Removal
+from diml.faithfulness.rows import account_row, keypoints_row, removal_row
+from diml.faithfulness.stability import stability
 from diml.model import StructuralModel
 
 MEASURES = ("deletion", "correspondence", "stability")
@@ -125,7 +125,7 @@ def measure_faithfulness(
     )
 
 
-Explained = Mapping[str, Sequence[PairExplanation]]
+Explained = Mapping[str, Sequence[MethodResult]]
 
 
 @dataclass
@@ -145,8 +145,8 @@ class _Run:
     def whole(self) -> StructuralModel:
         return in_input_size(self.model)
 
-    def explain(self, seen: Sequence[Seen]) -> tuple[dict[str, list[PairExplanation]], dict[str, list[float]]]:
-        explained: dict[str, list[PairExplanation]] = {method.name: [] for method in self.methods}
+    def explain(self, seen: Sequence[Seen]) -> tuple[dict[str, list[MethodResult]], dict[str, list[float]]]:
+        explained: dict[str, list[MethodResult]] = {method.name: [] for method in self.methods}
         times: dict[str, list[float]] = {method.name: [] for method in self.methods}
         model = self.whole
         for at, each in enumerate(seen):

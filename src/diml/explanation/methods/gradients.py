@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from diml.embedding import Encoder
 from diml.embedding.resampling import area
 from diml.errors import ModelError
-from diml.explanation.rivals.method import PairExplanation, one_each
-from diml.explanation.rivals.pixels import input_pixels
+from diml.explanation.methods.method import MethodResult, one_each
+from diml.explanation.methods.pixels import input_pixels
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -42,14 +42,14 @@ class GradCam:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         one_each(maps_a, maps_b)
         features, finished = zip(*(_from_the_last_map(model, image) for image in (image_a, image_b)), strict=True)
         with torch.enable_grad():
             similarity = model.match(*finished).similarity.sum()
             gradients = torch.autograd.grad(similarity, features)
         a, b = (class_activation(f.detach(), g) for f, g in zip(features, gradients, strict=True))
-        return PairExplanation(_on_grid(a, maps_a.grid), _on_grid(b, maps_b.grid))
+        return MethodResult(_on_grid(a, maps_a.grid), _on_grid(b, maps_b.grid))
 
 
 def class_activation(features: Float[Tensor, "1 c h w"], gradient: Float[Tensor, "1 c h w"]) -> Float[Tensor, "h w"]:

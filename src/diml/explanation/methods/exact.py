@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from diml.errors import ModelError, UsageError
-from diml.explanation.rivals.method import PairExplanation
-from diml.explanation.rivals.structural import matched
+from diml.explanation.methods.method import MethodResult
+from diml.explanation.methods.structural import matched
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -45,12 +45,12 @@ class ExactTransport:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         match = matched(model, maps_a, maps_b, {"mass": 1.0})
         plan = exact_plan(match.local_similarity[0], match.plan[0].sum(dim=1), match.plan[0].sum(dim=0))
         shares = plan * match.local_similarity[0]
         heat_a, heat_b = shares.sum(dim=1).reshape(maps_a.grid), shares.sum(dim=0).reshape(maps_b.grid)
-        return PairExplanation(heat_a, heat_b, plan, float(shares.sum()), "structural similarity without entropy")
+        return MethodResult(heat_a, heat_b, plan, float(shares.sum()), "structural similarity without entropy")
 
 
 def exact_plan(

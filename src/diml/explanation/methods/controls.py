@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from diml.explanation.rivals.method import PairExplanation, one_each
+from diml.explanation.methods.method import MethodResult, one_each
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -32,13 +32,13 @@ class RandomControl:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         one_each(maps_a, maps_b)
         generator = torch.Generator().manual_seed(self.seed + _digest(maps_a) + 3 * _digest(maps_b))
         heat_a = torch.rand(maps_a.grid, generator=generator, dtype=torch.float64)
         heat_b = torch.rand(maps_b.grid, generator=generator, dtype=torch.float64)
         pairs = torch.rand(maps_a.parts, maps_b.parts, generator=generator, dtype=torch.float64)
-        return PairExplanation(heat_a, heat_b, pairs)
+        return MethodResult(heat_a, heat_b, pairs)
 
 
 def _digest(maps: FeatureMaps) -> int:
@@ -61,12 +61,12 @@ class CentreControl:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         one_each(maps_a, maps_b)
         heat_a, heat_b = centred(maps_a.grid), centred(maps_b.grid)
         # Of an even side both middle cells count, though rounding tells them apart.
         middle = (heat_b > heat_b.max() * (1 - 1e-9)).double().reshape(1, -1).expand(maps_a.parts, -1)
-        return PairExplanation(heat_a, heat_b, middle / (maps_a.parts * middle.sum(dim=1, keepdim=True)))
+        return MethodResult(heat_a, heat_b, middle / (maps_a.parts * middle.sum(dim=1, keepdim=True)))
 
 
 def centred(grid: tuple[int, int]) -> Float[Tensor, "h w"]:
@@ -94,9 +94,9 @@ class IdentityControl:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         from diml.embedding.resampling import area_matrix
 
         one_each(maps_a, maps_b)
         rows, columns = (area_matrix(b, a) for a, b in zip(maps_a.grid, maps_b.grid, strict=True))
-        return PairExplanation(correspondence=torch.kron(rows, columns) / maps_a.parts)
+        return MethodResult(correspondence=torch.kron(rows, columns) / maps_a.parts)

@@ -7,14 +7,14 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from diml.explanation.faithfulness.correspondence import Correct
-from diml.explanation.faithfulness.deletion import MEASURED, Curves
-from diml.explanation.faithfulness.grids import Grid
-from diml.explanation.faithfulness.intervals import Estimate, estimate
-from diml.explanation.faithfulness.pairs import Seen
-from diml.explanation.faithfulness.report import Account, Keypoints, Removal
-from diml.explanation.faithfulness.stability import CHANGES
-from diml.explanation.rivals.method import PairExplanation
+from diml.explanation.methods.method import MethodResult
+from diml.faithfulness.correspondence import Correct
+from diml.faithfulness.deletion import MEASURED, Curves
+from diml.faithfulness.grids import Grid
+from diml.faithfulness.intervals import Estimate, estimate
+from diml.faithfulness.pairs import Seen
+from diml.faithfulness.report import Account, Keypoints, Removal
+from diml.faithfulness.stability import CHANGES
 
 
 def removal_row(
@@ -44,7 +44,7 @@ def removal_row(
 
 def account_row(
     name: str,
-    explained: Sequence[PairExplanation],
+    explained: Sequence[MethodResult],
     similarities: Sequence[float],
     stable: Mapping[str, Sequence[float]],
     times: Sequence[float],

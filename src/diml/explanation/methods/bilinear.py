@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from PIL import Image
 
+from diml.explanation.methods.method import MethodResult
+from diml.explanation.methods.structural import unmatched
 from diml.explanation.numbers import heat, scalar
-from diml.explanation.rivals.method import PairExplanation
-from diml.explanation.rivals.structural import unmatched
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -33,9 +33,9 @@ class Bilinear:
         image_b: Image.Image,
         maps_a: FeatureMaps,
         maps_b: FeatureMaps,
-    ) -> PairExplanation:
+    ) -> MethodResult:
         # At weight 0 a contribution is the pooled share and nothing else, whatever the plan.
         match = unmatched(maps_a, maps_b)
-        return PairExplanation(
+        return MethodResult(
             *heat(match), match.contributions[0].clamp(min=0), scalar(match.pooled), "pooled similarity"
         )

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 from diml.errors import UsageError
-from diml.explanation.rivals.bilinear import Bilinear
-from diml.explanation.rivals.controls import CentreControl, IdentityControl, RandomControl
-from diml.explanation.rivals.exact import ExactTransport
-from diml.explanation.rivals.gradients import GradCam
-from diml.explanation.rivals.method import Method
-from diml.explanation.rivals.nearest import NearestPatch
-from diml.explanation.rivals.occlusion import Occlusion
-from diml.explanation.rivals.structural import Contributions, Structural
+from diml.explanation.methods.bilinear import Bilinear
+from diml.explanation.methods.controls import CentreControl, IdentityControl, RandomControl
+from diml.explanation.methods.exact import ExactTransport
+from diml.explanation.methods.gradients import GradCam
+from diml.explanation.methods.method import Method
+from diml.explanation.methods.nearest import NearestPatch
+from diml.explanation.methods.occlusion import Occlusion
+from diml.explanation.methods.structural import Contributions, Structural
 
 METHODS: Mapping[str, Callable[[], Method]] = {
     "structural": Structural,

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from diml.explanation.faithfulness.intervals import Estimate
-    from diml.explanation.faithfulness.report import Faithfulness, Keypoints, Removal
+    from diml.faithfulness.intervals import Estimate
+    from diml.faithfulness.report import Faithfulness, Keypoints, Removal
 
 # Yellow is too faint for a thin line on white.
 LINES = tuple(colour for colour in COLOURS if colour != "#F0E442")
