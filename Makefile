@@ -1,7 +1,10 @@
-# make demo   installs into .venv and does the main job on the images of sample/
-# make test   installs and runs all tests
-# make lint   formatting, lint, types and import rules
-# make wheel  builds the wheel, installs it into a clean environment and explains two images with it
+# make demo       installs into .venv and does the main job on the images of sample/
+# make quick      installs and runs the tests that take milliseconds, for the loop between two edits
+# make test       installs and runs all tests except those marked long
+# make test-long  runs the tests marked long: distributed runs, fuzzing, kills
+# make lint       formatting, lint, types and import rules
+# make docs       builds the documentation site into site/; a broken link fails
+# make wheel      builds the wheel, installs it into a clean environment and explains two images with it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,14 +12,26 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run-installed
 TEST := $(VENV)/.test-installed
 LINT := $(VENV)/.lint-installed
+DOCS := $(VENV)/.docs-installed
+# One test process per core, up to four, with one thread each; the tests of a file share their fixtures.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+# pip is quiet when all is well; when it fails, the log shows all that it printed.
+pip = $(BIN)/python -m pip install --editable '.$(1)' >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
 
-.PHONY: demo test lint format wheel clean
+.PHONY: demo quick test test-long lint format docs wheel clean
 
 demo: $(RUN)
 	$(BIN)/python demo/run.py
 
+quick: $(TEST)
+	$(PYTEST) -m 'not slow and not long'
+
 test: $(TEST)
-	$(BIN)/pytest
+	$(PYTEST) --durations=20
+
+test-long: $(TEST)
+	OMP_NUM_THREADS=2 $(BIN)/pytest -m long --durations=20
 
 lint: $(LINT)
 	$(BIN)/ruff check .
@@ -33,23 +48,26 @@ wheel: $(LINT)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "diml needs Python 3.11 or newer; $$($(PYTHON) --version) came. Try: make PYTHON=python3.11"; exit 1; }
+	  { echo "diml needs Python 3.11 or newer, got $$($(PYTHON) --version); try make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
 	  echo "python3-venv is missing, installing it"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && \
 	  $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
-	  echo "no virtual environment could be made; install python3-venv (apt-get install python3-venv)"; exit 1; }
+	  echo "cannot create a virtual environment; install python3-venv (apt-get install python3-venv)"; exit 1; }
 
 $(RUN): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "installing diml into $(VENV)"
+	@$(call pip,)
 	@touch $@
 
 $(TEST): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@echo "installing diml and what its tests need into $(VENV)"
+	@$(call pip,[test])
 	@touch $@ $(RUN)
 
 $(LINT): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint,bench]'
+	@echo "installing diml and what its checks need into $(VENV)"
+	@$(call pip,[test,lint,bench])
 	@touch $@ $(TEST) $(RUN)
 
 clean:
-	rm -rf $(VENV) build dist demo-out
+	rm -rf $(VENV) build dist demo-out site

@@ -1,8 +1,9 @@
-"""Threads are bounded so that two test processes do not fight over two cores; nothing may reach for a model hub."""
+"""Bounds the number of threads, so that test processes do not compete for cores, and keeps model hubs offline."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# pytest-xdist starts one process per core: one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import jaxtyping
