@@ -12,7 +12,7 @@ from PIL import Image
 
 from diml.errors import ImageError, UsageError
 from diml.explanation import describe, draw_match, heat, marks_of
-from diml.explanation.lettering import legible, shorten, width, wrap
+from diml.explanation.drawing.lettering import legible, shorten, width, wrap
 from diml.explanation.words import number
 from diml.feature_maps import FeatureMaps, Geometry
 from diml.matching import Matcher

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from diml.explanation.lettering import without_middle
 from diml.explanation.marks import Box, Mark, cell_of, marks_of, original_size
-from diml.explanation.words import number
+from diml.explanation.words import number, without_middle
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,6 +17,8 @@ Box = tuple[float, float, float, float]
 
 # Okabe and Ito's colours, which stay apart for colour-blind eyes; those that also stand out on a photograph come first.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+# Of a heat: what counts against the similarity, and what adds to it.
+AGAINST, FOR = "#0072B2", "#D55E00"
 LIGHT = frozenset(("#E69F00", "#56B4E9", "#F0E442"))
 THINNEST, THICKEST = 1.2, 5.0
 
@@ -194,3 +196,9 @@ def inset(box: Box, place: tuple[int, int], step: tuple[float, float]) -> Box:
     x0, y0, x1, y1 = box
     x, y = ((k + 0.5) * min(each, side / (3 * n)) for each, side in zip(step, (x1 - x0, y1 - y0), strict=True))
     return float(x0 + x), float(y0 + y), float(x1 - x), float(y1 - y)
+
+
+def spread(box: Box, level: tuple[int, int]) -> float:
+    """How far down a box the k-th line of n begins."""
+    k, n = level
+    return box[1] + (box[3] - box[1]) * (k + 1) / (n + 1)

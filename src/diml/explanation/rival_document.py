@@ -141,7 +141,7 @@ def explain_by(
     >>> answer.found.accounts_for, abs(answer.found.residual) < 1e-9, answer.cells_a(16)[-1].box[2] <= 64
     ('pooled similarity', True, True)
     """
-    from diml.explanation.picture import opened
+    from diml.explanation.images import opened
     from diml.faithfulness.pairs import in_input_size
 
     originals = [opened(image) for image in (image_a, image_b)]

@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diml.errors import UsageError
-from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
-from diml.explanation.lettering import wrap
-from diml.explanation.page import FAINT, Page, leading
-from diml.explanation.picture import BESIDE, MARGIN, SCALE, TITLE, Subject, image_name, layout_of, subject_of
+from diml.explanation.drawing.drawn_image import DrawnImage, drawn_image
+from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
+from diml.explanation.drawing.lettering import wrap
+from diml.explanation.drawing.page import FAINT, Page, leading
+from diml.explanation.drawing.pair_layout import BESIDE, MARGIN, SCALE, TITLE, pair_layout
+from diml.explanation.drawing.text_column import BODY, SIDE, SMALL, TextColumn
+from diml.explanation.images import image_name
 from diml.explanation.rival_words import describe_method, describe_rival
-from diml.explanation.side import BODY, SIDE, SMALL, Side
 from diml.explanation.words import number
 
 if TYPE_CHECKING:
@@ -63,16 +65,16 @@ def draw_rival(
     heat_a, heat_b = answer.found.heat_a, answer.found.heat_b
     check_drawable(answer.method.name, heat_a is not None)
     assert heat_a is not None
-    a = subject_of(image_a, f"A: {image_name(image_a, 'first image')}", answer.match.maps_a)
-    b = subject_of(image_b, f"B: {image_name(image_b, 'second image')}", answer.match.maps_b)
-    layout = layout_of(a.size, b.size)
-    side = _side(answer)
+    a = drawn_image(image_a, f"A: {image_name(image_a, 'first image')}", answer.match.maps_a)
+    b = drawn_image(image_b, f"B: {image_name(image_b, 'second image')}", answer.match.maps_b)
+    layout = pair_layout(a.size, b.size)
+    column = _column(answer)
     across = layout.side - BESIDE - MARGIN
     does, lacks = describe_method(answer.method.name)
     title, faint = wrap(does, across / BOLD, HEADLINE), wrap(lacks, across, BODY)
     above = len(title) * leading(HEADLINE) + len(faint) * leading(BODY) + 0.25
     tall = above + TITLE + layout.tall + SCALE
-    page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(tall, side.height))
+    page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(tall, column.height))
     y = page.paragraph(MARGIN, MARGIN, title, HEADLINE, weight="bold")
     page.paragraph(MARGIN, y + 0.04, faint, BODY, color=FAINT)
     top = MARGIN + above
@@ -82,12 +84,12 @@ def draw_rival(
     for subject, cell, heat in zip((a, b), cells, (heat_a, heat_b), strict=True):
         _draw_image(page, cell, top, subject, heat, limit)
     draw_scale(page, MARGIN + across / 2, cells[0][3] + 0.2, heats, limit, ends=ENDS)
-    side.draw(page, layout.side, MARGIN)
+    column.draw(page, layout.side, MARGIN)
     return page.figure
 
 
 def _draw_image(
-    page: Page, cell: Box, y: float, subject: Subject, heat: Float[Tensor, "h w"] | None, limit: float
+    page: Page, cell: Box, y: float, subject: DrawnImage, heat: Float[Tensor, "h w"] | None, limit: float
 ) -> None:
     page.title(subject.title, cell[0], y, cell[2] - cell[0])
     if heat is None:
@@ -97,10 +99,10 @@ def _draw_image(
     draw_heat(page, panel, heat, limit, subject.visible)
 
 
-def _side(answer: RivalAnswer) -> Side:
+def _column(answer: RivalAnswer) -> TextColumn:
     words = describe_rival(answer)
     # The score stands above in large type, so its sentence need not repeat the number.
     words[0] = words[0].split(": ", 1)[1]
     how = HOW_A if answer.found.heat_b is None else HOW
-    side = Side.of(("Similarity", number(answer.similarity)), words, "How to read it", how, [])
+    side = TextColumn.of(("Similarity", number(answer.similarity)), words, "How to read it", how, [])
     return replace(side, caveat=wrap(CAVEAT, SIDE, SMALL))

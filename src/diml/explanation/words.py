@@ -15,6 +15,9 @@ NOTICEABLE = 5e-4
 # From here up two images may well be copies of each other, and a reader wonders why they do not reach 1.
 NEAR_ONE = 0.98
 
+PAIR_HOW = (
+    "A pair counts by how alike its two parts look to the model, and by how much of the images the matching gives it."
+)
 CAVEAT = "This accounts for the score, not for the world: it says what the model compared."
 
 
@@ -163,3 +166,15 @@ def place(cell: tuple[int, int], box: Sequence[float] | None) -> str:
         return f"row {cell[0]} column {cell[1]}"
     x0, y0, x1, y1 = (f"{edge:.0f}" for edge in box)
     return f"{x0},{y0}-{x1},{y1}"
+
+
+def without_middle(text: str, keep: int) -> str:
+    """The first and last characters around an ellipsis, `keep` of them in all; the text itself if it is that short.
+
+    >>> without_middle("abcdefgh.jpg", 6)
+    'abc…jpg'
+    """
+    if len(text) <= keep + 1:
+        return text
+    tail = keep // 2
+    return text[: keep - tail] + "\N{HORIZONTAL ELLIPSIS}" + (text[-tail:] if tail else "")

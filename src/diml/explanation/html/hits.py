@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from diml.explanation.frame import Frame
 from diml.explanation.hits import Hit, hit_marks, made_of, outlines, query_title, reading
-from diml.explanation.html import fill, image_uri, jpeg_uri, template, text
-from diml.explanation.marks import Box, Mark, inset
-from diml.explanation.page import spread
-from diml.explanation.picture import opened
+from diml.explanation.html.page import fill, image_uri, jpeg_uri, template, text
+from diml.explanation.images import opened
+from diml.explanation.marks import Box, Mark, inset, spread
 from diml.explanation.words import digits, number, signed
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from diml.explanation.drawing.page import FAINT, Page, leading, paragraphs
 from diml.explanation.marks import Tag
-from diml.explanation.page import FAINT, Page, leading, paragraphs
 from diml.explanation.words import CAVEAT, digits, signed
 
 # All in inches.
@@ -27,7 +27,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Side:
+class TextColumn:
     """A column of text, broken into lines, so that its height is known before the page is made."""
 
     headline: tuple[str, str]
@@ -38,7 +38,9 @@ class Side:
     rows: list[Row]
 
     @classmethod
-    def of(cls, headline: tuple[str, str], words: Sequence[str], title: str, how: str, rows: Sequence[Row]) -> Side:
+    def of(
+        cls, headline: tuple[str, str], words: Sequence[str], title: str, how: str, rows: Sequence[Row]
+    ) -> TextColumn:
         """The column of a name and its number, sentences, and a table with its title and how to read it."""
         small, caveat = paragraphs([how, CAVEAT], SIDE, SMALL)
         return cls(headline, paragraphs(list(words), SIDE, BODY), title, small, caveat, list(rows))

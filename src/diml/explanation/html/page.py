@@ -29,7 +29,7 @@ def text(raw: str) -> str:
 
 def template(name: str) -> str:
     """A file that lies beside this one."""
-    return files("diml.explanation").joinpath(name).read_text(encoding="utf-8")
+    return files("diml.explanation.html").joinpath(name).read_text(encoding="utf-8")
 
 
 def fill(page: str, values: Mapping[str, str]) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from diml.errors import UsageError
 from diml.explanation.contrast_words import CONTRAST_HOW, describe_contrast
-from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
+from diml.explanation.drawing.drawn_image import DrawnImage, drawn_image
+from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
+from diml.explanation.drawing.page import Page, draw_marks
+from diml.explanation.drawing.text_column import BODY, MOST_ROWS, SIDE, Row, TextColumn
+from diml.explanation.images import image_name
 from diml.explanation.marks import Box, Mark, cell_of, marks_between
-from diml.explanation.page import Page, draw_marks
-from diml.explanation.picture import Subject, image_name, subject_of
-from diml.explanation.side import BODY, MOST_ROWS, SIDE, Row, Side
 from diml.explanation.words import number, signed
 
 if TYPE_CHECKING:
@@ -59,41 +60,43 @@ def draw_contrast(
     """
     if parts < 1:
         raise UsageError(f"{parts} parts were asked to be shown; expected 1 or more")
-    q = subject_of(query, "Query: " + image_name(query, "an image"), contrast.match_a.maps_a)
-    a = subject_of(image_a, "A: " + image_name(image_a, "first image"), contrast.match_a.maps_b)
-    b = subject_of(image_b, "B: " + image_name(image_b, "second image"), contrast.match_b.maps_b)
+    q = drawn_image(query, "Query: " + image_name(query, "an image"), contrast.match_a.maps_a)
+    a = drawn_image(image_a, "A: " + image_name(image_a, "first image"), contrast.match_a.maps_b)
+    b = drawn_image(image_b, "B: " + image_name(image_b, "second image"), contrast.match_b.maps_b)
     leads = contrast.parts(min(parts, MOST_ROWS), chosen)
     marks_a, marks_b = (_marks(leads, m, q, other) for m, other in ((contrast.match_a, a), (contrast.match_b, b)))
-    side = _side(contrast, leads, marks_a, chosen)
+    column = _column(contrast, leads, marks_a, chosen)
     cells = _columns([a, q, b])
     right, below = cells[2][2], _heats_of(q, cells)[0][3]
-    page = Page(right + BESIDE + SIDE + MARGIN, MARGIN + max(below + SCALE, MARGIN + side.height))
+    page = Page(right + BESIDE + SIDE + MARGIN, MARGIN + max(below + SCALE, MARGIN + column.height))
     outlined = [cell_of(contrast.match_a.maps_a, each, q.size) for each in chosen or ()]
     _draw_images(page, [a, q, b], cells, (marks_a, marks_b), outlined)
     _draw_heats(page, contrast, q, cells)
-    side.draw(page, right + BESIDE, MARGIN)
+    column.draw(page, right + BESIDE, MARGIN)
     return page.figure
 
 
-def _marks(leads: Sequence[PartLead], match: Match, query: Subject, other: Subject) -> list[Mark]:
+def _marks(leads: Sequence[PartLead], match: Match, query: DrawnImage, other: DrawnImage) -> list[Mark]:
     """Each part with its strongest partner; dashed where the part speaks for b, whatever the pair itself does."""
     best = {pair.a: pair for pair in reversed(match.parts())}
     marks = marks_between([best[lead.cell] for lead in leads], match, query.size, other.size)
     return [replace(mark, dashed=lead.difference < 0) for mark, lead in zip(marks, leads, strict=True)]
 
 
-def _side(contrast: Contrast, leads: Sequence[PartLead], marks: Sequence[Mark], chosen: Sequence[int] | None) -> Side:
+def _column(
+    contrast: Contrast, leads: Sequence[PartLead], marks: Sequence[Mark], chosen: Sequence[int] | None
+) -> TextColumn:
     rows = [Row(mark, lead.difference, _note(lead)) for mark, lead in zip(marks, leads, strict=True)]
     headline = ("Similarity with A less that with B", signed(contrast.difference))
     words = describe_contrast(contrast, leads, chosen)
-    return Side.of(headline, words, "The parts that speak most for A", f"{CONTRAST_HOW} {BESIDE_IT}", rows)
+    return TextColumn.of(headline, words, "The parts that speak most for A", f"{CONTRAST_HOW} {BESIDE_IT}", rows)
 
 
 def _note(lead: PartLead) -> str:
     return f"{number(lead.a)} / {number(lead.b)}"
 
 
-def _columns(subjects: Sequence[Subject]) -> list[Box]:
+def _columns(subjects: Sequence[DrawnImage]) -> list[Box]:
     """Room for three images side by side; they get the same height, very long shapes are made to fit milder ones."""
     shapes = [min(max(each.size[0] / each.size[1], 0.45), 2.5) for each in subjects]
     tall = min(TALLEST, (WIDEST - 2 * GAP) / sum(shapes))
@@ -107,7 +110,7 @@ def _columns(subjects: Sequence[Subject]) -> list[Box]:
 
 def _draw_images(
     page: Page,
-    subjects: Sequence[Subject],
+    subjects: Sequence[DrawnImage],
     cells: Sequence[Box],
     marks: tuple[list[Mark], list[Mark]],
     outlined: Sequence[Box],
@@ -121,7 +124,7 @@ def _draw_images(
     draw_marks(page, q, b, marks[1])
 
 
-def _draw_heats(page: Page, contrast: Contrast, query: Subject, cells: Sequence[Box]) -> None:
+def _draw_heats(page: Page, contrast: Contrast, query: DrawnImage, cells: Sequence[Box]) -> None:
     """Three times the query: with a, the difference, with b; the outer two share their colours."""
     with_a, with_b = contrast.heats
     shared, own = heat_scale(with_a, with_b), heat_scale(with_a - with_b)
@@ -139,7 +142,7 @@ def _draw_heats(page: Page, contrast: Contrast, query: Subject, cells: Sequence[
         draw_scale(page, middle, cell[3] + 0.2, [values], limit, bar=1.9, ends=ends)
 
 
-def _heats_of(query: Subject, cells: Sequence[Box]) -> list[Box]:
+def _heats_of(query: DrawnImage, cells: Sequence[Box]) -> list[Box]:
     """Room for three times the query beneath the images, no higher than they are nor than it needs."""
     wide, top = (cells[2][2] - MARGIN - 2 * GAP) / 3, cells[0][3] + HEADING
     tall = min(cells[0][3] - cells[0][1], max(wide * query.size[1] / query.size[0], 0.5))

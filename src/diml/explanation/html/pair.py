@@ -6,13 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from diml.explanation.heat_picture import AGAINST, FOR
-from diml.explanation.html import fill, fingerprint, image_uri, json_block, template, text
-from diml.explanation.lettering import without_middle
-from diml.explanation.marks import COLOURS, LIGHT, Box, Mark, cell_box, marks_of, original_size
+from diml.explanation.html.page import fill, fingerprint, image_uri, json_block, template, text
+from diml.explanation.images import image_name, opened
+from diml.explanation.marks import AGAINST, COLOURS, FOR, LIGHT, Box, Mark, cell_box, marks_of, original_size
 from diml.explanation.numbers import cell_boxes, one_pair, scalar
-from diml.explanation.picture import HOW, image_name, opened
-from diml.explanation.words import CAVEAT, describe, digits, number, percent, signed
+from diml.explanation.words import CAVEAT, PAIR_HOW, describe, digits, number, percent, signed, without_middle
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -97,7 +95,7 @@ def match_page(
         "figures": _figure("a", a) + "\n" + _figure("b", b),
         "shown": str(min(parts, len(marks))),
         "most": str(len(marks)),
-        "how": HOW,
+        "how": PAIR_HOW,
         "pairs": "\n".join(_item(mark, a, b, match) for mark in marks),
         "more": _left_out(left, len(marks)),
         "caveat": CAVEAT,

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from diml.explanation.drawing.lettering import shorten, wrap
+from diml.explanation.drawing.page import FAINT, Page, draw_marks, enough, leading
 from diml.explanation.hits import Hit, hit_marks, made_of, outlines, query_title, reading, thumbnail_image
-from diml.explanation.lettering import shorten, wrap
+from diml.explanation.images import opened
 from diml.explanation.marks import Box, Mark
-from diml.explanation.page import FAINT, Page, draw_marks, enough, leading
-from diml.explanation.picture import opened
 from diml.explanation.words import number
 
 if TYPE_CHECKING:

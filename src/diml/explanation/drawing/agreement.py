@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from diml.errors import UsageError
 from diml.explanation.agreement_words import AGREEMENT_HOW, describe_agreement
-from diml.explanation.heat_picture import draw_heat, draw_scale, heat_scale
-from diml.explanation.lettering import shorten
+from diml.explanation.drawing.drawn_image import DrawnImage, drawn_image
+from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
+from diml.explanation.drawing.lettering import shorten
+from diml.explanation.drawing.page import FAINT, Page, enough, leading
+from diml.explanation.drawing.text_column import BODY, MOST_ROWS, SIDE, Row, TextColumn
+from diml.explanation.images import image_name, opened
 from diml.explanation.marks import Box, Tag, cell_of, tags
-from diml.explanation.page import FAINT, Page, enough, leading
-from diml.explanation.picture import Subject, image_name, opened, subject_of
-from diml.explanation.side import BODY, MOST_ROWS, SIDE, Row, Side
 from diml.explanation.words import number
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ def draw_agreement(
         raise UsageError(f"{parts} parts were asked to be shown; expected 1 or more")
     if len(others) != len(found):
         raise UsageError(f"{len(others)} images came for {len(found)} matches; give one for each")
-    subject = subject_of(image, image_name(image, "the image"), found.maps)
+    subject = drawn_image(image, image_name(image, "the image"), found.maps)
     shown = found.parts(min(parts, MOST_ROWS), chosen)
     marked = tags([part.contribution for part in shown])
-    side = _side(found, shown, marked, chosen)
+    column = _column(found, shown, marked, chosen)
     shape = min(max(subject.size[0] / subject.size[1], 0.45), 2.5)
     tall = min(TALLEST, (WIDEST - GAP) / 2 / shape)
     wide = max(shape * tall, (NARROWEST - GAP) / 2)
@@ -67,21 +68,23 @@ def draw_agreement(
     count = max(min(len(found), OTHERS), FEWEST)
     square = (right - MARGIN - (count - 1) * BETWEEN) / count
     below = MARGIN + TITLE + tall + SCALE + HEADING
-    page = Page(right + BESIDE + SIDE + MARGIN, max(below + square + LINES, side.height + MARGIN) + MARGIN)
+    page = Page(right + BESIDE + SIDE + MARGIN, max(below + square + LINES, column.height + MARGIN) + MARGIN)
     top = MARGIN + TITLE
     outlined = [cell_of(found.maps, each, subject.size) for each in chosen or ()]
     _draw_image(page, (MARGIN, top, MARGIN + wide, top + tall), subject, found, shown, marked, outlined)
     _draw_heat(page, (MARGIN + wide + GAP, top, right, top + tall), subject, found)
     page.text(MARGIN, below - 0.32, _heading(found, against, right - MARGIN), BODY, weight="bold")
     _draw_others(page, below, square, found, others, shown, marked)
-    side.draw(page, right + BESIDE, MARGIN)
+    column.draw(page, right + BESIDE, MARGIN)
     return page.figure
 
 
-def _side(found: Agreement, shown: Sequence[SharedPart], marked: Sequence[Tag], chosen: Sequence[int] | None) -> Side:
+def _column(
+    found: Agreement, shown: Sequence[SharedPart], marked: Sequence[Tag], chosen: Sequence[int] | None
+) -> TextColumn:
     rows = [Row(tag, part.contribution, f"± {number(part.deviation)}") for tag, part in zip(marked, shown, strict=True)]
     headline = ("Mean similarity", number(float(found.similarity.mean())))
-    return Side.of(
+    return TextColumn.of(
         headline, describe_agreement(found, shown, chosen), "The parts that are shared most", AGREEMENT_HOW, rows
     )
 
@@ -89,7 +92,7 @@ def _side(found: Agreement, shown: Sequence[SharedPart], marked: Sequence[Tag], 
 def _draw_image(
     page: Page,
     cell: Box,
-    subject: Subject,
+    subject: DrawnImage,
     found: Agreement,
     shown: Sequence[SharedPart],
     marked: Sequence[Tag],
@@ -107,7 +110,7 @@ def _draw_image(
         page.badge(x + 0.13, y + 0.13, tag)
 
 
-def _draw_heat(page: Page, cell: Box, subject: Subject, found: Agreement) -> None:
+def _draw_heat(page: Page, cell: Box, subject: DrawnImage, found: Agreement) -> None:
     heat = found.heat
     limit = heat_scale(heat)
     page.title(f"The parts bring {number(float(heat.sum()))} on average", cell[0], MARGIN, cell[2] - cell[0])

@@ -6,6 +6,8 @@ import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
 
+from diml.explanation.words import without_middle
+
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
 
@@ -22,7 +24,6 @@ FALLBACKS = (
 )
 # On a grid of pixels every letter is rounded to whole ones, which makes a line up to this much wider.
 HINTING = 1.08
-ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 @cache
@@ -106,18 +107,6 @@ def shorten(text: str, inches: float, size: float, bold: bool = False) -> str:
         else:
             many = middle - 1
     return without_middle(text, few)
-
-
-def without_middle(text: str, keep: int) -> str:
-    """The first and last characters around an ellipsis, `keep` of them in all; the text itself if it is that short.
-
-    >>> without_middle("abcdefgh.jpg", 6)
-    'abc…jpg'
-    """
-    if len(text) <= keep + 1:
-        return text
-    tail = keep // 2
-    return text[: keep - tail] + ELLIPSIS + (text[-tail:] if tail else "")
 
 
 def wrap(text: str, inches: float, size: float) -> list[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from diml.explanation.drawing.lettering import legible, shorten, wrap
 from diml.explanation.frame import Frame
-from diml.explanation.lettering import legible, shorten, wrap
-from diml.explanation.marks import Box, Mark, Tag, inset
+from diml.explanation.marks import Box, Mark, Tag, inset, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -140,12 +140,6 @@ def draw_marks(page: Page, a: Panel, b: Panel, shown: list[Mark], badge: float =
         page.join(start, end, mark, mark.width * slim)
         page.badge(*start, mark, badge)
         page.badge(*end, mark, badge)
-
-
-def spread(box: Box, level: tuple[int, int]) -> float:
-    """How far down a box the k-th line of n begins."""
-    k, n = level
-    return box[1] + (box[3] - box[1]) * (k + 1) / (n + 1)
 
 
 def leading(size: float) -> float:

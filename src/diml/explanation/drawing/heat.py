@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
-from diml.explanation.lettering import width
-from diml.explanation.marks import Box, cell_box
-from diml.explanation.page import FAINT, Page, Panel, leading
+from diml.explanation.drawing.lettering import width
+from diml.explanation.drawing.page import FAINT, Page, Panel, leading
+from diml.explanation.marks import AGAINST, FOR, Box, cell_box
 from diml.explanation.words import digits, number
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-AGAINST, NOTHING, FOR = "#0072B2", "#FFFFFF", "#D55E00"
+NOTHING = "#FFFFFF"
 BAR = 2.6
 OPACITY = 0.75
 

@@ -1,0 +1,1 @@
+"""Pictures of explanations, hits and matches, drawn with matplotlib: PNG, SVG and PDF."""

@@ -1,0 +1,1 @@
+"""HTML pages of explanations and hits: one file each, which requests nothing."""
