@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Matcher, concentration, find_part, part_similarity
+from diml.matching import Match, Matcher, concentration, find_part, part_similarity
 from diml.matching import parts as parts_module
 
 
@@ -52,6 +52,30 @@ def test_pooled_compares_the_mean_of_the_chosen_cells():
     mean = (weights[0] / weights.sum()) @ a.local[0]
     expected = F.cosine_similarity(mean, b.local[0].mean(dim=0), dim=0)
     torch.testing.assert_close(find_part(a, b, weights).pooled[0], expected)
+
+
+def test_the_match_knows_what_was_chosen():
+    a, b = random_maps(0, 2), random_maps(1, 2, (2, 5))
+    weights = torch.zeros(2, 12)
+    weights[0, [2, 7]], weights[1, 4] = 1, 1
+    match = find_part(a, b, weights)
+    assert (match[0].chosen, match[1].chosen, match[:1].chosen, match.chosen) == ([2, 7], [4], [2, 7], [2, 4, 7])
+    pairs = match[0].parts()
+    assert len(pairs) == 2 * 10
+    assert {pair.a for pair in pairs} == {(0, 2), (1, 3)}
+    assert sum(pair.contribution for pair in pairs) == pytest.approx(match[0].similarity.item(), abs=1e-12)
+    values = [pair.contribution for pair in pairs]
+    assert values == sorted(values, reverse=True)
+    assert match[0].parts(3) == pairs[:3]
+    whole = Matcher().match(a, b)[0]
+    assert whole.chosen is None
+    assert len(whole.parts()) == 120
+
+
+def test_part_weights_that_do_not_fit_are_refused(unchecked_shapes):
+    match = Matcher().match(random_maps(0), random_maps(1))
+    with pytest.raises(UsageError, match=r"part weights of shape \(1, 12\), got \(1, 5\)"):
+        Match(match.maps_a, match.maps_b, match.transport, 0.5, torch.ones(1, 5))
 
 
 def test_of_all_plans_that_move_the_chosen_mass_it_is_the_best():

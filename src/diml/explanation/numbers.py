@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diml.errors import UsageError
@@ -74,7 +75,8 @@ def explanation_document(
         UsageError: the match is not of one pair of images.
     """
     match = one_pair(match)
-    matches = [_entry(pair) for pair in match.parts()]
+    # Unlike words and pictures the document lists all pairs, of a part query too.
+    matches = [_entry(pair) for pair in replace(match, part_weights=None).parts()]
     similarity = scalar(match.similarity)
     document: dict[str, Any] = {
         "a": a,

@@ -56,6 +56,7 @@ class Match:
         maps_b: maps of n images, matched one by one with those of a; the grids may differ, the dim may not.
         transport: the plans, (n, r_a, r_b); held fixed, they carry no gradient.
         weight: share of the structural similarity, 0..1.
+        part_weights: for the match of a part (see `find_part`), how much each cell of a counts; None for whole images.
 
     >>> import torch
     >>> from diml.matching import Matcher
@@ -71,6 +72,7 @@ class Match:
     maps_b: FeatureMaps
     transport: TransportPlan
     weight: float = 0.5
+    part_weights: Float[Tensor, "n r_a"] | None = None
 
     def __post_init__(self) -> None:
         a, b = self.maps_a, self.maps_b
@@ -78,10 +80,14 @@ class Match:
             raise UsageError(f"{a} cannot be matched with {b}: n and dim must be the same")
         if self.transport.plan.shape != (len(a), a.parts, b.parts):
             raise UsageError(
-                f"a plan of shape {tuple(self.transport.plan.shape)} came for pairs {(len(a), a.parts, b.parts)}"
+                f"expected a plan of shape {(len(a), a.parts, b.parts)}, got {tuple(self.transport.plan.shape)}"
             )
         if not 0 <= self.weight <= 1:
-            raise UsageError(f"weight {self.weight} came; expected 0 (pooled only) to 1 (structural only)")
+            raise UsageError(f"expected a weight from 0 (pooled only) to 1 (structural only), got {self.weight}")
+        if self.part_weights is not None and self.part_weights.shape != (len(a), a.parts):
+            raise UsageError(
+                f"expected part weights of shape {(len(a), a.parts)}, got {tuple(self.part_weights.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.maps_a)
@@ -93,7 +99,15 @@ class Match:
             first = range(len(self))[index]
             at = slice(first, first + 1)
         assert isinstance(at, slice)
-        return Match(self.maps_a[at], self.maps_b[at], self.transport[at], self.weight)
+        part = None if self.part_weights is None else self.part_weights[at]
+        return Match(self.maps_a[at], self.maps_b[at], self.transport[at], self.weight, part)
+
+    @cached_property
+    def chosen(self) -> list[int] | None:
+        """Numbers of the cells of a that a part query chose, row by row from 0; None for whole images."""
+        if self.part_weights is None:
+            return None
+        return (self.part_weights > 0).any(dim=0).nonzero()[:, 0].tolist()
 
     @property
     def plan(self) -> Float[Tensor, "n r_a r_b"]:
@@ -140,24 +154,22 @@ class Match:
         return self.similarity - self.contributions.sum(dim=(1, 2))
 
     def parts(self, n: int | None = None) -> list[PartPair]:
-        """The n strongest pairs of parts of one pair of images (all of them for None), by contribution, largest first.
+        """The n strongest pairs of parts of one pair of images, by contribution, largest first; None for all pairs.
+
+        The match of a part lists the pairs of its chosen cells only, see `chosen`.
 
         Raises:
             UsageError: this Match holds several pairs of images, or n < 1.
         """
         if len(self) != 1:
-            raise UsageError(
-                f"parts were asked of a Match of {len(self)} pairs; take one of them first: match[0].parts()"
-            )
+            raise UsageError(f"expected a Match of one pair of images, got {len(self)} pairs; use match[0].parts()")
         if n is not None and n < 1:
-            raise UsageError(f"n={n} parts were asked for; expected at least 1")
-        values = self.contributions[0].detach().flatten()
-        order = values.argsort(descending=True, stable=True)[:n].tolist()
+            raise UsageError(f"expected n >= 1, got {n}")
         boxes_a, boxes_b = (_boxes(maps) for maps in (self.maps_a, self.maps_b))
         columns = [t[0].detach().flatten().tolist() for t in (self.plan, self.local_similarity, self.contributions)]
         total = self.similarity.detach().item()
         pairs = []
-        for flat in order:
+        for flat in self._strongest()[:n]:
             i, j = divmod(flat, self.maps_b.parts)
             mass, similarity, contribution = (column[flat] for column in columns)
             pairs.append(
@@ -173,6 +185,14 @@ class Match:
                 )
             )
         return pairs
+
+    def _strongest(self) -> list[int]:
+        """Numbers `i r_b + j` of the pairs of cells of the one pair of images, largest contribution first."""
+        order: list[int] = self.contributions[0].detach().flatten().argsort(descending=True, stable=True).tolist()
+        if self.chosen is None:
+            return order
+        chosen = set(self.chosen)
+        return [flat for flat in order if flat // self.maps_b.parts in chosen]
 
     def __repr__(self) -> str:
         return f"Match(n={len(self)}, a={self.maps_a}, b={self.maps_b}, weight={self.weight})"

@@ -32,8 +32,8 @@ def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "
         eps: how soft the choice of a counterpart is, > 0.
 
     Returns:
-        A `Match` of weight 1. Its `maps_a.pooled`, and so its `pooled` similarity, is of the weighted mean of the
-        chosen cells: what a coarse ranking goes by, and no share of the similarity.
+        A `Match` of weight 1 that knows its chosen cells. Its `maps_a.pooled`, and so its `pooled` similarity, is of
+        the weighted mean of the chosen cells: what a coarse ranking goes by, and no share of the similarity.
 
     Raises:
         UsageError: shapes that do not fit, eps <= 0, weights that are negative or all 0.
@@ -51,7 +51,7 @@ def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "
         plan = mu[:, :, None].to(similarity) * (similarity / eps).softmax(dim=-1)
         error = (plan.sum(dim=2) - mu).abs().sum(dim=1)
     none = torch.zeros(len(plan), dtype=torch.int64, device=plan.device)
-    return Match(chosen, maps_b, TransportPlan(plan, none, error.to(plan), none == 0), weight=1.0)
+    return Match(chosen, maps_b, TransportPlan(plan, none, error.to(plan), none == 0), weight=1.0, part_weights=mu)
 
 
 @torch.no_grad()
