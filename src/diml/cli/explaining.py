@@ -55,11 +55,11 @@ class Comparison:
             return cls(model, image, maps)
         from diml.data import open_mask
         from diml.matching import mask_weights, region_weights
-        from diml.search.hits import Part
+        from diml.model import QueryPart
 
         weights = region_weights(maps, regions) if mask is None else mask_weights(maps, open_mask(mask))
-        part = Part(weights.reshape(maps.grid), tuple(regions), None if mask is None else str(mask))
-        return cls(model, image, maps, weights, part.as_dict())
+        part = QueryPart(weights.reshape(maps.grid), tuple(regions), None if mask is None else str(mask))
+        return cls(model, image, maps, weights, part.to_dict())
 
     @classmethod
     def rolled_out(cls, model: StructuralModel, images: Sequence[Path], blocks: int) -> Comparison:

@@ -8,7 +8,15 @@ from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher, PairScores
 from diml.matching.partial import partial_plan
 from diml.matching.parts import chosen_parts, find_part, part_similarity
-from diml.matching.regions import Region, check_regions, mask_values, mask_weights, region_weights
+from diml.matching.regions import (
+    Region,
+    RegionLike,
+    as_regions,
+    check_regions,
+    mask_values,
+    mask_weights,
+    region_weights,
+)
 from diml.matching.transport import TransportPlan, transport_plan
 from diml.matching.unit_maps import UnitMaps, prepare
 
@@ -20,9 +28,11 @@ __all__ = [
     "PairScores",
     "PartPair",
     "Region",
+    "RegionLike",
     "TopK",
     "TransportPlan",
     "UnitMaps",
+    "as_regions",
     "check_regions",
     "chosen_parts",
     "concentration",

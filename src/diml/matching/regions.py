@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +19,31 @@ from diml.matching.match import Box
 
 # A box `x0, y0, x1, y1` in pixels of the original, and how much a pixel in it counts.
 Region = tuple[Box, float]
+# A region as callers write it: `(x0, y0, x1, y1)`, which has weight 1, or a Region.
+RegionLike = Sequence[Any]
 
 
-def region_weights(maps: FeatureMaps, regions: Sequence[Region]) -> Float[Tensor, "1 r"]:
+def as_regions(regions: Sequence[RegionLike]) -> tuple[Region, ...]:
+    """Regions as callers write them, each with its weight.
+
+    Raises:
+        UsageError: not a list of boxes, or a box that is not four numbers.
+
+    >>> as_regions([(0, 0, 64, 48), ((8, 0, 64, 48), 2)])
+    (((0.0, 0.0, 64.0, 48.0), 1.0), ((8.0, 0.0, 64.0, 48.0), 2.0))
+    """
+    return tuple(_as_region(region) for region in regions)
+
+
+def region_weights(maps: FeatureMaps, regions: Sequence[RegionLike]) -> Float[Tensor, "1 r"]:
     """How much of each cell the regions cover: `mu_i ~ sum_k weight_k area(cell_i and region_k)`.
 
     Partly covered cells count by area, in pixels of the original; where regions overlap, their weights add.
 
     Args:
         maps: of one image, with its geometry.
-        regions: at least one `((x0, y0, x1, y1), weight)`, in pixels of the original after its EXIF orientation, x to
-            the right, y down; a weight is finite and above 0.
+        regions: at least one `(x0, y0, x1, y1)` or `((x0, y0, x1, y1), weight)`, in pixels of the original after its
+            EXIF orientation, x to the right, y down; a weight is finite and above 0, by default 1.
 
     Returns:
         (1, r) float64, >= 0, summing to 1.
@@ -45,11 +60,12 @@ def region_weights(maps: FeatureMaps, regions: Sequence[Region]) -> Float[Tensor
     geometry = _of_one_image(maps)
     if not regions:
         raise UsageError("no region came; expected at least one box x0,y0,x1,y1")
-    check_regions(regions, _size(geometry))
+    weighed = as_regions(regions)
+    check_regions(weighed, _size(geometry))
     rows, columns = _edges(geometry, maps.grid)
     covered = torch.zeros(maps.grid, dtype=torch.float64)
-    heaviest = max(weight for _, weight in regions)
-    for box, weight in regions:
+    heaviest = max(weight for _, weight in weighed)
+    for box, weight in weighed:
         x0, y0, x1, y1 = (torch.tensor([edge], dtype=torch.float64) for edge in box)
         covered += weight / heaviest * _overlaps(rows, y0, y1) @ _overlaps(columns, x0, x1).mT
     return _normalised(covered, "the regions lie where the model saw nothing of the image")
@@ -115,6 +131,18 @@ def mask_values(
     if not values.any():
         raise UsageError("a mask that selects nothing came (all of it is 0); paint the part to look for")
     return values / values.max()
+
+
+def _as_region(region: Any) -> Region:
+    try:
+        box, weight = region if len(region) == 2 else (region, 1.0)
+        x0, y0, x1, y1 = (float(edge) for edge in box)
+        return (x0, y0, x1, y1), float(weight)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"expected each region as (x0, y0, x1, y1) or ((x0, y0, x1, y1), weight), got {region!r}; "
+            "give a list, such as regions=[(0, 0, 64, 48)]"
+        ) from None
 
 
 def _of_one_image(maps: FeatureMaps) -> Geometry:

@@ -11,7 +11,8 @@ from torch import Tensor
 from diml.embedding.rollout import Rollout, attention_rollout
 from diml.errors import UsageError
 from diml.matching import Match
-from diml.model.structural import Source, StructuralModel, read_image
+from diml.model.sources import Source, read_image
+from diml.model.structural import StructuralModel
 
 # Images whose attention exists at once.
 BATCH = 8

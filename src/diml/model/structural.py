@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from diml.data.images import open_image, to_rgb
 from diml.embedding import Batch, Encoder, Preprocessing, TimmBackbone, fit_whitening
-from diml.errors import ImageError, ModelError, UsageError
+from diml.errors import ModelError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Match, Matcher
+from diml.matching import Match, Matcher, RegionLike
+from diml.model.sources import Source, as_list, read_image
 from diml.model.storage import FORMAT, VERSION, find, write
 
-Source = str | os.PathLike[str] | Image.Image | Tensor
+if TYPE_CHECKING:
+    from diml.model.query import Mask, Query
 
 
 class StructuralModel(nn.Module):
@@ -193,7 +194,7 @@ class StructuralModel(nn.Module):
 
         Args:
             images: one image or several: paths, PIL images (any mode; EXIF orientation is applied, transparency is laid
-                on white), tensors (3, H, W) of uint8 0..255 or floats 0..1.
+                on white), arrays (H, W, 3) of uint8, tensors (3, H, W) of uint8 0..255 or floats 0..1.
             batch_size: images per pass.
             device: where to run; the model is moved there. By default where it is.
 
@@ -203,12 +204,8 @@ class StructuralModel(nn.Module):
         """
         if device is not None:
             self.to(device)
-        if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, Tensor) and images.ndim < 4):
-            images = [images]
-        if not isinstance(images, Iterable):
-            raise ImageError(f"{type(images).__name__} came as an image; expected a path, a PIL image or a tensor")
         batches = []
-        for batch in self.stream(images, batch_size=batch_size):
+        for batch in self.stream(as_list(images), batch_size=batch_size):
             if batch.failures:
                 raise batch.failures[0][1]
             batches.append(batch.maps)
@@ -250,19 +247,44 @@ class StructuralModel(nn.Module):
 
     def explain(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:
         """Match in float64 at marginal tolerance 1e-6: the numbers that are shown, here and for hits of a search."""
-        a, b = (maps.detach().to("cpu").to(torch.float64) for maps in (maps_a, maps_b))
-        return self.matcher.tight().match(a, b)
+        return self.matcher.tight().match(exactly(maps_a), exactly(maps_b))
+
+    def query(
+        self,
+        image: Source | FeatureMaps,
+        *,
+        regions: Sequence[RegionLike] = (),
+        mask: Mask | None = None,
+        rollout: int | None = None,
+    ) -> Query:
+        """An image ready to be compared with others: as a whole, a part of it, or weighed by its attention.
+
+        Args:
+            image: what `encode` takes as one image, or feature maps of one image.
+            regions: parts of the image, each `(x0, y0, x1, y1)` or `((x0, y0, x1, y1), weight)` in its pixels: only the
+                cells that show them are looked for, anywhere in the others. See `diml.matching.region_weights`.
+            mask: the same by an image of the same size: a file, a PIL image, or values (H, W). See
+                `diml.matching.mask_weights`.
+            rollout: weigh the cells of both images by the attention of the last so many blocks (vision transformers).
+
+        Raises:
+            ImageError: the image or the mask cannot be read.
+            UsageError: a region or a mask that does not fit the image, several of `regions`, `mask` and `rollout`, a
+                rollout of a model without attention, or feature maps of several images.
+
+        >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
+        >>> query = model.query(Image.new("RGB", (64, 64)), regions=[(0, 0, 32, 32)])
+        >>> query.part.chosen, query.marginals, query.image.size
+        ([0, 1, 4, 5], 'part', (64, 64))
+        """
+        from diml.model.query import make_query
+
+        return make_query(self, image, regions, mask, rollout)
 
     def extra_repr(self) -> str:
         return f"name={self.name!r}, grid={self.grid}, {self.matcher}"
 
 
-def read_image(source: Source) -> Image.Image | Tensor:
-    """Open what `encode` takes: a path, a PIL image, or a tensor, which stays one."""
-    if isinstance(source, Tensor):
-        return source
-    if isinstance(source, Image.Image):
-        return to_rgb(source)
-    if isinstance(source, str | os.PathLike):
-        return open_image(Path(source).expanduser())
-    raise ImageError(f"{type(source).__name__} came as an image; expected a path, a PIL image or a tensor (3, H, W)")
+def exactly(maps: FeatureMaps) -> FeatureMaps:
+    """The maps in float64 on the CPU, without gradient: what numbers that are shown are computed of."""
+    return maps.detach().to("cpu").to(torch.float64)

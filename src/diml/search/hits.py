@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
-from diml.matching import Match, Region
+from diml.matching import Match
+from diml.model import Query, QueryPart
 
 
 @dataclass(frozen=True)
@@ -72,34 +70,6 @@ class Hit:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The part of the query that was looked for.
-
-    Attributes:
-        weights: (h, w) how much each cell of the query counts; they sum to 1.
-        regions: as asked, in pixels of the query; none where a mask chose.
-        mask: where a mask chose, its file, or "values" for one that came as an image or an array.
-    """
-
-    weights: Float[Tensor, "h w"]
-    regions: tuple[Region, ...] = ()
-    mask: str | None = None
-
-    @property
-    def chosen(self) -> list[int]:
-        """The numbers of the cells that count, row by row."""
-        numbers: list[int] = self.weights.flatten().nonzero()[:, 0].tolist()
-        return numbers
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "regions": [{"box": list(box), "weight": weight} for box, weight in self.regions],
-            "mask": self.mask,
-            "cells": self.weights.tolist(),
-        }
-
-
 @dataclass(frozen=True)
 class SearchResult:
     """The hits of a search; iterating, indexing and `len` go over them.
@@ -109,15 +79,20 @@ class SearchResult:
         k: as asked.
         shortlist: images that were re-ranked by similarity: at least k, at most what is in question; 0 where the pooled
             ranking was asked for.
-        part: what of the query was looked for; None for all of it.
+        query: the image that was looked for, or the part of it; None where the index holds no images.
         where: the condition that hits had to meet; None where there was none.
     """
 
     hits: list[Hit]
     k: int
     shortlist: int
-    part: Part | None = None
+    query: Query | None = None
     where: str | None = None
+
+    @property
+    def part(self) -> QueryPart | None:
+        """The part of the query that was looked for; None for all of it."""
+        return None if self.query is None else self.query.part
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -131,6 +106,6 @@ class SearchResult:
     def as_dict(self, *, index: str, query: str) -> dict[str, Any]:
         """The document that `diml search --json` prints; `part` is in it where one was looked for."""
         hits = [hit.as_dict() for hit in self.hits]
-        part = {} if self.part is None else {"part": self.part.as_dict()}
+        part = {} if self.part is None else {"part": self.part.to_dict()}
         asked = {"index": index, "query": query, **part, "where": self.where, "k": self.k}
         return {**asked, "shortlist": self.shortlist, "hits": hits}

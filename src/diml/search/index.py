@@ -10,24 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from filelock import FileLock
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from diml.data import open_mask
 from diml.data.collection import Collection
 from diml.errors import DatasetError, ImageError, StoreError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Region, mask_weights, region_weights
-from diml.model import Source, StructuralModel
+from diml.matching import RegionLike
+from diml.model import Mask, Source, StructuralModel
 from diml.search import creation
 from diml.search.creation import EXACT_LIMIT, Plan
-from diml.search.hits import Part, SearchResult
+from diml.search.hits import SearchResult
 from diml.search.intake import Item, column_names, image_id, items, open_collection
 from diml.search.manifest import LOCK, MODEL, Manifest, check_free, is_index
-from diml.search.queries import PartQuery, Query, WholeQuery
 from diml.search.ranking import Shortlist, check_numbers, search
 from diml.search.stats import IndexStats, stats_of
 from diml.search.store import Store
@@ -35,7 +30,6 @@ from diml.search.turns import Turn, Watch, make_folder
 from diml.search.writer import AddReport, Progress, Writer
 
 AnyPath = str | os.PathLike[str]
-Mask = AnyPath | Image.Image | npt.NDArray[np.generic] | Tensor
 
 
 class _Opened(NamedTuple):
@@ -225,7 +219,7 @@ class Index:
         shortlist: Shortlist = 100,
         where: str | None = None,
         *,
-        regions: Sequence[Region] = (),
+        regions: Sequence[RegionLike] = (),
         mask: Mask | None = None,
     ) -> SearchResult:
         """The k images most similar to an image, or the k that show most clearly a part of it.
@@ -237,9 +231,9 @@ class Index:
                 matches every image by its parts.
             where: SQL on the columns id, path, label, hash, bytes, mtime_ns, width, height and those of the collection,
                 such as `"label = 'cat' AND width > 500"`.
-            regions: parts of the image, each `((x0, y0, x1, y1), weight)` in its pixels: only the cells that show them
-                are looked for, anywhere in the others (see `diml.matching.find_part`). The coarse ranking goes by the
-                mean of these cells, a weak guide to small parts: "all" does without it.
+            regions: parts of the image, each `(x0, y0, x1, y1)` or `((x0, y0, x1, y1), weight)` in its pixels: only the
+                cells that show them are looked for, anywhere in the others (see `diml.matching.find_part`). The coarse
+                ranking goes by the mean of these cells, a weak guide to small parts: "all" does without it.
             mask: the same by an image of the same size, a file or values (H, W); see `diml.matching.mask_weights`.
 
         Raises:
@@ -248,17 +242,11 @@ class Index:
                 a mask that does not fit the image, or both.
         """
         check_numbers(k, shortlist)
-        if len(regions) and mask is not None:
-            raise UsageError("regions and a mask came together; choose the part by one of them")
         if self._opened is None:
             return SearchResult([], k, 0, where=where)
-        maps = image if isinstance(image, FeatureMaps) else self.model.encode(image)
-        part = None if mask is None and not len(regions) else _part(maps, regions, mask)
-        query: Query = WholeQuery(self.model, maps)
-        if part is not None:
-            query = PartQuery(self.model, maps, part.weights.reshape(1, -1))
+        query = self.model.query(image, regions=regions, mask=mask)
         found = search(self._opened.store, self._opened.manifest, query, k, shortlist, where)
-        return dataclasses.replace(found, part=part, where=where)
+        return dataclasses.replace(found, query=query, where=where)
 
     def stats(self) -> IndexStats:
         """What is in the index; the model is not loaded for it."""
@@ -351,15 +339,6 @@ class Index:
 
 def _posix(name: AnyPath) -> str:
     return Path(name).as_posix()
-
-
-def _part(maps: FeatureMaps, regions: Sequence[Region], mask: Mask | None) -> Part:
-    """The chosen cells of a query."""
-    if mask is None:
-        return Part(region_weights(maps, regions).reshape(maps.grid), tuple(regions))
-    if isinstance(mask, str | os.PathLike):
-        return Part(mask_weights(maps, open_mask(mask)).reshape(maps.grid), mask=os.fspath(mask))
-    return Part(mask_weights(maps, mask).reshape(maps.grid), mask="values")
 
 
 def _settings(model: StructuralModel) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import torch
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps, Geometry
 from diml.matching import Match, concentration
+from diml.model import Query
 from diml.search.coarse import nearest
 from diml.search.hits import Hit, SearchResult
 from diml.search.manifest import Manifest
-from diml.search.queries import Query, coarse_vector
 from diml.search.schema import LARGE, PLAIN
 from diml.search.store import Store
 
@@ -81,6 +81,12 @@ def check_numbers(k: int, shortlist: Shortlist) -> None:
         raise UsageError(f"k={k} came; expected at least 1 hit to be asked for")
     if shortlist != "all" and (isinstance(shortlist, str) or shortlist < 0):
         raise UsageError(f"shortlist={shortlist} came; expected 0 (keep the pooled ranking) or more, or all")
+
+
+def coarse_vector(query: Query) -> np.ndarray:
+    """(dim,) float32."""
+    vector: np.ndarray = query.maps.pooled[0].detach().float().cpu().numpy()
+    return vector
 
 
 def stored_maps(rows: pa.Table, manifest: Manifest) -> FeatureMaps:

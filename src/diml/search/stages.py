@@ -14,7 +14,6 @@ from diml.matching.speed import seconds
 from diml.model import StructuralModel
 from diml.search.coarse import nearest
 from diml.search.index import Index
-from diml.search.queries import WholeQuery
 from diml.search.ranking import scores_shown, stored_maps
 
 # Sides of the pictures made for it, in pixels: a small photograph.
@@ -60,7 +59,7 @@ def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
         "embed": seconds(lambda: model.encode(image), device),
         "coarse": seconds(lambda: store.read(lean.to_arrow)),
         "match": seconds(match, device),
-        "explain": seconds(lambda: scores_shown(WholeQuery(model, query), hits)),
+        "explain": seconds(lambda: scores_shown(model.query(query), hits)),
     }
     fetched = seconds(lambda: stored_maps(nearest(store, vector, candidates), manifest))
     found["fetch"] = max(0.0, fetched - found["coarse"])

@@ -1,0 +1,286 @@
+"""Queries: one image as a whole, a part of it, or weighed by its attention, ready to be compared with others."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+from diml.data import open_mask
+from diml.embedding import Rollout
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.matching import (
+    Match,
+    Region,
+    RegionLike,
+    as_regions,
+    check_regions,
+    chosen_parts,
+    find_part,
+    mask_values,
+    mask_weights,
+    part_similarity,
+    region_weights,
+    top_k,
+)
+from diml.model.rollout import rollout_of
+from diml.model.sources import Source, as_list, read_image
+from diml.model.structural import StructuralModel, exactly
+
+Mask = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class QueryPart:
+    """The part of an image that is looked for.
+
+    Attributes:
+        weights: (h, w) how much each cell of the query counts; they sum to 1.
+        regions: as asked, in pixels of the query; empty where a mask chose the part.
+        mask: the mask's file, or "values" for a mask given as an image or an array; None where regions chose the part.
+    """
+
+    weights: Float[Tensor, "h w"]
+    regions: tuple[Region, ...] = ()
+    mask: str | None = None
+
+    @property
+    def chosen(self) -> list[int]:
+        """Numbers of the cells that count, row by row from 0."""
+        numbers: list[int] = self.weights.flatten().nonzero()[:, 0].tolist()
+        return numbers
+
+    def to_dict(self) -> dict[str, Any]:
+        """The part as `--json` prints it."""
+        return {
+            "regions": [{"box": list(box), "weight": weight} for box, weight in self.regions],
+            "mask": self.mask,
+            "cells": self.weights.tolist(),
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Query(ABC):
+    """One image, and how others are compared with it. Made by `StructuralModel.query`.
+
+    Attributes:
+        model: embeds and compares.
+        maps: of the image, n = 1; their pooled vector is what a coarse ranking uses.
+        image: the opened image (RGB, upright); None where a tensor or feature maps were given.
+        source: the image as it was given.
+        part: the part of the image that is looked for; None for the whole image.
+    """
+
+    model: StructuralModel
+    maps: FeatureMaps
+    image: Image.Image | None = field(default=None, repr=False)
+    source: Source | FeatureMaps | None = field(default=None, repr=False)
+    part: QueryPart | None = None
+
+    @property
+    @abstractmethod
+    def marginals(self) -> str:
+        """Name of what weighs the cells: of a scheme, `part`, `rollout:2`, or `given` for tensors."""
+
+    @abstractmethod
+    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
+        """Similarities with n images, in float32 at the matcher's tolerance: for ranking."""
+
+    @abstractmethod
+    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        """Indices and similarities of the k most similar of n images, equal ones by index; fewer where n < k."""
+
+    @abstractmethod
+    def match(self, gallery: FeatureMaps) -> Match:
+        """The query (a) matched with each of n images (b), in float64, solved tightly: for numbers that are shown."""
+
+    def match_images(self, images: Source | Iterable[Source]) -> Match:
+        """As `match`, of images.
+
+        Raises:
+            ImageError: the first image that cannot be read.
+        """
+        return self.match(self.model.encode(images))
+
+    def match_image(self, image: Source) -> Match:
+        """As `match`, of one image."""
+        return self.match_images([image])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WholeQuery(Query):
+    """A whole image, compared as the model compares two images.
+
+    >>> model = StructuralModel.wrap(torch.nn.Conv2d(3, 8, 32, 32))
+    >>> query = model.query(torch.zeros(3, 64, 64))
+    >>> query.match_images(torch.ones(2, 3, 64, 64)).similarity.shape, query.marginals
+    (torch.Size([2]), 'uniform')
+    """
+
+    @property
+    def marginals(self) -> str:
+        given = self.model.matcher.marginals
+        if isinstance(given, str):
+            return given
+        return "given" if isinstance(given, tuple) else getattr(given, "__name__", "custom")
+
+    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
+        every = torch.arange(len(gallery))[None]
+        return self.model.matcher.rerank(self.maps.detach(), gallery.to(self.maps.device), every)[0]
+
+    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        found = top_k(self.model.matcher, self.maps.detach(), gallery.to(self.maps.device), k)
+        return found.indices[0], found.similarity[0]
+
+    def match(self, gallery: FeatureMaps) -> Match:
+        return self.model.explain(self.maps[[0] * len(gallery)], gallery)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PartQuery(Query):
+    """Some cells of an image, matched one-sided: they may lie anywhere in another image, whose rest does not count.
+
+    Of the matcher's settings only `eps` is used. The pooled vector of `maps` is the weighted mean of the chosen cells.
+    See `diml.matching.find_part`.
+    """
+
+    part: QueryPart
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "maps", chosen_parts(self.maps.detach(), self.weights))
+
+    @property
+    def weights(self) -> Float[Tensor, "1 r"]:
+        return self.part.weights.reshape(1, -1)
+
+    @property
+    def marginals(self) -> str:
+        return "part"
+
+    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
+        return part_similarity(self.maps, gallery.to(self.maps.device), self.weights, self.model.matcher.eps)
+
+    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        scores, order = self.scores(gallery).sort(descending=True, stable=True)
+        return order[:k], scores[:k]
+
+    def match(self, gallery: FeatureMaps) -> Match:
+        query, n = exactly(self.maps), len(gallery)
+        return find_part(query[[0] * n], exactly(gallery), self.weights.expand(n, -1), self.model.matcher.eps)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RolloutQuery(Query):
+    """An image whose cells are weighed by attention rollout, as are those of the images it is compared with.
+
+    The weights of the other image come from its own attention, which feature maps do not hold: compare with images, by
+    `match_image` and `match_images`.
+
+    Attributes:
+        rollout: of the query.
+        blocks: over how many of the last blocks.
+    """
+
+    rollout: Rollout
+    blocks: int
+
+    @property
+    def marginals(self) -> str:
+        return f"rollout:{self.blocks}"
+
+    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
+        raise _needs_images()
+
+    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        raise _needs_images()
+
+    def match(self, gallery: FeatureMaps) -> Match:
+        raise _needs_images()
+
+    def match_images(self, images: Source | Iterable[Source]) -> Match:
+        return self.match_with_rollout(images)[0]
+
+    def match_with_rollout(self, images: Source | Iterable[Source]) -> tuple[Match, Rollout]:
+        """The matches, and the rollouts of the images (b): what `diml.model.spread` needs."""
+        opened = [read_image(image) for image in as_list(images)]
+        rollout = rollout_of(self.model, opened, self.blocks)
+        a, b = (each.weights(self.model.grid).cpu() for each in (self.rollout, rollout))
+        model = self.model.with_matcher(marginals=(a.expand(len(b), -1), b))
+        return model.explain(self.maps[[0] * len(b)], model.encode(opened)), rollout
+
+
+def make_query(
+    model: StructuralModel,
+    source: Source | FeatureMaps,
+    regions: Sequence[RegionLike] = (),
+    mask: Mask | None = None,
+    rollout: int | None = None,
+) -> Query:
+    """What `StructuralModel.query` returns."""
+    if len(regions) and mask is not None:
+        raise UsageError("regions and mask cannot be combined; use one of them")
+    if rollout is not None and (len(regions) or mask is not None):
+        raise UsageError("rollout cannot be combined with regions or mask; use one of them")
+    if rollout is not None and isinstance(source, FeatureMaps):
+        raise UsageError("rollout needs the image itself, got feature maps; give the image")
+    choice = _Choice.of(regions, mask)
+    if isinstance(source, FeatureMaps):
+        maps, image = source, None
+    else:
+        opened = read_image(source)
+        image = opened if isinstance(opened, Image.Image) else None
+        if image is not None:
+            choice.check(image.size)
+        maps = model.encode(opened)
+    if len(maps) != 1:
+        raise UsageError(f"expected feature maps of one image as a query, got {len(maps)}; pick one with maps[i]")
+    given: dict[str, Any] = {"model": model, "maps": maps, "image": image, "source": source}
+    if rollout is not None and not isinstance(source, FeatureMaps):
+        return RolloutQuery(**given, rollout=rollout_of(model, [opened], rollout), blocks=rollout)
+    part = choice.part(maps)
+    return WholeQuery(**given) if part is None else PartQuery(**given, part=part)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Regions or a mask, opened, before it is known which cells they cover."""
+
+    regions: tuple[Region, ...]
+    mask: Any = None
+    name: str | None = None
+
+    @classmethod
+    def of(cls, regions: Sequence[RegionLike], mask: Mask | None) -> _Choice:
+        if mask is None:
+            return cls(as_regions(regions))
+        if isinstance(mask, str | os.PathLike):
+            return cls((), open_mask(Path(mask).expanduser()), os.fspath(mask))
+        return cls((), mask, "values")
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Refuse what does not fit an image of that size, before the image is embedded."""
+        check_regions(self.regions, size)
+        if self.mask is not None:
+            mask_values(self.mask, size)
+
+    def part(self, maps: FeatureMaps) -> QueryPart | None:
+        if self.mask is not None:
+            return QueryPart(mask_weights(maps, self.mask).reshape(maps.grid), mask=self.name)
+        if self.regions:
+            return QueryPart(region_weights(maps, self.regions).reshape(maps.grid), self.regions)
+        return None
+
+
+def _needs_images() -> UsageError:
+    return UsageError("a rollout query is compared with images, not with feature maps; use match_image(image)")
