@@ -244,7 +244,9 @@ def make_query(
             choice.check(image.size)
         maps = model.encode(opened)
     if len(maps) != 1:
-        raise UsageError(f"expected feature maps of one image as a query, got {len(maps)}; pick one with maps[i]")
+        raise UsageError(
+            f"expected feature maps of one image as a query, got {len(maps)} images; pick one with maps[i]"
+        )
     given: dict[str, Any] = {"model": model, "maps": maps, "image": image, "source": source}
     if rollout is not None and not isinstance(source, FeatureMaps):
         return RolloutQuery(**given, rollout=rollout_of(model, [opened], rollout), blocks=rollout)

@@ -100,8 +100,6 @@ def stored_maps(rows: pa.Table, manifest: Manifest) -> FeatureMaps:
 
 
 def _check_query(query: FeatureMaps, manifest: Manifest) -> None:
-    if len(query) != 1:
-        raise UsageError(f"maps of {len(query)} images came as a query; search with one at a time")
     if query.grid != manifest.grid or query.dim != manifest.dim:
         (h, w), (rows, columns) = query.grid, manifest.grid
         raise UsageError(
