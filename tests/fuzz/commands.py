@@ -49,13 +49,13 @@ class Commands:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, argv: list[str]) -> Outcome:
-        fresh = self._process is None
+    def run(self, argv: list[str], seconds: float = SECONDS) -> Outcome:
+        seconds = max(seconds, START_SECONDS) if self._process is None else seconds
         process = self._process = self._process or self._started()
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write((json.dumps({"argv": argv}) + "\n").encode())
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], START_SECONDS if fresh else SECONDS)
+        ready, _, _ = select.select([process.stdout], [], [], seconds)
         line = process.stdout.readline() if ready else b""
         if line:
             reply = json.loads(line)

@@ -87,7 +87,10 @@ def png_chunks(data: bytes, rng: random.Random) -> bytes:
     elif action == "body":
         chunks[at] = (kind, set_number(flip_bits(body, rng), rng))
     elif action == "kind":
-        chunks[at] = (rng.choice([b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"sBIT"]), body)
+        chunks[at] = (
+            rng.choice([b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"sBIT"]),
+            body,
+        )
     else:
         chunks.insert(at, (rng.choice([b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"sBIT"]), rng.randbytes(40)))
     joined = b"".join(

@@ -75,9 +75,7 @@ def tables() -> dict[str, bytes]:
     rows = [(f"{label}/{k}.png", label, str(k)) for label in "ab" for k in (1, 2)]
     text = "path,label,price\n" + "".join(",".join(row) + "\n" for row in rows)
     quoted = "path,label,price\n" + "".join(f'"{path}","{label}","{price}"\r\n' for path, label, price in rows)
-    lines = "".join(
-        json.dumps({"path": path, "label": label, "price": price}) + "\n" for path, label, price in rows
-    )
+    lines = "".join(json.dumps({"path": path, "label": label, "price": price}) + "\n" for path, label, price in rows)
     return {
         "plain.csv": text.encode(),
         "quoted.csv": quoted.encode("utf-8-sig"),
@@ -93,20 +91,64 @@ def _parquet(rows: list[tuple[str, str, str]]) -> bytes:
     import pyarrow.parquet as pq
 
     file = io.BytesIO()
-    pq.write_table(pa.table(dict(zip(("path", "label", "price"), map(list, zip(*rows, strict=True)), strict=True))), file)
+    pq.write_table(
+        pa.table(dict(zip(("path", "label", "price"), map(list, zip(*rows, strict=True)), strict=True))), file
+    )
     return file.getvalue()
 
 
 TABLE_PIECES = (
-    *("path", "label", "split", "id", "width", "a.b", ",", "\n", "\r\n", "\t", ";", '"', '""', "'", " ", "\0", "\ufeff"),
-    *("a/1.png", "b/2.png", "../a/1.png", "/etc/hostname", "http://localhost/a.png", "~/a.png", "é", "e\u0301", "train"),
+    *(
+        "path",
+        "label",
+        "split",
+        "id",
+        "width",
+        "a.b",
+        ",",
+        "\n",
+        "\r\n",
+        "\t",
+        ";",
+        '"',
+        '""',
+        "'",
+        " ",
+        "\0",
+        "\ufeff",
+    ),
+    *(
+        "a/1.png",
+        "b/2.png",
+        "../a/1.png",
+        "/etc/hostname",
+        "http://localhost/a.png",
+        "~/a.png",
+        "é",
+        "e\u0301",
+        "train",
+    ),
 )
 
 FILTER_PIECES = (
     *("label", "path", "id", "width", "height", "bytes", "price", "`price`", '"label"', "nothing", "label.x"),
     *(" = ", " > ", " LIKE ", " IN ", " IS NULL", " BETWEEN ", " AND ", " OR ", " NOT ", "::int", " ~ ", " || "),
     *("'a'", "'a", "N'cat'", "b'cat'", "X'00'", "?", "$1", ":name", "@p", "1", "-1", "1e400", "NULL", "true", "0x1F"),
-    *("(", ")", "('a','b')", ";", "--", "/*", "*/", "%", "\\", "CAST(", "SELECT 1", "DROP TABLE images", "current_date"),
+    *(
+        "(",
+        ")",
+        "('a','b')",
+        ";",
+        "--",
+        "/*",
+        "*/",
+        "%",
+        "\\",
+        "CAST(",
+        "SELECT 1",
+        "DROP TABLE images",
+        "current_date",
+    ),
     *("regexp_match(path, '(')", "length(path)", "sum(width)", "interval '1 day'", "array[1]", "CASE WHEN", " END"),
 )
 

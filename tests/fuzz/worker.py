@@ -7,7 +7,6 @@ In: `{"argv": [...]}`. Out: `{"code": int, "stderr": str, "seconds": float, "pea
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import json
 import resource
@@ -39,7 +38,6 @@ def run(argv: list[str]) -> dict[str, object]:
         except BaseException:
             traceback.print_exc()
             code = 70
-    gc.collect()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"code": code, "stderr": err.text()[-4000:], "seconds": time.monotonic() - started, "peak_mb": peak}
 
