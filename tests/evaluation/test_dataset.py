@@ -136,7 +136,7 @@ def test_too_few_images_fit_no_head(folder, table):
 
 
 def test_no_image_is_embedded_twice(folder, monkeypatch):
-    monkeypatch.setattr(features_module, "SAMPLE", 11)
+    monkeypatch.setattr(features_module, "MOST", 11)
     tiny = model()
     told = []
     sampled = evaluate(
@@ -152,7 +152,7 @@ def test_no_image_is_embedded_twice(folder, monkeypatch):
 
 def test_sampled_images_come_back_in_order(folder, monkeypatch):
     collection = open_dataset(str(folder))
-    monkeypatch.setattr(features_module, "SAMPLE", 11)
+    monkeypatch.setattr(features_module, "MOST", 11)
     fitted = model()
     features = Embedder(fitted, batch_size=4).embed(collection, None, 4)
     assert features.indices == list(range(30))
@@ -209,8 +209,8 @@ def test_wrong_requests_fail_before_an_image_is_embedded(folder, tmp_path):
         (DatasetError, "has no label", lambda: evaluate(open_folder(folder), tiny)),
         (UsageError, "protocol 'x' came", lambda: evaluate(str(folder), tiny, protocol="x")),
         (UsageError, "shortlists -1 came", lambda: evaluate(str(folder), tiny, shortlists=[-1])),
-        (UsageError, "head of dim 99 was asked for", lambda: evaluate(str(folder), tiny, head_dim=99)),
-        (UsageError, "head of dim -1 was asked for", lambda: evaluate(str(folder), tiny, head_dim=-1)),
+        (UsageError, "for none, got 99", lambda: evaluate(str(folder), tiny, head_dim=99)),
+        (UsageError, "for none, got -1", lambda: evaluate(str(folder), tiny, head_dim=-1)),
     ]:
         with pytest.raises(error, match=match):
             call()

@@ -207,12 +207,12 @@ def test_a_head_is_fitted_on_the_training_half(small_model, noise_image, tmp_pat
             noise_image(seed).save(tmp_path / half / "a" / f"{seed}.png")
     model = fitted(small_model(), str(tmp_path), 4)
     assert model.dim == 4
-    assert model.head_fitted_on == f"12 images of {tmp_path}"
+    assert model.head_fitted_on == f"12 of the 12 images of {tmp_path}"
     with pytest.raises(UsageError, match="the model custom has a head already"):
         fitted(model, str(tmp_path), 4)
     folder = tmp_path / "few"
     folder.mkdir()
     for seed in range(3):
         noise_image(seed).save(folder / f"{seed}.png")
-    with pytest.raises(UsageError, match="3 images came to fit a head of dim 4"):
+    with pytest.raises(UsageError, match="more than 4 images to fit a head of dim 4, got 3"):
         fitted(small_model(), str(folder), 4)

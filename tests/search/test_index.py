@@ -249,7 +249,7 @@ class TestHead:
         index = Index.create(tmp_path / "h.diml", model, dim=6)
         index.add(photos)
         assert index.stats().dim == index.model.dim == 6
-        assert "12 of 12 images" in index.stats().head
+        assert "12 of the 12 images" in index.stats().head
         assert not model.head_fitted  # the caller's model is left alone
         stored, fresh = all_maps(index), index.model.encode([photos / p for p in open_folder(photos).paths])
         for i, path in enumerate(open_folder(photos).paths):

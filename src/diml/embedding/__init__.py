@@ -2,10 +2,10 @@
 
 from diml.embedding.backbones import TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.embedding.encoder import Batch, Encoder
-from diml.embedding.heads import fit_whitening
 from diml.embedding.preprocessing import Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
 from diml.embedding.rollout import Rollout, attention_rollout
+from diml.embedding.whitening import fit_whitening
 
 __all__ = [
     "RESAMPLINGS",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -10,19 +9,14 @@ import torch
 from torch import Tensor
 
 from diml.data import Collection, Skipped, printable
-from diml.errors import DatasetError, UsageError
+from diml.errors import DatasetError
 from diml.evaluation.protocol import Progress
 from diml.feature_maps import FeatureMaps
-from diml.model import StructuralModel
+from diml.model import HeadFitting, StructuralModel, head_dim, storable
+from diml.model.head import MOST
 
-# Images that a head is fitted on, at most: more of them change a covariance little.
-SAMPLE = 5000
 # Bytes of maps without a head that are held while one is fitted; of larger maps the sample is smaller.
 SAMPLE_BYTES = 2**30
-# Numbers per part after a head that is fitted without saying how many.
-HEAD_DIM = 128
-# Maps are scaled to stay below this, so that float16, which ends at 65504, can hold them.
-LARGEST = 2.0**15
 
 Block = tuple[list[int], FeatureMaps]
 
@@ -75,7 +69,7 @@ class Embedder:
         if self.model.head_fitted:
             on = self.model.head_fitted_on
             head = "the model's own" + (f", fitted on {on}" if on else "")
-        elif (dim := _head_dim(dim, self.model.dim)) == 0:
+        elif (dim := head_dim(dim, self.model.dim)) == 0:
             head = "none, as was asked for"
         elif train is not None:
             head = self._fit_on_train(train, dim)
@@ -90,27 +84,26 @@ class Embedder:
 
     def _fit_on_train(self, train: Collection, dim: int) -> str:
         """Fit the head, and say on what."""
-        sample = _sample(len(train), dim, SAMPLE)
-        stream = self._stream(train, sample, "embedding the training half")
-        return self._fit([maps.mean for _, maps in stream], dim, len(train), f"the training half of {train.name}")
+        fitting = HeadFitting(dim, most=MOST)
+        stream = self._stream(train, fitting.sample(len(train)), "embedding the training half")
+        return self._fit(fitting, [maps.mean for _, maps in stream], len(train), f"the training half of {train.name}")
 
     def _fit_on_evaluated(self, evaluated: Collection, dim: int) -> tuple[list[int], list[Block], str]:
         """Fit the head; which images that took, their maps, so that none is embedded twice, and on what it was."""
         height, width = self.model.grid
         room = SAMPLE_BYTES // (4 * self.model.dim * height * width)
-        sample = _sample(len(evaluated), dim, min(SAMPLE, room))
+        fitting = HeadFitting(dim, most=min(MOST, room))
+        sample = fitting.sample(len(evaluated))
         blocks = list(self._stream(evaluated, sample, "embedding", of=len(evaluated)))
         means, note = [maps.mean for _, maps in blocks], ", the evaluated ones themselves, without their labels"
-        head = self._fit(means, dim, len(evaluated), evaluated.name, note)
+        head = self._fit(fitting, means, len(evaluated), evaluated.name, note)
         return sample, [(at, _half(self._through_head(maps))) for at, maps in blocks], head
 
-    def _fit(self, means: list[Tensor], dim: int, images: int, name: str, note: str = "") -> str:
-        readable = sum(map(len, means))
-        if readable < 2 * dim:
-            return f"none, as the images of {name} are fewer than the {2 * dim} that {dim} dimensions take"
-        words = f"{readable} of the {images} images of {name}{note}"
-        self.model.fit_head(FeatureMaps(torch.cat(means)[:, None], (1, 1)), dim, on=words)
-        return f"PCA whitening to {self.model.dim} dimensions, fitted on {words}"
+    def _fit(self, fitting: HeadFitting, means: list[Tensor], images: int, name: str, note: str = "") -> str:
+        if not fitting.fit(self.model, means, images, name + note):
+            dim = fitting.dim
+            return f"none, as the images of {name} are fewer than the {fitting.least} that {dim} dimensions take"
+        return f"PCA whitening to {self.model.dim} dimensions, fitted on {self.model.head_fitted_on}"
 
     def _stream(
         self, collection: Collection, which: Sequence[int], what: str, before: int = 0, of: int | None = None
@@ -137,24 +130,6 @@ class Embedder:
         return FeatureMaps(head(maps.local), maps.grid, None if maps.own_pooled is None else head(maps.own_pooled))
 
 
-def _head_dim(dim: int | None, channels: int) -> int:
-    if dim is None:
-        return min(HEAD_DIM, channels)
-    if not 0 <= dim <= channels:
-        raise UsageError(
-            f"a head of dim {dim} was asked for; expected 1 to the backbone's {channels} channels, or 0 for none"
-        )
-    return dim
-
-
-def _sample(images: int, dim: int, most: int) -> list[int]:
-    """At random, so that it is not the first classes, but the same every time; none of too few images."""
-    least = 2 * dim
-    if images < least:
-        return []
-    return sorted(random.Random(0).sample(range(images), min(images, max(most, least))))
-
-
 def _in_order(blocks: list[Block]) -> tuple[FeatureMaps, list[int]]:
     maps = FeatureMaps.cat([maps for _, maps in blocks])
     indices = torch.tensor([index for at, _ in blocks for index in at])
@@ -164,7 +139,6 @@ def _in_order(blocks: list[Block]) -> tuple[FeatureMaps, list[int]]:
 
 
 def _half(maps: FeatureMaps) -> FeatureMaps:
-    """In float16. Where an image's numbers are too large for it they are scaled, which changes no cosine."""
-    local, pooled = maps.local, maps.own_pooled
-    scale = (local.abs().amax(dim=(1, 2), keepdim=True) / LARGEST).clamp(min=1)
-    return FeatureMaps((local / scale).half(), maps.grid, pooled)
+    """In float16, as they are stored."""
+    local, pooled = storable(maps)
+    return FeatureMaps(local, maps.grid, None if maps.own_pooled is None else pooled)

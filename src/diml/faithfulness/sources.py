@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from diml.data.keypoints import Keypoints, cub_keypoints
 from diml.errors import UsageError
 from diml.faithfulness.pairs import Pair, Points, pairs_of_classes
 from diml.faithfulness.photographs import photographs, warped_pairs
-from diml.model import StructuralModel
+from diml.model import HeadFitting, StructuralModel
 
 # Images that a head is fitted on, at most: more of them change a covariance little.
 SAMPLE = 1000
@@ -56,9 +55,9 @@ def fitted(model: StructuralModel, spec: str, dim: int, seed: int = 0) -> Struct
     collection = photographs(spec) if _is_photographs(spec) else open_dataset(spec)
     splits = collection.splits or [""] * len(collection)
     where = [i for i, split in enumerate(splits) if split == "train"] or list(range(len(collection)))
-    sample = sorted(random.Random(seed).sample(where, min(len(where), SAMPLE)))
-    on = f"{len(sample)} images of {collection.name}"
-    return model.fit_head([collection.file(i) for i in sample], dim, on=on)
+    files = [collection.file(i) for i in where]
+    HeadFitting(dim, most=SAMPLE, seed=seed, required=True).fit_files(model, files, collection.name)
+    return model
 
 
 def _is_photographs(spec: str) -> bool:

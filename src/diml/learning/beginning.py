@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import random
+import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,15 +12,12 @@ from torch import nn
 from diml.data import Collection
 from diml.embedding import Encoder, Preprocessing
 from diml.errors import UsageError, first_line
-from diml.feature_maps import FeatureMaps
 from diml.learning.chance import derived, seeded
 from diml.learning.learner import named
 from diml.learning.settings import Settings
 from diml.matching import Matcher
-from diml.model import StructuralModel
+from diml.model import HeadFitting, StructuralModel
 
-# Images that a whitening head is fitted on, at most.
-SAMPLE = 5000
 # The share that the field's protocol keeps of an image: resized to 256, cut to 224.
 CENTRE = 0.875
 # Kinds of random numbers, to be unrelated.
@@ -80,7 +76,7 @@ def fit_head(model: StructuralModel, train: Collection, settings: Settings, stag
         UsageError: fewer images than the head has dimensions, or more dimensions than the backbone has channels.
         ImageError: an image that cannot be read.
     """
-    dim, on = settings.model.dim, f"{len(train)} images of {train.name}"
+    dim = settings.model.dim
     if settings.model.head == "random":
         with seeded(derived(settings.run.seed, HEAD)):
             model.encoder.head = nn.Linear(model.encoder.channels, dim).to(model.encoder.device)
@@ -90,21 +86,9 @@ def fit_head(model: StructuralModel, train: Collection, settings: Settings, stag
             f"{len(train)} training images came to fit a head of dim {dim}; expected more than {dim}, "
             "better twice as many: set a smaller model.dim, or model.head=random"
         )
-    which = sorted(random.Random(settings.run.seed).sample(range(len(train)), min(len(train), SAMPLE)))
-    pooled = _pooled(model, [train.file(i) for i in which], stage)
-    model.fit_head(FeatureMaps(pooled[:, None], (1, 1)), dim, on=on)
-
-
-def _pooled(model: StructuralModel, files: list[Path], stage: Stage | None) -> torch.Tensor:
-    means, done = [], 0
-    for batch in model.stream(files):
-        if batch.failures:
-            raise batch.failures[0][1]
-        means.append(batch.maps.mean)
-        done += len(batch.maps)
-        if stage is not None:
-            stage("fitting the head", done, len(files))
-    return torch.cat(means)
+    told = None if stage is None else functools.partial(stage, "fitting the head")
+    files = [train.file(i) for i in range(len(train))]
+    HeadFitting(dim, seed=settings.run.seed, required=True).fit_files(model, files, train.name, told)
 
 
 @torch.no_grad()

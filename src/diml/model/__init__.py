@@ -1,11 +1,14 @@
 """The structural model: an encoder and a matcher, loaded, saved and used as one; queries made with it."""
 
+from diml.model.head import HeadFitting, head_dim
 from diml.model.query import Mask, PartQuery, Query, QueryPart, RolloutQuery, WholeQuery
 from diml.model.rollout import rollout_marginals, rollout_of, spread
 from diml.model.sources import Source, read_image
+from diml.model.storable import storable
 from diml.model.structural import StructuralModel
 
 __all__ = [
+    "HeadFitting",
     "Mask",
     "PartQuery",
     "Query",
@@ -14,8 +17,10 @@ __all__ = [
     "Source",
     "StructuralModel",
     "WholeQuery",
+    "head_dim",
     "read_image",
     "rollout_marginals",
     "rollout_of",
     "spread",
+    "storable",
 ]

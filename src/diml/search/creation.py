@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from PIL import Image
 from diml.data.collection import Collection
 from diml.errors import StoreError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.model import StructuralModel
-from diml.search.intake import Block, FileState, Item, blocks, column_names, examine
+from diml.model import HeadFitting, StructuralModel, head_dim
+from diml.model.head import DIM
+from diml.search.intake import Block, Item, blocks, column_names, examine
 from diml.search.manifest import FILE, MODEL, TABLE, Manifest, sizes
 from diml.search.schema import check_columns, table_schema
 from diml.search.store import Store
@@ -22,7 +22,6 @@ from diml.search.store import Store
 # Images on which the head of an index is fitted. Nothing can be stored before, so fewer are better, and whitening 128
 # directions gains little from more: on emoji, 0.3 points of Recall@1 from 1,000 to 1,584.
 SAMPLE = 1000
-DIM = 128
 EXACT_LIMIT = 100_000
 
 
@@ -128,33 +127,24 @@ def _with_head(
     plan: Plan, name: str, items: Sequence[Item], batch_size: int, seen: Callable[[Block], None]
 ) -> tuple[StructuralModel, list[Block]]:
     """The model with a head fitted on a sample of the images; as it came if it has one or the images are too few."""
-    least = 2 * (DIM if plan.dim is None else plan.dim)
-    if plan.model.head_fitted or plan.dim == 0 or len(items) < least:
+    dim = 0 if plan.model.head_fitted else head_dim(plan.dim, plan.model.dim)
+    if dim == 0:
         return plan.model, []
-    sample: list[Block] = []
-    for block in blocks(plan.model, _shuffled(items), batch_size):
+    fitting = HeadFitting(dim, most=SAMPLE)
+    wanted = ((items[at], examine(items[at].file)) for at in fitting.sample(len(items)))
+    sample = []
+    for block in blocks(plan.model, wanted, batch_size):
         sample.append(block)
         seen(block)
-        if sum(map(len, sample)) >= max(SAMPLE, least):
-            break
-    readable = sum(map(len, sample))
-    if readable < least:
-        return plan.model, sample
-    maps = FeatureMaps.cat([block.maps for block in sample])
     model = plan.model.with_grid(plan.model.grid)  # a shallow copy: the caller's own gets no head
-    model.fit_head(maps, plan.dim or min(DIM, maps.dim), on=f"{readable} of {len(items)} images of {name}")
+    if not fitting.fit(model, [block.maps.mean for block in sample], len(items), name):
+        return plan.model, sample
     head = model.encoder.head
     assert head is not None
     head.to("cpu")
     embedded = [block.through(head) for block in sample]
     head.to(model.encoder.device)
     return model, embedded
-
-
-def _shuffled(items: Sequence[Item]) -> Iterator[tuple[Item, FileState]]:
-    """In an order that is random and the same every time: folders of one class must not make the sample."""
-    for at in random.Random(0).sample(range(len(items)), len(items)):
-        yield items[at], examine(items[at].file)
 
 
 def probe(model: StructuralModel) -> FeatureMaps:

@@ -15,18 +15,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from diml.data.collection import Collection, open_csv, open_folder
 from diml.errors import ImageError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.model import StructuralModel
+from diml.model import StructuralModel, storable
 
 THUMBNAIL = 160
-# Largest and smallest peak of a map that is stored as it is; float16 ends at 65,504 and loses digits below 6e-5.
-_PEAKS = (2.0**-4, 2.0**15)
 
 
 def image_id(path: str) -> str:
@@ -176,20 +173,6 @@ def thumbnail(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).save(file, "JPEG", quality=85)
     return file.getvalue()
-
-
-def storable(maps: FeatureMaps) -> tuple[Float[Tensor, "n r d"], Float[Tensor, "n d"]]:
-    """The maps in float16 and their pooled vectors in float32.
-
-    Maps that float16 cannot hold well are scaled first, each by a power of two, together with its pooled vector: every
-    score is a cosine or a sum of them, so no score changes.
-    """
-    local, pooled = maps.local.float(), maps.pooled.float()
-    peak = local.abs().amax(dim=(1, 2))
-    outside = (peak > 0) & ((peak < _PEAKS[0]) | (peak > _PEAKS[1]))
-    exponent = torch.where(outside, -peak.clamp(min=torch.finfo(torch.float32).tiny).log2().floor(), 0.0)
-    scale = exponent.exp2()
-    return (local * scale[:, None, None]).half(), pooled * scale[:, None]
 
 
 def _fixed(matrix: np.ndarray) -> pa.Array:

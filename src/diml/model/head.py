@@ -1,0 +1,130 @@
+"""Fitting the head of an untrained model: its size, the images it is fitted on, and what is stored about them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+
+if TYPE_CHECKING:
+    from diml.model.structural import StructuralModel
+
+# Outputs of a head where no number is given.
+DIM = 128
+# Images that a head is fitted on, at most: more of them change a covariance little.
+MOST = 5000
+
+
+def head_dim(dim: int | None, channels: int) -> int:
+    """Outputs of a head: `DIM`, or as many as the backbone has channels, for None; 0 means no head.
+
+    Raises:
+        UsageError: below 0, or more than the channels.
+
+    >>> head_dim(None, 1280), head_dim(None, 64), head_dim(0, 64)
+    (128, 64, 0)
+    """
+    if dim is None:
+        return min(DIM, channels)
+    if not 0 <= dim <= channels:
+        raise UsageError(f"expected a head of dim 1 to the backbone's {channels} channels, or 0 for none, got {dim}")
+    return dim
+
+
+@dataclass(frozen=True)
+class HeadFitting:
+    """PCA whitening to `dim` outputs, fitted on a random sample of a collection, the same sample every time.
+
+    Attributes:
+        dim: outputs of the head, at least 1.
+        most: images in the sample, at most; where that is below `least`, `least` of them.
+        seed: of the sample.
+        required: whether the model needs the head. Then `dim + 1` images are enough and fewer are an error; otherwise
+            the model stays without a head where there are fewer than `2 dim` images, as whitening of so few is noise.
+    """
+
+    dim: int
+    most: int = MOST
+    seed: int = 0
+    required: bool = False
+
+    @property
+    def least(self) -> int:
+        """Images that it takes."""
+        return self.dim + 1 if self.required else 2 * self.dim
+
+    def sample(self, images: int) -> list[int]:
+        """Which of so many images to fit on, ascending; none where they are fewer than `least`.
+
+        Raises:
+            UsageError: fewer than `least`, and the head is required.
+
+        >>> HeadFitting(dim=2, most=5).sample(100), HeadFitting(dim=2).sample(3)
+        ([5, 33, 49, 53, 97], [])
+        """
+        if images < self.least:
+            self._refuse(images)
+            return []
+        # At random: the first images of a collection would be of its first classes.
+        return sorted(random.Random(self.seed).sample(range(images), min(images, max(self.most, self.least))))
+
+    def fit(self, model: StructuralModel, means: Sequence[Float[Tensor, "n c"]], images: int, name: str) -> bool:
+        """Fit the head of the model, in place; whether there were enough images for it.
+
+        Args:
+            model: without a head.
+            means: `FeatureMaps.mean` of the images of the sample that could be read, batch by batch.
+            images: number of images in the collection.
+            name: of the collection, for `StructuralModel.head_fitted_on`.
+
+        Raises:
+            UsageError: too few images, and the head is required; or all images embed alike.
+        """
+        readable = sum(map(len, means))
+        if readable < self.least:
+            self._refuse(readable)
+            return False
+        words = f"{readable} of the {images} images of {name}"
+        model.fit_head(FeatureMaps(torch.cat(list(means))[:, None], (1, 1)), self.dim, on=words)
+        return True
+
+    def fit_files(
+        self,
+        model: StructuralModel,
+        files: Sequence[Path],
+        name: str,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> bool:
+        """As `fit`, on a sample of image files, all of which have to be readable.
+
+        Args:
+            progress: called with images done, and images to do.
+
+        Raises:
+            ImageError: the first image that cannot be read.
+        """
+        which, means, done = self.sample(len(files)), [], 0
+        for batch in model.stream(files[at] for at in which):
+            if batch.failures:
+                raise batch.failures[0][1]
+            means.append(batch.maps.mean)
+            done += len(batch.maps)
+            if progress is not None:
+                progress(done, len(which))
+        return self.fit(model, means, len(files), name)
+
+    def _refuse(self, images: int) -> None:
+        if self.required:
+            raise UsageError(
+                f"expected more than {self.dim} images to fit a head of dim {self.dim}, got {images}; "
+                "give more images, or a smaller dim"
+            )
