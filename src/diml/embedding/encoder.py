@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
@@ -79,8 +80,11 @@ class Encoder(nn.Module):
         self.resampling = resampling
 
     def forward(self, pixels: Float[Tensor, "n 3 H W"]) -> FeatureMaps:
-        """Normalised pixels to maps; differentiable."""
-        features, pooled = _map_and_pooled(self.backbone(pixels))
+        """Normalised pixels to maps; differentiable.
+
+        A half precision model gives float32 maps: only its backbone computes in half precision.
+        """
+        features, pooled = self._features(pixels)
         height, width = features.shape[2:]
         if self.grid[0] > height or self.grid[1] > width:
             raise UsageError(
@@ -91,8 +95,8 @@ class Encoder(nn.Module):
         if pooled is None and self.resampling != "area":
             pooled = features.mean(dim=(2, 3))
         if self.head is not None:
-            local = self.head(local)
-            pooled = None if pooled is None else self.head(pooled)
+            local = _linear(self.head, local)
+            pooled = None if pooled is None else _linear(self.head, pooled)
         return FeatureMaps(local.contiguous(), self.grid, pooled)
 
     @property
@@ -100,11 +104,22 @@ class Encoder(nn.Module):
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the backbone computes in: the dtype of its first parameter, float32 where it has none."""
+        return next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), torch.float32)
+
+    @property
     @torch.no_grad()
     def channels(self) -> int:
         """The backbone's channels, as one blank image shows them."""
-        features, _ = _map_and_pooled(self.backbone(torch.zeros(1, 3, *self.preprocessing.size, device=self.device)))
+        features, _ = self._features(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
         return features.shape[1]
+
+    def _features(self, pixels: Float[Tensor, "n 3 H W"]) -> tuple[Tensor, Tensor | None]:
+        features, pooled = _map_and_pooled(self.backbone(pixels.to(self.dtype)))
+        if self.dtype in (torch.float16, torch.bfloat16):
+            return features.float(), None if pooled is None else pooled.float()
+        return features, pooled
 
     def stream(
         self,
@@ -161,7 +176,7 @@ class Encoder(nn.Module):
             torch.tensor([item[0].size for _, item in read]),
             torch.tensor([item[0].visible for _, item in read], dtype=torch.float64),
         )
-        maps = FeatureMaps(maps.local, maps.grid, maps.own_pooled, geometry)
+        maps = FeatureMaps(maps.local, maps.grid, maps.own_pooled, geometry).to(torch.float32)
         return Batch([index for index, _ in read], maps, [item[1] for _, item in read], failures)
 
     @torch.no_grad()
@@ -169,7 +184,14 @@ class Encoder(nn.Module):
         """Maps of no image, of the right grid and dim."""
         one = self(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
         geometry = Geometry(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.float64))
-        return FeatureMaps(one.local, one.grid, one.own_pooled, geometry)[:0]
+        return FeatureMaps(one.local, one.grid, one.own_pooled, geometry)[:0].to(torch.float32)
+
+
+def _linear(head: nn.Linear, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:
+    """The head in the precision of x, whatever its weights are held in."""
+    if head.weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type):
+        return head(x)  # type: ignore[no-any-return]
+    return F.linear(x, head.weight.to(x), None if head.bias is None else head.bias.to(x))
 
 
 def _map_and_pooled(output: Any) -> tuple[Tensor, Tensor | None]:

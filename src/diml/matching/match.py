@@ -49,6 +49,9 @@ class Match:
     A contribution explains the score, not the world: it says which parts of the two feature maps made the number, and a
     cell of a feature map has seen more of the image than the box it is drawn in.
 
+    Numbers of pairs of images, such as `similarity`, are tensors (n,), also for n = 1: `match.similarity.item()` is the
+    float of a single pair. Numbers of pairs of parts, see `parts`, are floats.
+
     An image's similarity with itself is below 1, because entropy blurs the plan; contributions may be negative.
 
     Args:

@@ -77,4 +77,4 @@ def _of_batch(model: StructuralModel, images: Sequence[Source], last: int) -> Ro
     encoder = model.encoder
     ready = encoder.preprocessing
     pixels = torch.cat([ready.normalise(ready(read_image(image)).values[None]) for image in images])
-    return attention_rollout(encoder.backbone, pixels.to(encoder.device), last)
+    return attention_rollout(encoder.backbone, pixels.to(encoder.device, encoder.dtype), last)

@@ -134,12 +134,21 @@ def _from_folder(folder: Path, backbone: nn.Module | None) -> Parts:
     encoder = setting("resampling", lambda value: Encoder(backbone, pixels, head, grid, value))
     matcher = setting("matching", lambda value: Matcher(**value))
     try:
-        encoder.load_state_dict(load_file(folder / WEIGHTS))
+        state = load_file(folder / WEIGHTS)
+        _take_dtypes(encoder, state)
+        encoder.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"{folder / WEIGHTS}: cannot be loaded ({first_line(error)}); copy the whole model folder again"
         ) from error
     return Parts(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"])
+
+
+def _take_dtypes(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
+    """A half precision model stays one: loading would cast its weights, and so change its fingerprint."""
+    for name, value in [*encoder.named_parameters(), *encoder.named_buffers()]:
+        if name in state and value.is_floating_point() and state[name].is_floating_point():
+            value.data = value.data.to(state[name].dtype)
 
 
 def _preprocessing(settings: dict[str, Any]) -> Preprocessing:

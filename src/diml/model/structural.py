@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from jaxtyping import Float
@@ -19,11 +19,14 @@ from diml.embedding import Batch, Encoder, Preprocessing, TimmBackbone, fit_whit
 from diml.errors import ModelError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, Matcher, RegionLike
-from diml.model.sources import Source, as_list, read_image
+from diml.model.sources import Source, as_list, is_one_image, read_image
 from diml.model.storage import FORMAT, VERSION, find, write
 
 if TYPE_CHECKING:
     from diml.model.query import Mask, Query
+
+# Images as `encode` takes them, or their feature maps.
+Images = Source | Iterable[Source] | FeatureMaps
 
 
 class StructuralModel(nn.Module):
@@ -192,6 +195,8 @@ class StructuralModel(nn.Module):
     ) -> FeatureMaps:
         """Feature maps of images, float32, on the model's device, with their geometry; without gradient.
 
+        A model of another precision, such as `model.half()`, computes in its own and gives float32 maps too.
+
         Args:
             images: one image or several: paths, PIL images (any mode; EXIF orientation is applied, transparency is laid
                 on white), arrays (H, W, 3) of uint8, tensors (3, H, W) of uint8 0..255 or floats 0..1.
@@ -237,17 +242,55 @@ class StructuralModel(nn.Module):
         self.head_fitted_on = on or f"{len(maps)} images"
         return self
 
-    def match(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:
-        """Match image k of a with image k of b; differentiable, the plan held fixed. See `Matcher.match`."""
-        return self.matcher.match(maps_a, maps_b)
+    def match(self, a: Images, b: Images) -> Match:
+        """Match image k of a with image k of b; of maps differentiable, the plan held fixed. See `Matcher.match`.
 
-    def similarity(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Float[Tensor, "n m"]:
-        """(n, m) similarities of all pairs; differentiable, the plan held fixed. See `Matcher.similarity`."""
-        return self.matcher.similarity(maps_a, maps_b)
+        Args:
+            a, b: images as `encode` takes them, or feature maps; as many of each.
+        """
+        return self.matcher.match(*self._both(a, b))
 
-    def explain(self, maps_a: FeatureMaps, maps_b: FeatureMaps) -> Match:
-        """Match in float64 at marginal tolerance 1e-6: the numbers that are shown, here and for hits of a search."""
+    @overload
+    def similarity(self, a: Source, b: Source) -> float: ...
+
+    @overload
+    def similarity(self, a: Images, b: Images) -> Float[Tensor, "n m"]: ...
+
+    def similarity(self, a: Images, b: Images) -> float | Float[Tensor, "n m"]:
+        """How similar images are, -1..1: one image with another, or all of several with all of others.
+
+        Args:
+            a, b: images as `encode` takes them, or feature maps.
+
+        Returns:
+            Of one image with one image a float, solved tightly: the number that `explain` gives. Of lists or feature
+            maps an (n, m) tensor, float32 at the matcher's tolerance; of feature maps it is differentiable, the plan
+            held fixed. See `Matcher.similarity`.
+
+        >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
+        >>> red, blue = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (64, 48), "blue")
+        >>> type(model.similarity(red, blue)), model.similarity([red], [red, blue]).shape
+        (<class 'float'>, torch.Size([1, 2]))
+        """
+        if is_one_image(a) and is_one_image(b):
+            return self.explain(a, b).similarity.item()
+        return self.matcher.similarity(*self._both(a, b))
+
+    def explain(self, a: Images, b: Images) -> Match:
+        """Match in float64 at marginal tolerance 1e-6: the numbers that are shown, here and for hits of a search.
+
+        Args:
+            a, b: images as `encode` takes them, or feature maps; as many of each, matched one by one.
+        """
+        maps_a, maps_b = self._both(a, b)
         return self.matcher.tight().match(exactly(maps_a), exactly(maps_b))
+
+    def _both(self, a: Images, b: Images) -> tuple[FeatureMaps, FeatureMaps]:
+        """Feature maps of both sides; the same object twice is embedded once."""
+        maps_a = a if isinstance(a, FeatureMaps) else self.encode(a)
+        if b is a:
+            return maps_a, maps_a
+        return maps_a, b if isinstance(b, FeatureMaps) else self.encode(b)
 
     def query(
         self,
