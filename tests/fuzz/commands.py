@@ -52,7 +52,8 @@ class Commands:
     def run(self, argv: list[str], seconds: float = SECONDS) -> Outcome:
         seconds = max(seconds, START_SECONDS) if self._process is None else seconds
         process = self._process = self._process or self._started()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write((json.dumps({"argv": argv}) + "\n").encode())
         process.stdin.flush()
         ready, _, _ = select.select([process.stdout], [], [], seconds)
@@ -75,7 +76,8 @@ class Commands:
 
     def _native_words(self) -> str:
         """What libraries below Python printed to the process's own standard error."""
-        assert self._process is not None and self._process.stderr is not None
+        assert self._process is not None
+        assert self._process.stderr is not None
         return (self._process.stderr.read() or b"").decode("utf-8", "replace")
 
     def stop(self) -> None:
