@@ -19,7 +19,7 @@ from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 from diml.search import Index, index_folder
 from diml.search.intake import image_id
-from diml.search.ranking import stored_maps
+from diml.search.stored_maps import stored_maps
 from diml.search.writer import Writer
 
 Make = Callable[..., Path]
@@ -358,17 +358,17 @@ class TestSearch:
         assert boxes is not None
         assert boxes[-1].tolist() == [30.0, 37.5, 40.0, 50.0]
 
-    def test_as_dict(self, index: Index, photos: Path) -> None:
-        document = index.search(photos / "a" / "0000.png", k=2).as_dict(index="i", query="q")
+    def test_to_dict(self, index: Index, photos: Path) -> None:
+        document = index.search(photos / "a" / "0000.png", k=2).to_dict(index="i", query="q")
         assert list(document) == ["index", "query", "where", "k", "shortlist", "hits"]
         described = ["rank", "id", "path", "label"]
         numbers = ["similarity", "structural", "pooled", "pooled_rank", "margin", "concentration"]
         assert [list(hit) for hit in document["hits"]] == [[*described, *numbers]] * 2
 
     def test_bad_numbers(self, index: Index, photos: Path) -> None:
-        with pytest.raises(UsageError, match="k=0"):
+        with pytest.raises(UsageError, match="expected k >= 1, got 0"):
             index.search(photos / "a" / "0000.png", k=0)
-        with pytest.raises(UsageError, match="shortlist=-1"):
+        with pytest.raises(UsageError, match="expected shortlist >= 0 or 'all', got -1"):
             index.search(photos / "a" / "0000.png", shortlist=-1)
 
     @pytest.mark.parametrize("where", ["colour = 'x'", "label =", "label", "label = 'a'; DROP TABLE images", "", "'"])
@@ -381,16 +381,16 @@ class TestSearch:
     def test_where_that_nothing_meets(self, index: Index, photos: Path) -> None:
         result = index.search(photos / "a" / "0000.png", where="label = 'none'")
         assert (result.hits, result.shortlist, result.where) == ([], 0, "label = 'none'")
-        assert result.as_dict(index="i", query="q")["where"] == "label = 'none'"
+        assert result.to_dict(index="i", query="q")["where"] == "label = 'none'"
 
     def test_query_that_does_not_fit(self, index: Index) -> None:
-        with pytest.raises(UsageError, match="grid 2x2"):
+        with pytest.raises(UsageError, match="got grid 2x2"):
             index.search(FeatureMaps(torch.ones(1, 4, 12), (2, 2)))
         with pytest.raises(UsageError, match="dim 5"):
             index.search(FeatureMaps(torch.ones(1, 16, 5), (4, 4)))
         with pytest.raises(UsageError, match="2 images"):
             index.search(FeatureMaps(torch.ones(2, 16, 12), (4, 4)))
-        with pytest.raises(UsageError, match="not finite"):
+        with pytest.raises(UsageError, match="expected a finite feature map"):
             index.search(FeatureMaps(torch.full((1, 16, 12), torch.nan), (4, 4)))
 
     def test_matcher_of_the_caller(self, index: Index, photos: Path, model: StructuralModel) -> None:
@@ -436,7 +436,7 @@ class TestIndexFolder:
 
     def test_grid(self, tmp_path: Path, photos: Path, model: StructuralModel) -> None:
         index, _ = index_folder(photos, tmp_path / "g.diml", model=model, grid=(1, 2))
-        assert index.stats().as_dict()["grid"] == [1, 2]
+        assert index.stats().to_dict()["grid"] == [1, 2]
         assert index_folder(photos, tmp_path / "g.diml", model=model)[1].unchanged == 12
 
     def test_csv(self, tmp_path: Path, photos: Path, model: StructuralModel) -> None:
@@ -446,7 +446,7 @@ class TestIndexFolder:
 
 
 def test_stats(index: Index, photos: Path) -> None:
-    stats = index.stats().as_dict()
+    stats = index.stats().to_dict()
     assert {"images": 12, "model": "tiny", "grid": [4, 4], "dim": 12, "format": 1, "labels": 3}.items() <= stats.items()
     assert stats["collection"] == str(photos)
     assert stats["bytes"] > 12 * 16 * 12 * 2

@@ -16,7 +16,7 @@ from diml.feature_maps import FeatureMaps
 from diml.matching import find_part, region_weights
 from diml.model import StructuralModel
 from diml.search import Index, ranking
-from diml.search.ranking import stored_maps
+from diml.search.stored_maps import stored_maps
 
 CORNER = [((0.0, 0.0, 20.0, 25.0), 1.0)]
 
@@ -130,7 +130,7 @@ def test_a_mask_says_the_same_as_a_region(index: Index, photos: Path, tmp_path: 
 
 def test_the_document_says_the_part(index: Index, photos: Path) -> None:
     query = photos / "a" / "0000.png"
-    document = index.search(query, k=1, regions=CORNER).as_dict(index="i", query="q")
+    document = index.search(query, k=1, regions=CORNER).to_dict(index="i", query="q")
     assert list(document) == ["index", "query", "part", "where", "k", "shortlist", "hits"]
     cells = [[0.25, 0.25, 0, 0]] * 2 + [[0.0] * 4] * 2
     assert document["part"] == {
@@ -138,7 +138,7 @@ def test_the_document_says_the_part(index: Index, photos: Path) -> None:
         "mask": None,
         "cells": cells,
     }
-    assert "part" not in index.search(query, k=1).as_dict(index="i", query="q")
+    assert "part" not in index.search(query, k=1).to_dict(index="i", query="q")
 
 
 def test_where_and_an_empty_index(index: Index, photos: Path, model: StructuralModel, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from diml.model import StructuralModel
 from diml.search import Index
 from diml.search.coarse import nearest
 from diml.search.intake import Block, FileState, Item, image_id, storable
-from diml.search.ranking import stored_maps
 from diml.search.schema import table_schema
 from diml.search.store import Store
+from diml.search.stored_maps import stored_maps
 
 Make = Callable[..., Path]
 DIM, PARTS = 8, 4

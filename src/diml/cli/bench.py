@@ -57,7 +57,7 @@ def bench(
     tiles = list(measure_tiles(shape, dim, place)) if place.type == "cuda" and _has_tiles(speeds) else []
     stages: dict[str, float] = {}
     if model is not None:
-        from diml.search.stages import measure_stages
+        from diml.search.stage_times import measure_stages
 
         stages = measure_stages(model, candidates, 0)
     if json:

@@ -21,7 +21,7 @@ def info(
     existing(index, "index")
     from diml.search import Index
 
-    stats = Index.open(index).stats().as_dict()
+    stats = Index.open(index).stats().to_dict()
     if json:
         print_json(stats)
         return

@@ -12,7 +12,6 @@ from diml.cli.options import (
     Mask,
     Region,
     check_part,
-    check_part_of,
     existing,
     parse_region,
     parse_shortlist,
@@ -61,12 +60,11 @@ def search(
     if out is not None:
         check_output(out, ("html", "htm", "png", "svg", "pdf"))
         check_no_source(out, [image] if mask is None else [image, mask])
-    check_part_of(image, regions, mask)
     found = Index.open(index).search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
         _write(found, image, out)
     if json:
-        print_json(found.as_dict(index=str(index), query=str(image)))
+        print_json(found.to_dict(index=str(index), query=str(image)))
         return
     if not found.hits:
         typer.echo("nothing was found" + (f" where {where}" if where else "; the index is empty"))
@@ -88,7 +86,10 @@ def _write(found: SearchResult, image: Path, out: Path) -> None:
     from diml.explanation import draw_hits, hits_page, save_page, save_picture
 
     chosen = None if found.part is None else found.part.chosen
+    query = found.query.image
+    assert query is not None  # a file was searched for
+    name = image.name if chosen is None else f"a part of {image.name}"
     if out.suffix.lower() in (".html", ".htm"):
-        save_page(hits_page(found, image, chosen=chosen, where=found.where), out)
+        save_page(hits_page(found, query, query_name=name, chosen=chosen, where=found.where), out)
     else:
-        save_picture(draw_hits(found, image, chosen=chosen, where=found.where), out)
+        save_picture(draw_hits(found, query, query_name=name, chosen=chosen, where=found.where), out)

@@ -26,7 +26,7 @@ EXACT_LIMIT = 100_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexSettings:
     """How an index is to be made.
 
     Attributes:
@@ -54,7 +54,7 @@ class Plan:
 
 def create(
     folder: Path,
-    plan: Plan,
+    settings: IndexSettings,
     collection: Collection,
     items: Sequence[Item],
     batch_size: int,
@@ -68,23 +68,23 @@ def create(
     Returns:
         The manifest, the store, the model with its head, and what was embedded for fitting it, ready to be stored.
     """
-    columns = check_columns(dict.fromkeys([*column_names(collection), *plan.columns]))
+    columns = check_columns(dict.fromkeys([*column_names(collection), *settings.columns]))
     clear(folder)
-    model, embedded = _with_head(plan, collection.name, items, batch_size, seen)
+    model, embedded = _with_head(settings, collection.name, items, batch_size, seen)
     shape = embedded[0].maps if embedded else probe(model)
     model.save_pretrained(folder / MODEL)
     store = Store.create(folder, table_schema(shape.dim, shape.parts, columns))
     manifest = Manifest(
         model=model.name,
         fingerprint=model.fingerprint,
-        made_from=plan.model.fingerprint,
+        made_from=settings.model.fingerprint,
         grid=shape.grid,
         dim=shape.dim,
-        asked_dim=DIM if plan.dim is None else plan.dim,
+        asked_dim=DIM if settings.dim is None else settings.dim,
         head=model.head_fitted_on or "none",
         own_pooled=shape.own_pooled is not None,
         columns=columns,
-        exact_limit=plan.exact_limit,
+        exact_limit=settings.exact_limit,
         collection=str(collection.root.absolute()),
         model_files=sizes(folder / MODEL),
         table_version=store.version,
@@ -124,21 +124,21 @@ def clear(folder: Path) -> None:
 
 
 def _with_head(
-    plan: Plan, name: str, items: Sequence[Item], batch_size: int, seen: Callable[[Block], None]
+    settings: IndexSettings, name: str, items: Sequence[Item], batch_size: int, seen: Callable[[Block], None]
 ) -> tuple[StructuralModel, list[Block]]:
     """The model with a head fitted on a sample of the images; as it came if it has one or the images are too few."""
-    dim = 0 if plan.model.head_fitted else head_dim(plan.dim, plan.model.dim)
+    dim = 0 if settings.model.head_fitted else head_dim(settings.dim, settings.model.dim)
     if dim == 0:
-        return plan.model, []
+        return settings.model, []
     fitting = HeadFitting(dim, most=SAMPLE)
     wanted = ((items[at], examine(items[at].file)) for at in fitting.sample(len(items)))
     sample = []
-    for block in blocks(plan.model, wanted, batch_size):
+    for block in blocks(settings.model, wanted, batch_size):
         sample.append(block)
         seen(block)
-    model = plan.model.with_grid(plan.model.grid)  # a shallow copy: the caller's own gets no head
+    model = settings.model.with_grid(settings.model.grid)  # a shallow copy: the caller's own gets no head
     if not fitting.fit(model, [block.maps.mean for block in sample], len(items), name):
-        return plan.model, sample
+        return settings.model, sample
     head = model.encoder.head
     assert head is not None
     head.to("cpu")

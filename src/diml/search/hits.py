@@ -1,10 +1,10 @@
-"""What a search gives: hits, best first, and their matches on demand."""
+"""The result of a search: hits, best first, each with its match."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from diml.matching import Match
@@ -24,14 +24,15 @@ class Hit:
             the stored map; of a part query the one-sided similarity, see `diml.matching.find_part`.
         structural, pooled: the two similarities it is made of, -1..1. Of a part query `structural` is the similarity
             and `pooled` compares the mean of the chosen cells with the whole image.
-        pooled_rank: its place among the re-ranked images by the coarse, pooled ranking alone: 1 + how many of them
-            were nearer. Far from `rank`, the two ways to compare disagree about this image.
-        margin: by how much the number it is ranked by exceeds the next image's, shown or not, >= 0; None where none
-            follows among the re-ranked. Small: another order would have been as good.
-        concentration: how sure the plan is of which part goes with which, 0..1, see `diml.matching.concentration`.
+        pooled_rank: its rank among the re-ranked images by the pooled similarity alone: 1 + how many of them were
+            nearer. If it is far from `rank`, the two ways to compare disagree about this image.
+        margin: the number it is ranked by, minus that of the next image, shown or not, >= 0; None if no re-ranked
+            image follows. If it is small, the opposite order would have been as good.
+        concentration: how clearly the plan assigns the parts, 0..1, see `diml.matching.concentration`.
         columns: further columns of the collection.
         size: width and height of the original in pixels.
-        thumbnail: JPEG bytes, longest side at most 160 px.
+        thumbnail: JPEG bytes, longest side at most 160 px; empty for features that were added without an image file.
+        match: the query (a) matched with this image (b): one pair, float64, solved to 1e-6.
     """
 
     rank: int
@@ -47,14 +48,9 @@ class Hit:
     columns: dict[str, str | None]
     size: tuple[int, int]
     thumbnail: bytes = field(repr=False)
-    _explain: Callable[[], Match] = field(repr=False, compare=False)
+    match: Match = field(repr=False, compare=False)
 
-    @cached_property
-    def match(self) -> Match:
-        """The match of the query (a) with this image (b): one pair, float64, solved when first asked for."""
-        return self._explain()
-
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The hit as `diml search --json` prints it."""
         return {
             "rank": self.rank,
@@ -75,24 +71,28 @@ class SearchResult:
     """The hits of a search; iterating, indexing and `len` go over them.
 
     Attributes:
-        hits: best first; fewer than k where fewer images are in question, none where there are none.
+        hits: best first; fewer than k if fewer images are candidates.
         k: as asked.
-        shortlist: images that were re-ranked by similarity: at least k, at most what is in question; 0 where the pooled
-            ranking was asked for.
-        query: the image that was looked for, or the part of it; None where the index holds no images.
-        where: the condition that hits had to meet; None where there was none.
+        shortlist: number of images that were re-ranked by similarity: at least k, at most the number of candidates; 0
+            if the ranking by pooled vectors was asked for.
+        query: the image that was looked for, or the part of it.
+        where: the condition that hits had to meet; None for no condition.
+        index: path of the index.
+        settings: settings of the matcher that differ from those of the model of the index, by name.
     """
 
     hits: list[Hit]
     k: int
     shortlist: int
-    query: Query | None = None
+    query: Query
     where: str | None = None
+    index: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def part(self) -> QueryPart | None:
-        """The part of the query that was looked for; None for all of it."""
-        return None if self.query is None else self.query.part
+        """The part of the query that was looked for; None for the whole image."""
+        return self.query.part
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -103,9 +103,22 @@ class SearchResult:
     def __getitem__(self, at: int) -> Hit:
         return self.hits[at]
 
-    def as_dict(self, *, index: str, query: str) -> dict[str, Any]:
-        """The document that `diml search --json` prints; `part` is in it where one was looked for."""
-        hits = [hit.as_dict() for hit in self.hits]
+    def to_dict(self, *, index: str | None = None, query: str | None = None) -> dict[str, Any]:
+        """The document that `diml search --json` prints.
+
+        `part` is present if a part was looked for, and each of `marginals`, `weight`, `eps` and `mass` if it differs
+        from the setting of the index's model.
+
+        Args:
+            index, query: names to use; by default the path of the index, and that of the query, if it has one.
+        """
+        source = self.query.source
+        if query is None and isinstance(source, str | os.PathLike):
+            query = os.fspath(source)
         part = {} if self.part is None else {"part": self.part.to_dict()}
-        asked = {"index": index, "query": query, **part, "where": self.where, "k": self.k}
-        return {**asked, "shortlist": self.shortlist, "hits": hits}
+        stated = dict(self.settings)
+        if "marginals" in stated:
+            stated["marginals"] = self.query.marginals
+        asked = {"index": self.index if index is None else index, "query": query, **part, **stated}
+        hits = [hit.to_dict() for hit in self.hits]
+        return {**asked, "where": self.where, "k": self.k, "shortlist": self.shortlist, "hits": hits}

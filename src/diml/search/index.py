@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,15 @@ from diml.feature_maps import FeatureMaps
 from diml.matching import RegionLike
 from diml.model import Mask, Source, StructuralModel
 from diml.search import creation
-from diml.search.creation import EXACT_LIMIT, Plan
+from diml.search.adding_lock import Turn, Watch, make_folder
+from diml.search.creation import EXACT_LIMIT, IndexSettings
 from diml.search.hits import SearchResult
 from diml.search.intake import Item, column_names, image_id, items, open_collection
+from diml.search.limits import Shortlist, check_k, check_shortlist
 from diml.search.manifest import LOCK, MODEL, Manifest, check_free, is_index
-from diml.search.ranking import Shortlist, check_numbers, search
+from diml.search.ranking import Ranked, rank
 from diml.search.stats import IndexStats, stats_of
 from diml.search.store import Store
-from diml.search.turns import Turn, Watch, make_folder
 from diml.search.writer import AddReport, Progress, Writer
 
 AnyPath = str | os.PathLike[str]
@@ -61,11 +61,13 @@ class Index:
     'green.png'
     """
 
-    def __init__(self, path: Path, opened: _Opened | None, model: StructuralModel | None, plan: Plan | None) -> None:
+    def __init__(
+        self, path: Path, opened: _Opened | None, model: StructuralModel | None, settings: IndexSettings | None
+    ) -> None:
         self.path = path
         self._opened = opened
         self._model = model
-        self._plan = plan
+        self._settings = settings
         self._backbone: nn.Module | None = None
         self._made_here = False
         self._lock = FileLock(path / LOCK)
@@ -98,7 +100,7 @@ class Index:
         if is_index(folder):
             raise StoreError(f"{folder} is an index already; open it with Index.open, or give another name")
         check_free(folder)
-        return cls(folder, None, model, Plan(model, dim, tuple(columns), exact_limit))
+        return cls(folder, None, model, IndexSettings(model, dim, tuple(columns), exact_limit))
 
     @classmethod
     def open(cls, path: AnyPath, *, model: StructuralModel | None = None, backbone: nn.Module | None = None) -> Index:
@@ -133,6 +135,17 @@ class Index:
                 raise StoreError(f"{self.path} carries another model than it was made with; copy it again")
             self._model = model
         return self._model
+
+    @property
+    def opened(self) -> _Opened:
+        """The manifest and the store.
+
+        Raises:
+            StoreError: the index does not exist yet.
+        """
+        if self._opened is None:
+            raise StoreError(f"{self.path} does not exist yet; add images first")
+        return self._opened
 
     def __len__(self) -> int:
         """Images that are stored now, by whomever."""
@@ -173,8 +186,8 @@ class Index:
         wanted = items(collection)
         if prune and self._opened:
             self._check_prune(self._opened, collection, wanted)
-        if self._plan is not None and self._opened is None:
-            creation.probe(self._plan.model)  # what is wrong with it is said before anything is written
+        if self._settings is not None and self._opened is None:
+            creation.probe(self._settings.model)  # what is wrong with it is said before anything is written
         started = time.monotonic()
         with Turn(self.path) as turn, self._undone_if_empty():
             writer = self._begin(collection, wanted, batch_size, Watch(len(wanted), strict, progress))
@@ -241,12 +254,11 @@ class Index:
             UsageError: k or shortlist out of range, a condition that cannot be used, maps that do not fit, a region or
                 a mask that does not fit the image, or both.
         """
-        check_numbers(k, shortlist)
-        if self._opened is None:
-            return SearchResult([], k, 0, where=where)
+        k, shortlist = check_k(k), check_shortlist(shortlist)
         query = self.model.query(image, regions=regions, mask=mask)
-        found = search(self._opened.store, self._opened.manifest, query, k, shortlist, where)
-        return dataclasses.replace(found, query=query, where=where)
+        opened = self._opened
+        found = Ranked([], 0) if opened is None else rank(opened.store, opened.manifest, query, k, shortlist, where)
+        return SearchResult(found.hits, k, found.shortlist, query, where, str(self.path))
 
     def stats(self) -> IndexStats:
         """What is in the index; the model is not loaded for it."""
@@ -266,8 +278,8 @@ class Index:
             if is_index(self.path):  # another process was first
                 self._join()
                 return self._begin(collection, wanted, batch_size, watch)
-            assert self._plan is not None
-            made = creation.create(self.path, self._plan, collection, wanted, batch_size, watch)
+            assert self._settings is not None
+            made = creation.create(self.path, self._settings, collection, wanted, batch_size, watch)
             manifest, store, self._model, embedded = made
             self._opened, self._made_here = _Opened(manifest, store), True
             writer = Writer(store, self.model, self._lock, self._check_still_there)
@@ -295,10 +307,10 @@ class Index:
             raise StoreError(f"{self.path} was taken back by another process, which failed; run the same command again")
 
     def _join(self) -> None:
-        assert self._plan is not None
-        joined = Index.open(self.path, model=self._plan.model)
+        assert self._settings is not None
+        joined = Index.open(self.path, model=self._settings.model)
         assert joined._opened is not None
-        creation.check_same_dim(self.path, joined._opened.manifest, self._plan.dim)
+        creation.check_same_dim(self.path, joined._opened.manifest, self._settings.dim)
         self._opened, self._model = joined._opened, joined.model
 
     def _check_columns(self, collection: Collection) -> None:

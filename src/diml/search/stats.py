@@ -44,7 +44,7 @@ class IndexStats:
     exact_limit: int
     graph: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The same as plain values, as `diml info --json` prints them."""
         return {**asdict(self), "grid": list(self.grid), "columns": list(self.columns)}
 

@@ -1,4 +1,4 @@
-"""What share of a query each stage of a search takes."""
+"""How long each stage of a search takes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from diml.matching.speed import seconds
 from diml.model import StructuralModel
 from diml.search.coarse import nearest
 from diml.search.index import Index
-from diml.search.ranking import scores_shown, stored_maps
+from diml.search.ranking import coarse_vector, shown_numbers
+from diml.search.stored_maps import stored_maps
 
-# Sides of the pictures made for it, in pixels: a small photograph.
+# Size of the generated pictures in pixels: a small photograph.
 SIZE = (640, 480)
 STAGES = ("decode", "embed", "coarse", "fetch", "match", "explain")
 # Hits whose numbers are shown.
@@ -24,10 +25,10 @@ HITS = 10
 
 
 def measure_stages(model: StructuralModel, candidates: int, dim: int) -> dict[str, float]:
-    """Seconds of each of `STAGES` for one query in an index of as many made-up pictures as there are candidates.
+    """Seconds of each of `STAGES` for one query, in an index of `candidates` generated pictures.
 
-    `coarse` finds the ids of the nearest by the pooled vectors, `fetch` is what reading their maps adds to it, `match`
-    takes their similarities and the order, `explain` the numbers of ten hits, in float64 solved to 1e-6.
+    `coarse` finds the ids of the nearest pooled vectors, `fetch` is the additional time to read their maps, `match`
+    computes their similarities and sorts them, `explain` computes the numbers of ten hits, in float64 solved to 1e-6.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "pictures"
@@ -40,26 +41,23 @@ def measure_stages(model: StructuralModel, candidates: int, dim: int) -> dict[st
 
 
 def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
-    assert index._opened is not None
-    manifest, store = index._opened
-    model, image = index.model, open_image(path)
-    query = model.encode(image)
-    vector = query.pooled[0].detach().float().cpu().numpy()
-    gallery = stored_maps(nearest(store, vector, candidates), manifest).to(query.device)
-    every = torch.arange(len(gallery))[None]
-    lean = store.cosine_query(vector, candidates, None).bypass_vector_index().select(["id", "_distance"])
-    device = query.device
+    manifest, store = index.opened
+    image = open_image(path)
+    query = index.model.query(image)
+    device, vector = query.maps.device, coarse_vector(query)
+    gallery = stored_maps(nearest(store, vector, candidates), manifest).to(device)
+    ids_only = store.cosine_query(vector, candidates, None).bypass_vector_index().select(["id", "_distance"])
 
     def match() -> torch.Tensor:
-        return model.matcher.rerank(query, gallery, every)[0].argsort()
+        return query.scores(gallery).argsort()
 
-    hits = gallery[match()[-HITS - 1 :]]  # and of the one after them, for the last one's margin
+    hits = gallery[match()[-HITS - 1 :]]  # one more than shown, for the margin of the last
     found = {
         "decode": seconds(lambda: open_image(path)),
-        "embed": seconds(lambda: model.encode(image), device),
-        "coarse": seconds(lambda: store.read(lean.to_arrow)),
+        "embed": seconds(lambda: index.model.encode(image), device),
+        "coarse": seconds(lambda: store.read(ids_only.to_arrow)),
         "match": seconds(match, device),
-        "explain": seconds(lambda: scores_shown(model.query(query), hits)),
+        "explain": seconds(lambda: shown_numbers(query.match(hits))),
     }
     fetched = seconds(lambda: stored_maps(nearest(store, vector, candidates), manifest))
     found["fetch"] = max(0.0, fetched - found["coarse"])
@@ -67,7 +65,7 @@ def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
 
 
 def _picture(number: int) -> Image.Image:
-    """Coloured blotches."""
+    """A random pattern of colours."""
     random = np.random.default_rng(number)
     small = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(small).resize(SIZE, Image.Resampling.BICUBIC)

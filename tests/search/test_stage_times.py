@@ -12,7 +12,7 @@ from diml.errors import UsageError
 from diml.matching import speed
 from diml.matching.speed import measure_twins
 from diml.model import StructuralModel
-from diml.search.stages import STAGES, measure_stages
+from diml.search.stage_times import STAGES, measure_stages
 
 
 @pytest.fixture(autouse=True)

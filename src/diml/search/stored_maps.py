@@ -1,0 +1,29 @@
+"""Rows of the table, read as feature maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from diml.feature_maps import FeatureMaps, Geometry
+from diml.search.manifest import Manifest
+
+
+def stored_maps(rows: pa.Table, manifest: Manifest) -> FeatureMaps:
+    """(n, r, d) float32 maps of rows, with geometry, on the CPU."""
+    parts = manifest.grid[0] * manifest.grid[1]
+    local = matrix(rows, "map").reshape(len(rows), parts, manifest.dim)
+    pooled = torch.from_numpy(matrix(rows, "pooled").copy()) if manifest.own_pooled else None
+    size = np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1).astype(np.int64)
+    geometry = Geometry(torch.from_numpy(size), torch.from_numpy(matrix(rows, "visible").copy()))
+    return FeatureMaps(torch.from_numpy(local.astype(np.float32)), manifest.grid, pooled, geometry)
+
+
+def matrix(rows: pa.Table, name: str) -> np.ndarray:
+    """(n, length) values of a column of lists of one length."""
+    column = rows[name].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    values: np.ndarray = column.flatten().to_numpy()
+    return values.reshape(len(rows), -1)
