@@ -31,7 +31,7 @@ from diml.data import open_dataset
 from diml.evaluation import Shortlist, evaluate_maps
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, prepare, rerank, top_k
-from diml.matching.kernels import Settings, cpu_scores
+from diml.matching.kernels import BackendSettings, cpu_scores
 from diml.matching.speed import forced
 from diml.model import StructuralModel
 
@@ -133,7 +133,7 @@ def speeds(maps: FeatureMaps, scheme: str, queries: int, runs: int) -> None:
     shortlist = pooled.topk(SHORTLIST).indices
     some = shortlist[: max(1, queries // 20)]  # for what is slow
     i, j = torch.arange(queries).repeat_interleave(SHORTLIST), shortlist.reshape(-1)
-    settings = Settings(scheme, EPS)
+    settings = BackendSettings(scheme, EPS)
     matcher = Matcher(scheme, eps=EPS)
     parts = [rows[:n, :-1].reshape(-1, rows.shape[2]).contiguous() for n in (32, len(rows))]
     product = torch.empty(len(parts[0]), len(parts[1]))

@@ -18,7 +18,7 @@ jaxtyping.install_import_hook(
         "diml.feature_maps",
         "diml.embedding",
         "diml.evaluation.metrics",
-        *(f"diml.matching.{room}" for room in ("bounded", "functions", "marginals", "match", "matcher", "transport")),
+        *(f"diml.matching.{module}" for module in ("topk", "functional", "marginals", "match", "matcher", "transport")),
         *(f"diml.matching.{room}" for room in ("concentration", "newton", "partial", "parts", "regions")),
         "diml.model.rollout",
         "diml.matching.unit_maps",

@@ -41,22 +41,22 @@ from diml.model import StructuralModel
 from diml.search import Index, SearchResult
 
 FEATURES, INDEX = DATA.parent / "kernels.safetensors", DATA.parent / "kernels.diml"
-TWINS, PLACES = ("torch", "cpu"), 10
+KERNELS, PLACES = ("torch", "cpu"), 10
 Result = TypeVar("Result")
 
 
 def in_turn(work: Callable[[], Result], runs: int) -> tuple[list[float], list[Result]]:
-    """Median seconds and the last result of each twin, after a run of each that does not count."""
-    times: dict[str, list[float]] = {twin: [] for twin in TWINS}
+    """Median seconds and the last result of each backend, after a run of each that does not count."""
+    times: dict[str, list[float]] = {backend: [] for backend in KERNELS}
     results: dict[str, Result] = {}
     for run in range(runs + 1):
-        for twin in TWINS:
-            with forced(twin):
+        for backend in KERNELS:
+            with forced(backend):
                 start = time.perf_counter()
-                results[twin] = work()
+                results[backend] = work()
                 if run:
-                    times[twin].append(time.perf_counter() - start)
-    return [statistics.median(times[twin]) for twin in TWINS], [results[twin] for twin in TWINS]
+                    times[backend].append(time.perf_counter() - start)
+    return [statistics.median(times[backend]) for backend in KERNELS], [results[backend] for backend in KERNELS]
 
 
 def row(what: str, scheme: str, times: list[float], one: Tensor, other: Tensor, gap: float) -> str:
@@ -122,9 +122,13 @@ def searches(collection: Collection, queries: int, runs: int) -> None:
                 ]
                 for results in found
             ]
-            numbers = {path: n for n, path in enumerate(sorted({hit.path for twin in kept for q in twin for hit in q}))}
-            one, other = (torch.tensor([[numbers[hit.path] for hit in q] for q in twin]) for twin in kept)
-            shown = [torch.tensor([[hit.similarity for hit in q] for q in twin], dtype=torch.float64) for twin in kept]
+            numbers = {
+                path: n for n, path in enumerate(sorted({hit.path for backend in kept for q in backend for hit in q}))
+            }
+            one, other = (torch.tensor([[numbers[hit.path] for hit in q] for q in backend]) for backend in kept)
+            shown = [
+                torch.tensor([[hit.similarity for hit in q] for q in backend], dtype=torch.float64) for backend in kept
+            ]
             gap = float(((shown[0] - shown[1]).abs() * (one != other)).max())
             print(row(f"search, {shortlist}", scheme, times, one, other, gap), flush=True)
 

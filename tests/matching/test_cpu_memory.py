@@ -6,7 +6,7 @@ import torch
 
 from diml.feature_maps import FeatureMaps
 from diml.matching import prepare
-from diml.matching.kernels import Settings, compiling, cpu_scores
+from diml.matching.kernels import BackendSettings, compiling, cpu_scores
 
 GUARD, CANARY = 64, 12345
 
@@ -24,14 +24,14 @@ def guarded(monkeypatch):
         buffers.append((buffer, start, len(array)))
         return view
 
-    def workplace(*shape, plans):
-        return tuple(tuple(map(between_canaries, part)) for part in compiling.new_workplace(*shape, plans=plans))
+    def workspace(*shape, plans):
+        return tuple(tuple(map(between_canaries, part)) for part in compiling.new_workspace(*shape, plans=plans))
 
     def intact():
         assert buffers
         return all((b[:start] == CANARY).all() and (b[start + size :] == CANARY).all() for b, start, size in buffers)
 
-    monkeypatch.setattr(cpu_scores, "new_workplace", workplace)
+    monkeypatch.setattr(cpu_scores, "new_workspace", workspace)
     return intact
 
 
@@ -48,7 +48,7 @@ def test_nothing_is_written_beside_the_scratch(grids, scheme, guarded):
     a, b = rows_of(0, 30, grids[0]), rows_of(1, 41, grids[1])
     random = torch.Generator().manual_seed(2)
     i, j = (torch.randint(n, (700,), generator=random) for n in (30, 41))
-    how = Settings(scheme, tolerance=1e-4)
+    how = BackendSettings(scheme, tolerance=1e-4)
     products = torch.einsum("nkd,mld->nkml", a, b).contiguous()
 
     def everything():
@@ -61,7 +61,7 @@ def test_nothing_is_written_beside_the_scratch(grids, scheme, guarded):
     found = list(everything())
     assert guarded()
     with pytest.MonkeyPatch.context() as elsewhere:
-        elsewhere.setattr(cpu_scores, "new_workplace", compiling.new_workplace)
+        elsewhere.setattr(cpu_scores, "new_workspace", compiling.new_workspace)
         for one, other in zip(found, everything(), strict=True):
             assert torch.equal(one, other)
 

@@ -1,4 +1,4 @@
-"""The twins against float64: same scores whatever the shapes, the marginals and the company a pair keeps."""
+"""The backends against float64: same scores whatever the shapes, the marginals and the company a pair keeps."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, UnitMaps, prepare, rerank, similarity, top_k
 from diml.matching import kernels as kernels_module
-from diml.matching.kernels import Settings, choose, cpu_scores
+from diml.matching.kernels import BackendSettings, choose_backend, cpu_scores
 
 SCHEMES = ("uniform", "cross_correlation")
 CPU = torch.device("cpu")
@@ -98,7 +98,7 @@ def test_a_pair_does_not_depend_on_its_company(scheme):
     assert torch.equal(together.structural[shuffled], again.structural)
     assert torch.equal(together.structural, alone)
     assert torch.equal(together.iterations[shuffled], again.iterations)
-    matrix = cpu_scores.score_matrix(prepare(a).rows, prepare(b).rows, Settings(scheme))
+    matrix = cpu_scores.score_matrix(prepare(a).rows, prepare(b).rows, BackendSettings(scheme))
     assert torch.equal(matrix.structural.reshape(-1), together.structural)
 
 
@@ -107,10 +107,10 @@ def test_a_pair_does_not_depend_on_its_company(scheme):
 def test_matrix_of_a_set_with_itself(scheme, n, monkeypatch):
     monkeypatch.setattr(cpu_scores, "STRIP", 20)
     rows = prepare(maps(3, n)).rows
-    whole = cpu_scores.score_matrix(rows, rows, Settings(scheme))
+    whole = cpu_scores.score_matrix(rows, rows, BackendSettings(scheme))
     assert torch.equal(whole.structural, whole.structural.mT)
     i, j = torch.triu_indices(n, n)
-    listed = cpu_scores.score_pairs(rows, rows, i, j, Settings(scheme))
+    listed = cpu_scores.score_pairs(rows, rows, i, j, BackendSettings(scheme))
     assert torch.equal(whole.structural[i, j], listed.structural)
     assert whole.converged.all()
 
@@ -145,7 +145,7 @@ def test_costs_too_wide_for_float32_go_to_the_reference(eps):
     local[1] = -local[0]
     wide = FeatureMaps(local, (2, 2))
     i, j = every_pair(wide, wide)
-    scores = cpu_scores.score_pairs(prepare(wide).rows, prepare(wide).rows, i, j, Settings("uniform", eps=eps))
+    scores = cpu_scores.score_pairs(prepare(wide).rows, prepare(wide).rows, i, j, BackendSettings("uniform", eps=eps))
     assert (scores.iterations < 0).any() == (eps < 0.1)
     matcher = Matcher("uniform", eps=eps, max_iterations=50_000)
     found = matcher.pairs(wide, wide, i, j)
@@ -219,25 +219,25 @@ def test_functions_have_the_settings_of_the_paper():
 class TestChoice:
     def test_by_device(self, monkeypatch):
         monkeypatch.delenv("DIML_KERNEL", raising=False)
-        assert choose(CPU) is cpu_scores
-        assert choose(torch.device("mps")) is None
+        assert choose_backend(CPU) is cpu_scores
+        assert choose_backend(torch.device("mps")) is None
 
     def test_forced(self, monkeypatch):
         monkeypatch.setenv("DIML_KERNEL", "torch")
-        assert choose(CPU) is None
+        assert choose_backend(CPU) is None
         monkeypatch.setenv("DIML_KERNEL", "cpu")
-        assert choose(CPU) is cpu_scores
+        assert choose_backend(CPU) is cpu_scores
         monkeypatch.setenv("DIML_KERNEL", "cuda")
         with pytest.raises(UsageError, match="DIML_KERNEL=cuda came with maps on cpu"):
-            choose(CPU)
+            choose_backend(CPU)
         monkeypatch.setenv("DIML_KERNEL", "fast")
         with pytest.raises(UsageError, match="expected torch, cpu or cuda"):
-            choose(CPU)
+            choose_backend(CPU)
 
     @pytest.fixture
     def without(self, monkeypatch):
         """As where the compiler is not installed."""
-        monkeypatch.setattr(kernels_module, "HOMES", {"cpu": ("no_such_module", "numba")})
+        monkeypatch.setattr(kernels_module, "BACKENDS", {"cpu": ("no_such_module", "numba")})
         kernels_module._load.cache_clear()
         kernels_module._warn.cache_clear()
         yield
@@ -247,15 +247,15 @@ class TestChoice:
     def test_missing_is_said_once(self, without, monkeypatch):
         monkeypatch.delenv("DIML_KERNEL", raising=False)
         with pytest.warns(RuntimeWarning, match="pip install numba"):
-            assert choose(CPU) is None
+            assert choose_backend(CPU) is None
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert choose(CPU) is None
+            assert choose_backend(CPU) is None
 
     def test_missing_and_forced(self, without, monkeypatch):
         monkeypatch.setenv("DIML_KERNEL", "cpu")
         with pytest.raises(UsageError, match="cannot be loaded"):
-            choose(CPU)
+            choose_backend(CPU)
 
     def test_the_compiler_is_not_loaded_before_it_is_needed(self):
         code = "import sys, diml.matching; assert not {'numba', 'triton', 'llvmlite'} & set(sys.modules)"

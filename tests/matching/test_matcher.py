@@ -8,7 +8,7 @@ import torch
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Match, Matcher, bounded, cross_correlation, prepare, top_k, uniform
+from diml.matching import Match, Matcher, cross_correlation, prepare, top_k, topk, uniform
 from diml.matching import matcher as matcher_module
 
 
@@ -89,7 +89,7 @@ def test_marginals_of_the_callers_are_cut_as_the_maps_are(monkeypatch):
         assert sum(tile.similarity.numel() for tile in tiles) == 81
         for tile in tiles:
             torch.testing.assert_close(tile.similarity, whole[tile.rows, tile.columns])
-        monkeypatch.setattr(bounded, "HELD", 20)  # blocks of two queries
+        monkeypatch.setattr(topk, "HELD", 20)  # blocks of two queries
         found = top_k(matcher, a, images, 3)
         best = whole.topk(3, dim=1)
         torch.testing.assert_close(found.similarity, best.values)

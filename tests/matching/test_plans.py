@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, prepare
-from diml.matching.kernels import Plans, Settings, cpu_scores
+from diml.matching.kernels import BackendPlans, BackendSettings, cpu_scores
 from diml.matching.marginals import MARGINALS
 
 SCHEMES = ("uniform", "cross_correlation")
@@ -98,14 +98,14 @@ def test_are_those_of_the_scores(scheme):
 def test_do_not_depend_on_their_company(scheme, monkeypatch):
     a, b = maps(6, 7, 9), maps(7, 40, 12)
     i, j = every_pair(a, b)
-    rows_a, rows_b, how = prepare(a).rows, prepare(b).rows, Settings(scheme)
+    rows_a, rows_b, how = prepare(a).rows, prepare(b).rows, BackendSettings(scheme)
     together = cpu_scores.plan_pairs(rows_a, rows_b, i, j, how)
     shuffled = torch.randperm(len(i), generator=torch.Generator().manual_seed(0))
     again = cpu_scores.plan_pairs(rows_a, rows_b, i[shuffled], j[shuffled], how)
     alone = [cpu_scores.plan_pairs(rows_a, rows_b, i[k : k + 1], j[k : k + 1], how) for k in range(len(i))]
     monkeypatch.setattr(cpu_scores, "PLANS", 37)
     in_pieces = cpu_scores.plan_pairs(rows_a, rows_b, i, j, how)
-    for other in (Plans(*(torch.cat(column) for column in zip(*alone, strict=True))), in_pieces):
+    for other in (BackendPlans(*(torch.cat(column) for column in zip(*alone, strict=True))), in_pieces):
         assert all(torch.equal(x, y) for x, y in zip(together, other, strict=True))
     assert torch.equal(together.plan[shuffled], again.plan)
 
@@ -142,7 +142,7 @@ def test_costs_too_wide_for_float32_go_to_the_reference(after_iterations, of_pro
     wide = FeatureMaps(local, (2, 2))
     i, j = every_pair(wide, wide)
     rows = prepare(wide).rows
-    too_wide = cpu_scores.plan_pairs(rows, rows, i, j, Settings("uniform", eps=0.02)).iterations < 0
+    too_wide = cpu_scores.plan_pairs(rows, rows, i, j, BackendSettings("uniform", eps=0.02)).iterations < 0
     assert 0 < too_wide.sum() < len(i)
     matcher = Matcher("uniform", eps=0.02)
     found = matcher.plans_of(products_of(wide, wide), i, j) if of_products else matcher.plans(wide, wide, i, j)

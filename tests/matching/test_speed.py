@@ -1,4 +1,4 @@
-"""What `diml bench --device cuda` tries, without a GPU: every tile once for each scheme, by the twin's own measure."""
+"""What `diml bench --device cuda` tries, without a GPU: every tile once for each scheme."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from diml.cli import bench
 from diml.errors import UsageError
 from diml.matching.speed import Speed, measure_tiles
 
-twin = pytest.importorskip("diml.matching.kernels.triton_scores")
+backend = pytest.importorskip("diml.matching.kernels.triton_scores")
 CPU = torch.device("cpu")
 
 
@@ -20,13 +20,13 @@ def asked(monkeypatch):
         calls.append((rows_a, rows_b, settings.scheme, tile))
         return 1000.0 * len(calls)
 
-    monkeypatch.setattr(twin, "pairs_per_second", clock)
+    monkeypatch.setattr(backend, "pairs_per_second", clock)
     return calls
 
 
 def test_every_tile_is_tried(asked):
     speeds = list(measure_tiles((4, 4), 8, CPU, images=3))
-    tiles = twin.tiles(16, 16)
+    tiles = backend.tiles(16, 16)
     assert [call[2:] for call in asked] == [
         (scheme, tile) for scheme in ("uniform", "cross_correlation") for tile in tiles
     ]
@@ -39,7 +39,7 @@ def test_every_tile_is_tried(asked):
     assert not torch.equal(rows_a.parts, rows_b.parts)
 
 
-def test_a_grid_that_the_twin_does_not_hold(asked):
+def test_a_grid_that_the_backend_does_not_hold(asked):
     with pytest.raises(UsageError, match="at most 64"):
         list(measure_tiles((9, 9), 8, CPU, images=2))
 
@@ -50,6 +50,6 @@ def test_the_table(asked):
     assert len({len(line) for line in lines}) == 1
 
 
-def test_no_tiles_are_tried_where_the_twin_is_missing():
+def test_no_tiles_are_tried_where_the_backend_is_missing():
     assert not bench._has_tiles([Speed("torch", "uniform", 1.0), Speed("cuda", "uniform", missing="no GPU")])
     assert bench._has_tiles([Speed("cuda", "uniform", 1.0)])

@@ -1,4 +1,4 @@
-"""The Triton twin against the reference in float64.
+"""The Triton backend against the reference in float64.
 
 On a GPU these tests run on it. Elsewhere they run through Triton's interpreter, which must be asked for before Triton
 is imported: so in a process of its own, started by the two tests at the end. The interpreter shows the arithmetic, the
@@ -19,8 +19,8 @@ from diml.matching import Matcher, prepare, top_k
 
 pytest.importorskip("triton")
 
-from diml.matching.kernels import Settings
-from diml.matching.kernels import triton_scores as twin
+from diml.matching.kernels import BackendSettings
+from diml.matching.kernels import triton_scores as backend
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda"
@@ -39,7 +39,7 @@ def maps(seed, n=3, parts=16, dim=40, dtype=torch.float32, own=False):
 
 
 def settings(scheme="uniform", eps=0.05, tolerance=1e-6, max_iterations=5000):
-    return Settings(scheme=scheme, eps=eps, tolerance=tolerance, max_iterations=max_iterations)
+    return BackendSettings(scheme=scheme, eps=eps, tolerance=tolerance, max_iterations=max_iterations)
 
 
 def reference(a, b, how, i=None, j=None, tolerance=1e-9):
@@ -66,7 +66,7 @@ def agree(scores, expected, within=1e-5):
 def test_a_matrix_agrees_with_float64(scheme, dtype, parts_a, parts_b):
     # 5 images of b: the last tile is half empty. 40 numbers: the second block of float32 is not full.
     a, b, how = maps(0, 3, parts_a, dtype=dtype), maps(1, 5, parts_b, dtype=dtype), settings(scheme)
-    scores = twin.score_matrix(a, b, how)
+    scores = backend.score_matrix(a, b, how)
     assert scores.structural.shape == (3, 5)
     agree(scores, reference(a, b, how))
     assert scores.converged.all()
@@ -79,9 +79,9 @@ def test_a_matrix_agrees_with_float64(scheme, dtype, parts_a, parts_b):
 @pytest.mark.parametrize(("parts_a", "parts_b"), [(49, 49), (64, 64), (16, 64), (64, 1), (36, 17)])
 def test_larger_grids_agree_with_float64(scheme, dtype, parts_a, parts_b):
     a, b, how = maps(0, 2, parts_a, 130, dtype), maps(1, 2, parts_b, 130, dtype), settings(scheme)
-    agree(twin.score_matrix(a, b, how), reference(a, b, how))
+    agree(backend.score_matrix(a, b, how), reference(a, b, how))
     i, j = torch.tensor([1, 0, 1]), torch.tensor([0, 0, 1])
-    agree(twin.score_pairs(a, b, i, j, how), reference(a, b, how, i, j))
+    agree(backend.score_pairs(a, b, i, j, how), reference(a, b, how, i, j))
 
 
 @runs
@@ -90,7 +90,7 @@ def test_larger_grids_agree_with_float64(scheme, dtype, parts_a, parts_b):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_tile_changes_no_score(shape, scheme):
     a, b, how = maps(2, 5, 6, 16), maps(3, 3, 16, 16), settings(scheme)
-    agree(twin.score_matrix(a, b, how, twin.Tile(*shape)), reference(a, b, how))
+    agree(backend.score_matrix(a, b, how, backend.TileShape(*shape)), reference(a, b, how))
 
 
 @runs
@@ -98,11 +98,11 @@ def test_the_tile_changes_no_score(shape, scheme):
 def test_lists_of_pairs_and_shortlists(scheme):
     a, b, how = maps(4, 3), maps(5, 7, 9), settings(scheme)
     i, j = torch.tensor([2, 0, 0, 2, 1]), torch.tensor([6, 0, 3, 6, 1])
-    scores = twin.score_pairs(a, b, i, j, how)
+    scores = backend.score_pairs(a, b, i, j, how)
     assert scores.pooled.shape == (5,)
     agree(scores, reference(a, b, how, i, j))
     shortlist = torch.tensor([[6, 0, 3, 3, 5], [1, 2, 4, 0, 6], [0, 1, 2, 3, 4]])
-    scores = twin.score_shortlists(a, b, shortlist, how)
+    scores = backend.score_shortlists(a, b, shortlist, how)
     assert scores.iterations.shape == (3, 5)
     agree(scores, reference(a, b, how, torch.arange(3).repeat_interleave(5), shortlist.flatten()))
 
@@ -113,12 +113,12 @@ def test_indices_are_checked():
     one = torch.tensor([0])
     for wrong in (3, -4):
         with pytest.raises(IndexError, match="3 images"):
-            twin.score_pairs(a, a, one, torch.tensor([wrong]), how)
+            backend.score_pairs(a, a, one, torch.tensor([wrong]), how)
         with pytest.raises(IndexError, match="3 images"):
-            twin.bound_pairs(a, a, torch.tensor([wrong]), one, how)
+            backend.bound_pairs(a, a, torch.tensor([wrong]), one, how)
     with pytest.raises(IndexError, match="3 images"):
-        twin.score_shortlists(a, a, torch.tensor([[0], [1], [3]]), how)
-    last = twin.score_pairs(a, a, torch.tensor([-1]), torch.tensor([-3]), how)
+        backend.score_shortlists(a, a, torch.tensor([[0], [1], [3]]), how)
+    last = backend.score_pairs(a, a, torch.tensor([-1]), torch.tensor([-3]), how)
     agree(last, reference(a, a, how, torch.tensor([2]), one))
 
 
@@ -130,20 +130,20 @@ def test_bounds_are_those_of_the_cpu(scheme, parts_a, parts_b):
 
     a, b, how = maps(23, 2, parts_a), maps(24, 2, parts_b), settings(scheme)
     i, j = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
-    bounds, pooled = twin.bound_pairs(a, b, i, j, how)
+    bounds, pooled = backend.bound_pairs(a, b, i, j, how)
     rows_a, rows_b = prepare(a).rows.cpu(), prepare(b).rows.cpu()
     expected, expected_pooled = cpu_scores.bound_pairs(rows_a, rows_b, i, j, how)
     torch.testing.assert_close(bounds.cpu(), expected, atol=2e-6, rtol=0)
     torch.testing.assert_close(pooled.cpu(), expected_pooled, atol=2e-6, rtol=0)
-    assert (twin.score_pairs(a, b, i, j, how).structural <= bounds + 2e-6).all()
+    assert (backend.score_pairs(a, b, i, j, how).structural <= bounds + 2e-6).all()
 
 
 class TestMatcher:
-    """The twin as `Matcher` uses it."""
+    """The backend as `Matcher` uses it."""
 
     @pytest.fixture
     def matcher(self, monkeypatch):
-        monkeypatch.setattr("diml.matching.matcher.choose", lambda device: twin)
+        monkeypatch.setattr("diml.matching.matcher.choose_backend", lambda device: backend)
         monkeypatch.setattr("diml.matching.unit_maps.KEEPS_HALF", ("cpu", "cuda"))
         return Matcher("cross_correlation", tolerance=1e-6)
 
@@ -151,9 +151,9 @@ class TestMatcher:
     def test_half_precision_maps_reach_it_as_they_are(self, matcher, monkeypatch):
         a, b = maps(25, dtype=torch.float16), maps(26, 5, 9, dtype=torch.float16)
         kept = []
-        real = twin._arguments
+        real = backend._arguments
         monkeypatch.setattr(
-            twin, "_arguments", lambda a, b, *rest, **more: kept.append((a, b)) or real(a, b, *rest, **more)
+            backend, "_arguments", lambda a, b, *rest, **more: kept.append((a, b)) or real(a, b, *rest, **more)
         )
         expected = reference(a, b, settings("cross_correlation")).similarity.reshape(3, 5)
         close = {"atol": 1e-5, "rtol": 0, "check_dtype": False}
@@ -175,7 +175,7 @@ class TestMatcher:
         b.local[1] = a.local[0]
         matcher = matcher.replace(eps=0.02, tolerance=1e-5, max_iterations=5000)
         i, j = torch.tensor([0, 1, 0]), torch.tensor([1, 1, 0])
-        assert (twin.score_pairs(a, b, i, j, settings("cross_correlation", eps=0.02)).iterations < 0).any()
+        assert (backend.score_pairs(a, b, i, j, settings("cross_correlation", eps=0.02)).iterations < 0).any()
         found = matcher.pairs(a, b, i, j)
         expected = reference(a, b, settings("cross_correlation", eps=0.02), i, j)
         assert (found.iterations > 0).all()
@@ -213,11 +213,11 @@ def test_each_pair_stops_by_itself():
     """At a coarse tolerance the number of steps shows in the score, so a pair must not go on with its neighbours."""
     a, b, how = maps(6, 2), maps(7, 4), settings("cross_correlation", eps=0.03, tolerance=0.02)
     a.local[0], b.local[1] = a.local[0] * 0.2 + 1, b.local[1] * 0.2 + 1
-    scores, expected = twin.score_matrix(a, b, how), reference(a, b, how, tolerance=0.02)
+    scores, expected = backend.score_matrix(a, b, how), reference(a, b, how, tolerance=0.02)
     assert len(set(expected.iterations.tolist())) > 2
     assert scores.iterations.flatten().tolist() == expected.iterations.tolist()
     agree(scores, expected)
-    stopped = twin.score_matrix(a, b, settings(tolerance=0, max_iterations=3))
+    stopped = backend.score_matrix(a, b, settings(tolerance=0, max_iterations=3))
     assert (stopped.iterations == 3).all()
     assert not stopped.converged.any()
 
@@ -225,7 +225,7 @@ def test_each_pair_stops_by_itself():
 @runs
 def test_at_the_working_tolerance():
     a, b, how = maps(8), maps(9), settings("cross_correlation", tolerance=1e-3)
-    agree(twin.score_matrix(a, b, how), reference(a, b, how), within=5e-4)
+    agree(backend.score_matrix(a, b, how), reference(a, b, how), within=5e-4)
 
 
 @runs
@@ -237,7 +237,7 @@ def test_no_mass_and_no_length(scheme, dtype):
     b.local[0] = -b.local[0].abs() - 0.1  # no correlation of the first pair is positive
     b.local[1] = 0  # an image of nothing
     b.local[2, :7] = 0
-    scores = twin.score_matrix(a, b, how)
+    scores = backend.score_matrix(a, b, how)
     agree(scores, reference(a, b, how))
     assert scores.pooled[0, 0] < 0
     assert (scores.structural[:, 1] == 0).all()
@@ -247,7 +247,7 @@ def test_no_mass_and_no_length(scheme, dtype):
 def test_a_set_with_itself_is_solved_once_per_pair():
     a, how = maps(12, 5), settings()
     a.local[3] = a.local[1]
-    scores = twin.score_matrix(a, a, how)
+    scores = backend.score_matrix(a, a, how)
     agree(scores, reference(a, a, how))
     for matrix in (scores.structural, scores.pooled, scores.iterations, scores.converged):
         assert torch.equal(matrix, matrix.T)
@@ -260,7 +260,7 @@ def test_pairs_that_float32_cannot_solve_are_handed_back():
     a, b, how = maps(13, 2, 4, 64), maps(14, 2, 4, 64), settings(eps=0.02)
     a.local[0, 1] = -a.local[0, 0]
     b.local[1] = a.local[0]  # cosines from -1 to 1, 100 eps apart
-    scores, expected = twin.score_matrix(a, b, how), reference(a, b, how)
+    scores, expected = backend.score_matrix(a, b, how), reference(a, b, how)
     bad = torch.tensor([[False, True], [False, False]], device=DEVICE)
     assert (scores.iterations[bad] == -1).all()
     assert not scores.converged[bad].any()
@@ -270,7 +270,7 @@ def test_pairs_that_float32_cannot_solve_are_handed_back():
     torch.testing.assert_close(scores.pooled.flatten().double(), expected.pooled, atol=1e-5, rtol=0)
     b.local[0, 2, 5] = float("nan")
     for eps in (0.02, 0.05):
-        scores = twin.score_matrix(a, b, settings(eps=eps))
+        scores = backend.score_matrix(a, b, settings(eps=eps))
         assert (scores.iterations[:, 0] == -1).all()
         assert not scores.converged[:, 0].any()
         assert scores.converged[1, 1]
@@ -280,41 +280,41 @@ def test_pairs_that_float32_cannot_solve_are_handed_back():
 def test_rows_come_as_maps_or_as_tensors():
     a, b, how = maps(15, own=True), maps(16, own=True), settings("cross_correlation")
     expected = reference(a, b, how)  # the model's own pooled vectors
-    agree(twin.score_matrix(a, b, how), expected)
+    agree(backend.score_matrix(a, b, how), expected)
     rows_a, rows_b = prepare(a).rows, prepare(b).rows
-    agree(twin.score_matrix(rows_a, rows_b, how), expected)
-    agree(twin.score_matrix(twin.Rows.of(rows_a), b, how), expected)
+    agree(backend.score_matrix(rows_a, rows_b, how), expected)
+    agree(backend.score_matrix(backend.ScaledMaps.of(rows_a), b, how), expected)
     # Unit vectors that were rounded to half precision have lost something before they come.
-    agree(twin.score_matrix(rows_a.half(), rows_b.half(), how), expected, within=5e-4)
+    agree(backend.score_matrix(rows_a.half(), rows_b.half(), how), expected, within=5e-4)
     half = FeatureMaps(a.local.half(), a.grid, a.pooled)
-    agree(twin.score_matrix(half, b, how), reference(half, b, how))
+    agree(backend.score_matrix(half, b, how), reference(half, b, how))
 
 
 @runs
 def test_nothing_to_match():
     a, how = maps(17), settings()
-    assert twin.score_matrix(a, a[:0], how).structural.shape == (3, 0)
+    assert backend.score_matrix(a, a[:0], how).structural.shape == (3, 0)
     none = torch.zeros(0, dtype=torch.int64)
-    assert twin.score_pairs(a, a, none, none, how).iterations.shape == (0,)
-    assert twin.score_shortlists(a, a, none.reshape(3, 0), how).converged.shape == (3, 0)
+    assert backend.score_pairs(a, a, none, none, how).iterations.shape == (0,)
+    assert backend.score_shortlists(a, a, none.reshape(3, 0), how).converged.shape == (3, 0)
 
 
 def test_what_the_kernel_does_not_do():
-    assert twin.unsupported(64, 1, torch.float16, settings()) is None
-    assert "at most 64" in twin.unsupported(16, 65, torch.float32, settings())
-    assert "float64" in twin.unsupported(16, 16, torch.float64, settings())
+    assert backend.unsupported(64, 1, torch.float16, settings()) is None
+    assert "at most 64" in backend.unsupported(16, 65, torch.float32, settings())
+    assert "float64" in backend.unsupported(16, 16, torch.float64, settings())
     with pytest.raises(UsageError, match="at most 64"):
-        twin.score_matrix(maps(18, 1, 65), maps(18, 1, 65), settings())
+        backend.score_matrix(maps(18, 1, 65), maps(18, 1, 65), settings())
     with pytest.raises(UsageError, match="float64"):
-        twin.score_matrix(maps(18, dtype=torch.float64), maps(18), settings())
+        backend.score_matrix(maps(18, dtype=torch.float64), maps(18), settings())
     with pytest.raises(UsageError, match="dim 40"):
-        twin.score_matrix(maps(18), maps(18, dim=41), settings())
+        backend.score_matrix(maps(18), maps(18, dim=41), settings())
 
 
 def test_tiles_fit_the_lanes_of_a_warp():
     for parts_a in (1, 16, 17, 64):
         for parts_b in (4, 32, 64):
-            for tile in twin.tiles(parts_a, parts_b):
+            for tile in backend.tiles(parts_a, parts_b):
                 assert 8 % tile.images_a == 0
                 assert 4 % tile.images_b == 0
 
@@ -325,9 +325,9 @@ def test_tiles_fit_the_lanes_of_a_warp():
 def test_many_pairs_on_the_gpu(scheme, dtype):
     a, b, how = maps(20, 200, 16, 128, dtype), maps(21, 300, 16, 128, dtype), settings(scheme)
     expected = reference(a, b, how)
-    for tile in twin.tiles(16, 16):
-        agree(twin.score_matrix(a, b, how, tile), expected)
-    assert twin.pairs_per_second(a, b, how, seconds=0.1) > 0
+    for tile in backend.tiles(16, 16):
+        agree(backend.score_matrix(a, b, how, tile), expected)
+    assert backend.pairs_per_second(a, b, how, seconds=0.1) > 0
 
 
 @pytest.mark.slow
@@ -354,7 +354,7 @@ def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, tmp_pa
     types = dict.fromkeys(("parts_a", "parts_b"), f"*{dtype}") | {"iterations": "*i32", "converged": "*i8"}
     types |= dict.fromkeys(("scale_a", "scale_b", "pooled_a", "pooled_b", "structural", "pooled"), "*fp32")
     types |= dict.fromkeys(("index_a", "candidates"), "*i64") | dict.fromkeys(("per_eps", "tolerance"), "fp32")
-    images = twin.tiles(parts, parts)[0]
+    images = backend.tiles(parts, parts)[0]
     for kernel, shape in ((matrix, (images.images_a, images.images_b)), (listed, (1, images.images_b))):
         here = constants | {"IMAGES_A": shape[0], "IMAGES_B": shape[1], "LISTED_A": False, "LISTED_B": kernel is listed}
         here = {name: value for name, value in here.items() if name in kernel.arg_names}

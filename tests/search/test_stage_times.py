@@ -10,7 +10,7 @@ from torch import nn
 
 from diml.errors import UsageError
 from diml.matching import speed
-from diml.matching.speed import measure_twins
+from diml.matching.speed import measure_backends
 from diml.model import StructuralModel
 from diml.search.stage_times import STAGES, measure_stages
 
@@ -21,13 +21,13 @@ def short(monkeypatch):
     monkeypatch.setattr(speed, "QUERIES", 3)
 
 
-def test_twins_agree_with_float64():
-    speeds = list(measure_twins((2, 3), 16, 5, torch.device("cpu")))
-    assert [(s.twin, s.marginals) for s in speeds] == [
-        (twin, scheme) for scheme in ("uniform", "cross_correlation") for twin in ("torch", "cpu", "cuda")
+def test_backends_agree_with_float64():
+    speeds = list(measure_backends((2, 3), 16, 5, torch.device("cpu")))
+    assert [(s.backend, s.marginals) for s in speeds] == [
+        (backend, scheme) for scheme in ("uniform", "cross_correlation") for backend in ("torch", "cpu", "cuda")
     ]
     for found in speeds:
-        if found.twin == "cuda":
+        if found.backend == "cuda":
             assert "--device cuda" in found.missing
         else:
             assert found.pairs_per_second > 0
@@ -37,7 +37,7 @@ def test_twins_agree_with_float64():
 
 def test_numbers_out_of_range():
     with pytest.raises(UsageError, match="dim 0"):
-        list(measure_twins((2, 2), 0, 5, torch.device("cpu")))
+        list(measure_backends((2, 2), 0, 5, torch.device("cpu")))
 
 
 def test_stages():
@@ -50,7 +50,7 @@ def test_command():
     code = "import sys; sys.argv[0] = 'diml'; from diml.cli import main; main()"
     words = ["bench", "--grid", "2", "--dim", "8", "--candidates", "4", "--threads", "1", "--no-query", "--json"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert {twin["twin"] for twin in json.loads(done.stdout)["twins"]} == {"torch", "cpu", "cuda"}
+    assert {backend["backend"] for backend in json.loads(done.stdout)["backends"]} == {"torch", "cpu", "cuda"}
     for option, value, said in [
         ("--dim", "0", "--dim 0 came; expected at least 1"),
         ("--threads", "5000", "--threads 5000 came; expected at most"),

@@ -45,7 +45,7 @@ def bench(
         )
     import torch
 
-    from diml.matching.speed import measure_tiles, measure_twins
+    from diml.matching.speed import measure_backends, measure_tiles
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -53,7 +53,7 @@ def bench(
     model = load_model("lite0", grid=grid, device=str(place)) if query else None
     if model is not None:
         check_grid(model)
-    speeds = list(measure_twins(shape, dim, candidates, place))
+    speeds = list(measure_backends(shape, dim, candidates, place))
     tiles = list(measure_tiles(shape, dim, place)) if place.type == "cuda" and _has_tiles(speeds) else []
     stages: dict[str, float] = {}
     if model is not None:
@@ -61,14 +61,14 @@ def bench(
 
         stages = measure_stages(model, candidates, 0)
     if json:
-        twins, cuts = [vars(speed) for speed in speeds], [vars(tile) for tile in tiles]
-        print_json({"threads": torch.get_num_threads(), "twins": twins, "tiles": cuts, "stages": stages})
+        backends, cuts = [vars(speed) for speed in speeds], [vars(tile) for tile in tiles]
+        print_json({"threads": torch.get_num_threads(), "backends": backends, "tiles": cuts, "stages": stages})
         return
     typer.echo(
         f"{shape[0]}x{shape[1]} parts of {dim} numbers, {candidates} candidates a query, "
         f"{torch.get_num_threads()} threads, {place}\n"
     )
-    typer.echo("\n".join(_twins(speeds)))
+    typer.echo("\n".join(_backends(speeds)))
     if tiles:
         typer.echo("\nAll pairs of two sets, float16, by tiles of the CUDA kernel; the first is in use:\n")
         typer.echo("\n".join(_tiles(tiles)))
@@ -86,20 +86,20 @@ def check_grid(model: StructuralModel) -> None:
         raise UsageError(f"{error}; or leave the stages of a query out with --no-query") from None
 
 
-def _twins(speeds: list[Speed]) -> list[str]:
+def _backends(speeds: list[Speed]) -> list[str]:
     lines = ["| kernel | marginals         |    pairs/s | x torch | error   |"]
     lines += ["| :----- | :---------------- | ---------: | ------: | :------ |"]
     for speed in speeds:
         if speed.missing:
-            lines.append(f"| {speed.twin:<6} | {speed.marginals:<17} | {speed.missing} |||")
+            lines.append(f"| {speed.backend:<6} | {speed.marginals:<17} | {speed.missing} |||")
         else:
             numbers = f"{speed.pairs_per_second:>10,.0f} | {speed.ratio:>7.1f} | {speed.error:.1e}"
-            lines.append(f"| {speed.twin:<6} | {speed.marginals:<17} | {numbers} |")
+            lines.append(f"| {speed.backend:<6} | {speed.marginals:<17} | {numbers} |")
     return lines
 
 
 def _has_tiles(speeds: list[Speed]) -> bool:
-    return any(speed.twin == "cuda" and not speed.missing for speed in speeds)
+    return any(speed.backend == "cuda" and not speed.missing for speed in speeds)
 
 
 def _tiles(tiles: list[TileSpeed]) -> list[str]:

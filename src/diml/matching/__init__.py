@@ -1,8 +1,7 @@
 """Matching: marginals, transport plans, and the match of two images made of them."""
 
-from diml.matching.bounded import TopK, top_k
 from diml.matching.concentration import concentration
-from diml.matching.functions import rerank, similarity
+from diml.matching.functional import rerank, similarity
 from diml.matching.marginals import MARGINALS, Marginal, cross_correlation, uniform
 from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher, PairScores
@@ -17,6 +16,7 @@ from diml.matching.regions import (
     mask_weights,
     region_weights,
 )
+from diml.matching.topk import TopK, top_k
 from diml.matching.transport import TransportPlan, transport_plan
 from diml.matching.unit_maps import UnitMaps, prepare
 

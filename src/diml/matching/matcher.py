@@ -12,7 +12,17 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import Bounder, Planner, Plans, Reranker, Scores, Settings, Twin, choose, whole
+from diml.matching.kernels import (
+    Backend,
+    BackendPlans,
+    BackendScores,
+    BackendSettings,
+    BoundBackend,
+    PlanBackend,
+    ShortlistBackend,
+    choose_backend,
+    whole,
+)
 from diml.matching.marginals import MARGINALS, Marginal, check_given, given
 from diml.matching.match import Match
 from diml.matching.partial import check_mass, partial_plan
@@ -140,9 +150,9 @@ class Matcher:
         """
         rows_a, rows_b = both(maps_a, maps_b)
         i, j = _lists(i, j, rows_a.device)
-        if found := self._twin(rows_a, rows_b):
-            twin, settings = found
-            scores = twin.score_pairs(rows_a.held, rows_b.held, i, j, settings)
+        if found := self._backend(rows_a, rows_b):
+            backend, settings = found
+            scores = backend.score_pairs(rows_a.held, rows_b.held, i, j, settings)
             return self._completed(scores, rows_a, rows_b, i, j)
         return self._reference(rows_a, rows_b, i, j)
 
@@ -168,8 +178,8 @@ class Matcher:
             solved = [plan for _, plan in self._chunks(rows_a, rows_b, i, j)]
             return _join(solved, rows_a.parts, rows_b.parts, rows_a.rows)
 
-        found = self._twin(rows_a, rows_b)
-        if not found or not isinstance(found[0], Planner):
+        found = self._backend(rows_a, rows_b)
+        if not found or not isinstance(found[0], PlanBackend):
             return reference(i, j)
         return _planned(found[0].plan_pairs(rows_a.held, rows_b.held, i, j, found[1]), i, j, reference)
 
@@ -201,8 +211,8 @@ class Matcher:
             solved = [self._plan(products[i[at], :, j[at]], weights, i[at], j[at]) for at in pieces]
             return _join(solved, parts_a - 1, parts_b - 1, products)
 
-        found = self._twin_for(parts_a - 1, parts_b - 1, products.dtype, products.device)
-        if not found or not isinstance(found[0], Planner):
+        found = self._backend_for(parts_a - 1, parts_b - 1, products.dtype, products.device)
+        if not found or not isinstance(found[0], PlanBackend):
             return reference(i, j)
         return _planned(found[0].plan_products(products, i, j, found[1]), i, j, reference)
 
@@ -222,7 +232,7 @@ class Matcher:
         """(n, m) similarity of all pairs, tile by tile; a set with itself is solved once per unordered pair."""
         rows_a, rows_b = both(maps_a, maps_b)
         n, m = len(rows_a), len(rows_b)
-        if self._twin(rows_a, rows_b):
+        if self._backend(rows_a, rows_b):
             matrix = torch.empty(n, m, dtype=rows_a.dtype, device=rows_a.device)
             for tile in self.tiles(rows_a, rows_b):
                 matrix[tile.rows, tile.columns] = tile.similarity
@@ -257,9 +267,9 @@ class Matcher:
 
     def _tile(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
         n, m = len(a), len(b)
-        if found := self._twin(a, b):
-            twin, settings = found
-            flat = Scores(*(score.reshape(-1) for score in twin.score_matrix(a.held, b.held, settings)))
+        if found := self._backend(a, b):
+            backend, settings = found
+            flat = BackendScores(*(score.reshape(-1) for score in backend.score_matrix(a.held, b.held, settings)))
             at = torch.arange(n * m, device=a.device)
             return self._completed(flat, a, b, at // m, at % m).similarity.reshape(n, m)
         [(i, j)] = _all_pairs(n, m, False, a.device, block=n)
@@ -275,31 +285,31 @@ class Matcher:
         """
         rows_a, rows_b = both(maps_a, maps_b)
         i, j = _lists(i, j, rows_a.device)
-        found = self._twin(rows_a, rows_b)
-        if not found or not isinstance(found[0], Bounder):
+        found = self._backend(rows_a, rows_b)
+        if not found or not isinstance(found[0], BoundBackend):
             return None
         return found[0].bound_pairs(rows_a.held, rows_b.held, i, j, found[1])
 
-    def _twin(self, a: UnitMaps, b: UnitMaps) -> tuple[Twin, Settings] | None:
-        """The compiled twin that can do this; None where the reference has to."""
+    def _backend(self, a: UnitMaps, b: UnitMaps) -> tuple[Backend, BackendSettings] | None:
+        """The compiled backend that can do this; None where the reference has to."""
         wants_gradient = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
         if wants_gradient or a.device != b.device:
             return None
-        return self._twin_for(a.parts, b.parts, a.dtype, a.device)
+        return self._backend_for(a.parts, b.parts, a.dtype, a.device)
 
-    def _twin_for(
+    def _backend_for(
         self, parts_a: int, parts_b: int, dtype: torch.dtype, device: torch.device
-    ) -> tuple[Twin, Settings] | None:
+    ) -> tuple[Backend, BackendSettings] | None:
         if not isinstance(self.marginals, str) or self.mass < 1:
             return None
-        settings = Settings(self.marginals, self.eps, self.tolerance, self.max_iterations)
-        twin = choose(device)
-        if twin is None or twin.unsupported(parts_a, parts_b, dtype, settings):
+        settings = BackendSettings(self.marginals, self.eps, self.tolerance, self.max_iterations)
+        backend = choose_backend(device)
+        if backend is None or backend.unsupported(parts_a, parts_b, dtype, settings):
             return None
-        return twin, settings
+        return backend, settings
 
-    def _completed(self, scores: Scores, a: UnitMaps, b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
-        """A twin's scores, the pairs that it could not do solved by the reference."""
+    def _completed(self, scores: BackendScores, a: UnitMaps, b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
+        """A backend's scores, the pairs that it could not do solved by the reference."""
         similarity = (1 - self.weight) * scores.pooled + self.weight * scores.structural
         found = PairScores(similarity, scores.structural, scores.pooled, scores.converged, scores.iterations.long())
         left = (scores.iterations < 0).nonzero()[:, 0]
@@ -330,11 +340,11 @@ class Matcher:
         rows_a, rows_b = both(query_maps, gallery_maps)
         i = torch.arange(len(rows_a), device=rows_a.device).repeat_interleave(shortlist.shape[1])
         i, j = _lists(i, shortlist, rows_a.device)
-        found = self._twin(rows_a, rows_b)
-        if not found or not isinstance(found[0], Reranker):
+        found = self._backend(rows_a, rows_b)
+        if not found or not isinstance(found[0], ShortlistBackend):
             return self.pairs(rows_a, rows_b, i, j).similarity.reshape(shortlist.shape)
         scores = found[0].score_shortlists(rows_a.held, rows_b.held, j.reshape(shortlist.shape), found[1])
-        flat = Scores(*(score.reshape(-1) for score in scores))
+        flat = BackendScores(*(score.reshape(-1) for score in scores))
         return self._completed(flat, rows_a, rows_b, i, j).similarity.reshape(shortlist.shape)
 
     def _chunks(
@@ -406,8 +416,10 @@ def _join(plans: list[TransportPlan], parts_a: int, parts_b: int, like: Tensor) 
     )
 
 
-def _planned(plans: Plans, i: Tensor, j: Tensor, reference: Callable[[Tensor, Tensor], TransportPlan]) -> TransportPlan:
-    """A twin's plans, those that it could not make made by the reference."""
+def _planned(
+    plans: BackendPlans, i: Tensor, j: Tensor, reference: Callable[[Tensor, Tensor], TransportPlan]
+) -> TransportPlan:
+    """A backend's plans, those that it could not make made by the reference."""
     found = TransportPlan(plans.plan, plans.iterations.long(), plans.error, plans.converged)
     left = (plans.iterations < 0).nonzero()[:, 0]
     if len(left):

@@ -1,4 +1,4 @@
-"""How fast and how right the twins are on this machine: what `diml bench` prints."""
+"""How fast and how right the backends are on this machine: what `diml bench` prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import HOMES, VARIABLE, Settings
+from diml.matching.kernels import BACKENDS, VARIABLE, BackendSettings
 from diml.matching.matcher import Matcher
 
 # A measurement runs at least so long, and at least so often.
@@ -30,10 +30,10 @@ KINDS, NOISE = 12, 1.6
 
 @dataclass(frozen=True)
 class Speed:
-    """What one twin does.
+    """What one backend does.
 
     Attributes:
-        twin: its name; "torch" is the reference.
+        backend: its name; "torch" is the reference.
         marginals: the scheme.
         pairs_per_second: from feature maps to scores.
         ratio: of that to the reference's.
@@ -41,7 +41,7 @@ class Speed:
         missing: why there are no numbers, in words; empty where there are.
     """
 
-    twin: str
+    backend: str
     marginals: str
     pairs_per_second: float = 0.0
     ratio: float = 0.0
@@ -61,8 +61,8 @@ def made_up_maps(images: int, grid: tuple[int, int], dim: int, seed: int = 0) ->
     return FeatureMaps((kinds + NOISE * torch.randn(images, parts, dim, generator=random)).half(), grid)
 
 
-def measure_twins(grid: tuple[int, int], dim: int, candidates: int, device: torch.device) -> Iterator[Speed]:
-    """The speeds of the reference and of the twin for that device, for each scheme.
+def measure_backends(grid: tuple[int, int], dim: int, candidates: int, device: torch.device) -> Iterator[Speed]:
+    """The speeds of the reference and of the backend for that device, for each scheme.
 
     Args:
         candidates: per query.
@@ -79,24 +79,24 @@ def measure_twins(grid: tuple[int, int], dim: int, candidates: int, device: torc
         matcher = Matcher(scheme)
         exact = _exact(scheme, queries, gallery, shortlist)
         slow = 0.0
-        for twin in ("torch", *HOMES):
-            if twin not in ("torch", device.type):
-                yield Speed(twin, scheme, missing=f"not measured: it needs --device {twin}")
+        for backend in ("torch", *BACKENDS):
+            if backend not in ("torch", device.type):
+                yield Speed(backend, scheme, missing=f"not measured: it needs --device {backend}")
                 continue
-            with forced(twin):
+            with forced(backend):
                 try:
                     rate = _rate(lambda matcher=matcher: matcher.rerank(queries, gallery, shortlist), shortlist, device)
                 except UsageError as error:
-                    yield Speed(twin, scheme, missing=str(error))
+                    yield Speed(backend, scheme, missing=str(error))
                     continue
                 structural = matcher.replace(weight=1.0).rerank(queries, gallery, shortlist)
             slow = slow or rate
-            yield Speed(twin, scheme, rate, rate / slow, float((structural - exact).abs().max()))
+            yield Speed(backend, scheme, rate, rate / slow, float((structural - exact).abs().max()))
 
 
 @dataclass(frozen=True)
 class TileSpeed:
-    """What the CUDA twin does with its work cut in one way.
+    """What the CUDA backend does with its work cut in one way.
 
     Attributes:
         tile: images of a by images of b at a time, and the most registers of a thread where that is bounded.
@@ -112,21 +112,21 @@ class TileSpeed:
 def measure_tiles(
     grid: tuple[int, int], dim: int, device: torch.device, images: int = TILED_IMAGES
 ) -> Iterator[TileSpeed]:
-    """The speeds of the CUDA twin for each way to cut its work that is worth trying, the one in use first.
+    """The speeds of the CUDA backend for each way to cut its work that is worth trying, the one in use first.
 
     Args:
         images: on each side.
 
     Raises:
-        UsageError: a grid that the twin cannot take.
+        UsageError: a grid that the backend cannot take.
     """
     from diml.matching.kernels import triton_scores
-    from diml.matching.kernels.rows import Rows
+    from diml.matching.kernels.scaled_maps import ScaledMaps
 
     maps_a, maps_b = (made_up_maps(images, grid, dim, seed).to(device) for seed in (0, 1))
-    rows_a, rows_b = Rows.of(maps_a), Rows.of(maps_b)
+    rows_a, rows_b = ScaledMaps.of(maps_a), ScaledMaps.of(maps_b)
     for scheme in SCHEMES:
-        how = Settings(scheme)
+        how = BackendSettings(scheme)
         if reason := triton_scores.unsupported(maps_a.parts, maps_b.parts, maps_a.dtype, how):
             raise UsageError(f"the CUDA kernel has no tiles for a grid of {grid[0]}x{grid[1]}: {reason}")
         for tile in triton_scores.tiles(maps_a.parts, maps_b.parts):
@@ -135,10 +135,10 @@ def measure_tiles(
 
 
 @contextmanager
-def forced(twin: str) -> Iterator[None]:
+def forced(backend: str) -> Iterator[None]:
     """As if DIML_KERNEL were set to it."""
     before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = twin
+    os.environ[VARIABLE] = backend
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels.rows import Rows
+from diml.matching.kernels.scaled_maps import ScaledMaps
 
 # Where maps in half precision stay as they are, because the kernel there reads them so.
 KEEPS_HALF = ("cuda",)
@@ -23,10 +23,10 @@ class UnitMaps:
     """Feature maps with the work that is done once per image done.
 
     Args:
-        held: the rows, or `Rows`, from which they are made when they are asked for.
+        held: the rows, or `ScaledMaps`, from which they are made when they are asked for.
     """
 
-    def __init__(self, held: Tensor | Rows) -> None:
+    def __init__(self, held: Tensor | ScaledMaps) -> None:
         self.held = held
 
     @cached_property
@@ -35,7 +35,7 @@ class UnitMaps:
 
         The product of two images' rows then holds local similarities, correlations and the pooled similarity at once.
         """
-        return self.held.unit() if isinstance(self.held, Rows) else self.held
+        return self.held.unit() if isinstance(self.held, ScaledMaps) else self.held
 
     def __len__(self) -> int:
         return len(self.held)
@@ -45,7 +45,7 @@ class UnitMaps:
 
     @property
     def parts(self) -> int:
-        return self._like.shape[1] - (not isinstance(self.held, Rows))
+        return self._like.shape[1] - (not isinstance(self.held, ScaledMaps))
 
     @property
     def dim(self) -> int:
@@ -54,12 +54,12 @@ class UnitMaps:
     @property
     def pooled(self) -> Float[Tensor, "n d"]:
         """(n, d): the unit pooled vectors."""
-        return self.held.pooled if isinstance(self.held, Rows) else self.held[:, -1]
+        return self.held.pooled if isinstance(self.held, ScaledMaps) else self.held[:, -1]
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the rows."""
-        return torch.float32 if isinstance(self.held, Rows) else self.held.dtype
+        return torch.float32 if isinstance(self.held, ScaledMaps) else self.held.dtype
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +71,7 @@ class UnitMaps:
 
     @property
     def _like(self) -> Tensor:
-        return self.held.parts if isinstance(self.held, Rows) else self.held
+        return self.held.parts if isinstance(self.held, ScaledMaps) else self.held
 
 
 def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
@@ -88,7 +88,7 @@ def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     if torch.is_grad_enabled() and (local.requires_grad or pooled.requires_grad):
         return UnitMaps(F.normalize(torch.cat([local.to(dtype), pooled.to(dtype)[:, None]], dim=1), dim=-1))
     if maps.device.type in KEEPS_HALF and maps.dtype in (torch.float16, torch.bfloat16):
-        return UnitMaps(Rows.of(maps.detach()))
+        return UnitMaps(ScaledMaps.of(maps.detach()))
     # The same numbers, in place.
     rows = torch.empty(len(maps), maps.parts + 1, maps.dim, dtype=dtype, device=maps.device)
     rows[:, :-1], rows[:, -1] = local, pooled

@@ -1,10 +1,11 @@
-"""Fast twins of one function: the scores of many pairs of images, from the unit rows of their maps.
+"""Backends: fast implementations of one function, the scores of many pairs of images from their unit rows.
 
-Every twin is a module with the functions of `Twin`, and perhaps those of `Planner`, `Bounder` and `Reranker`. Images
-come as unit rows (n, r + 1, d), the pooled one last; a GPU's twin takes `Rows` as well.
+A backend is a module with the functions of `Backend`; it may also have those of `PlanBackend`, `BoundBackend` and
+`ShortlistBackend`. Images are given as unit rows (n, r + 1, d), the pooled one last; a GPU backend takes `ScaledMaps`
+as well.
 
-The reference is plain PyTorch, `Matcher`'s own way: any device and dtype, any marginals, gradients. The twins take over
-where no gradient is asked for and the marginals are one of the named schemes.
+The reference is plain PyTorch (`diml.matching.reference`): any device and dtype, any marginals, gradients. A backend
+takes over where no gradient is needed and the marginals are a scheme that it has compiled in.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from torch import Tensor
 from diml.errors import UsageError
 
 VARIABLE = "DIML_KERNEL"
-# Name of a twin: its module, and what to install where that cannot be imported.
-HOMES = {"cpu": ("cpu_scores", "numba"), "cuda": ("triton_scores", "triton")}
+# Name of a backend: its module, and what to install where that cannot be imported.
+BACKENDS = {"cpu": ("cpu_scores", "numba"), "cuda": ("triton_scores", "triton")}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a twin has to know of a `Matcher`.
+class BackendSettings:
+    """What a backend has to know of a `Matcher`.
 
     Attributes:
         scheme: "uniform" or "cross_correlation".
@@ -42,7 +43,7 @@ class Settings:
     max_iterations: int = 1000
 
 
-class Scores(NamedTuple):
+class BackendScores(NamedTuple):
     """Scores of pairs, all of one shape.
 
     Where a pair's costs are too wide for float32 (range / eps > 80) or not finite, `iterations` is -1 and the
@@ -55,8 +56,8 @@ class Scores(NamedTuple):
     converged: Bool[Tensor, "*pairs"]
 
 
-class Plans(NamedTuple):
-    """Transport plans of p pairs, as in `TransportPlan`; where `iterations` is -1 the plan is none, as in `Scores`."""
+class BackendPlans(NamedTuple):
+    """Transport plans of p pairs, as in `TransportPlan`; not valid where `iterations` is -1, as in `BackendScores`."""
 
     plan: Float[Tensor, "p r_a r_b"]
     error: Float[Tensor, " p"]
@@ -65,41 +66,43 @@ class Plans(NamedTuple):
 
 
 @runtime_checkable
-class Twin(Protocol):
+class Backend(Protocol):
     """A module of this package that scores pairs."""
 
-    def score_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: Settings) -> Scores:
+    def score_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings) -> BackendScores:
         """Each (p,)."""
 
-    def score_matrix(self, rows_a: Any, rows_b: Any, settings: Settings) -> Scores:
+    def score_matrix(self, rows_a: Any, rows_b: Any, settings: BackendSettings) -> BackendScores:
         """Each (n, m). Where both are the same object, each unordered pair is solved once, the lower index first."""
 
-    def unsupported(self, parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settings) -> str | None:
+    def unsupported(self, parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
         """Why it cannot do this, in words that can follow "because", or None."""
 
 
 @runtime_checkable
-class Planner(Protocol):
-    """A twin that gives plans too; without one the reference plans."""
+class PlanBackend(Protocol):
+    """A backend that gives plans too; without one the reference plans."""
 
-    def plan_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: Settings) -> Plans: ...
+    def plan_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings) -> BackendPlans: ...
 
-    def plan_products(self, products: Tensor, i: Tensor, j: Tensor, settings: Settings) -> Plans: ...
+    def plan_products(self, products: Tensor, i: Tensor, j: Tensor, settings: BackendSettings) -> BackendPlans: ...
 
 
 @runtime_checkable
-class Bounder(Protocol):
-    """A twin with upper bounds of the structural similarity; without one nothing is left out by bounds."""
+class BoundBackend(Protocol):
+    """A backend with upper bounds of the structural similarity; without one nothing is left out by bounds."""
 
-    def bound_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+    def bound_pairs(
+        self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings
+    ) -> tuple[Tensor, Tensor]:
         """The bounds, and the pooled similarity, each (p,)."""
 
 
 @runtime_checkable
-class Reranker(Protocol):
-    """A twin that is faster where many candidates of the same image are known to stand together."""
+class ShortlistBackend(Protocol):
+    """A backend that is faster where many candidates of the same image are known to stand together."""
 
-    def score_shortlists(self, rows_a: Any, rows_b: Any, shortlist: Tensor, settings: Settings) -> Scores:
+    def score_shortlists(self, rows_a: Any, rows_b: Any, shortlist: Tensor, settings: BackendSettings) -> BackendScores:
         """Each (q, K)."""
 
 
@@ -134,8 +137,8 @@ def indices(index: Int[Tensor, "*n"], images: int) -> Int[Tensor, "*n"]:
     return index.contiguous()
 
 
-def choose(device: torch.device) -> Twin | None:
-    """The fastest twin for tensors on that device; None for the reference.
+def choose_backend(device: torch.device) -> Backend | None:
+    """The fastest backend for tensors on that device; None for the reference.
 
     The environment variable DIML_KERNEL forces one: torch, cpu or cuda. Not forced, one that cannot be loaded is told
     once, as a warning, and the reference takes its place.
@@ -144,28 +147,28 @@ def choose(device: torch.device) -> Twin | None:
         UsageError: DIML_KERNEL names none, or one that this device or this installation does not have.
     """
     forced = os.environ.get(VARIABLE, "")
-    if forced not in ("", "torch", *HOMES):
+    if forced not in ("", "torch", *BACKENDS):
         raise UsageError(f"{VARIABLE}={forced} came; expected torch, cpu or cuda, or unset it")
-    if forced == "torch" or (not forced and device.type not in HOMES):
+    if forced == "torch" or (not forced and device.type not in BACKENDS):
         return None
     if forced and forced != device.type:
         raise UsageError(
             f"{VARIABLE}={forced} came with maps on {device.type}; move the model to {forced} (--device), or unset it"
         )
-    twin, reason = _load(device.type)
-    if twin is None:
+    backend, reason = _load(device.type)
+    if backend is None:
         if forced:
             raise UsageError(f"{VARIABLE}={forced} came, but {reason}")
         _warn(reason)
-    return twin
+    return backend
 
 
 @functools.cache
-def _load(name: str) -> tuple[Twin | None, str]:
+def _load(name: str) -> tuple[Backend | None, str]:
     """The module, or why there is none."""
-    module, needs = HOMES[name]
+    module, needs = BACKENDS[name]
     try:
-        return cast(Twin, importlib.import_module(f"{__name__}.{module}")), ""
+        return cast(Backend, importlib.import_module(f"{__name__}.{module}")), ""
     except ImportError as error:
         return None, f"the {name} kernel cannot be loaded ({error}); pip install {needs}"
 

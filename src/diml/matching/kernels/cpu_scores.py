@@ -1,4 +1,4 @@
-"""The CPU twin: lists and matrices of pairs cut into pieces, which as many threads work off as PyTorch has.
+"""The CPU backend: lists and matrices of pairs cut into pieces, which as many threads work off as PyTorch has.
 
 The compiled code is in `lanes_kernel`. It holds no lock of Python's, each thread has a scratch of its own (some 300 KB
 for 16 parts), and the threads end with the call, so that it may be called from several threads, and after a fork.
@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diml.matching.kernels import Plans, Scores, Settings, indices
-from diml.matching.kernels.compiling import CONVERGED, OUT_OF_RANGE, Array, new_workplace
+from diml.matching.kernels import BackendPlans, BackendScores, BackendSettings, indices
+from diml.matching.kernels.compiling import CONVERGED, OUT_OF_RANGE, Array, new_workspace
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
 
@@ -31,7 +31,7 @@ ALONE = 512
 NONE = np.empty(0, np.float32)
 
 
-def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settings) -> str | None:
+def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
     """Why the kernel cannot do this, in words that can follow "because"; None where it can."""
     if dtype != torch.float32:
         return f"the rows are {dtype}"
@@ -45,12 +45,12 @@ def score_pairs(
     rows_b: Float[Tensor, "m rows_b d"],
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
-    settings: Settings,
-) -> Scores:
+    settings: BackendSettings,
+) -> BackendScores:
     """Scores of the pairs (a[i_k], b[j_k]), each (p,). Fastest where pairs of the same a stand together.
 
     >>> rows = torch.nn.functional.normalize(torch.ones(2, 5, 3), dim=-1)
-    >>> score_pairs(rows, rows, torch.tensor([0]), torch.tensor([1]), Settings("uniform")).converged
+    >>> score_pairs(rows, rows, torch.tensor([0]), torch.tensor([1]), BackendSettings("uniform")).converged
     tensor([True])
     """
     out = _empty((len(i),))
@@ -63,7 +63,7 @@ def bound_pairs(
     rows_b: Float[Tensor, "m rows_b d"],
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
-    settings: Settings,
+    settings: BackendSettings,
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
     """Upper bounds of what `score_pairs` gives as structural similarity, and the pooled similarity, each (p,)."""
     out = _empty((len(i),))
@@ -77,12 +77,12 @@ def plan_pairs(
     rows_b: Float[Tensor, "m rows_b d"],
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
-    settings: Settings,
-) -> Plans:
+    settings: BackendSettings,
+) -> BackendPlans:
     """The plans from which `score_pairs` takes its scores, (p, r_a, r_b); some 13 bytes a pair and 4 a cell.
 
     >>> rows = torch.nn.functional.normalize(torch.ones(2, 3, 3), dim=-1)
-    >>> plan_pairs(rows, rows, torch.tensor([0]), torch.tensor([1]), Settings("uniform")).plan
+    >>> plan_pairs(rows, rows, torch.tensor([0]), torch.tensor([1]), BackendSettings("uniform")).plan
     tensor([[[0.2500, 0.2500],
              [0.2500, 0.2500]]])
     """
@@ -90,8 +90,8 @@ def plan_pairs(
 
 
 def plan_products(
-    products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: Settings
-) -> Plans:
+    products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
+) -> BackendPlans:
     """As `plan_pairs`, from all products of the rows of two sets of images."""
     n, parts_a, m, parts_b = products.shape
     at = _indices(i, n) * parts_a * m * parts_b + _indices(j, m) * parts_b
@@ -100,8 +100,8 @@ def plan_products(
 
 
 def score_matrix(
-    rows_a: Float[Tensor, "n rows_a d"], rows_b: Float[Tensor, "m rows_b d"], settings: Settings
-) -> Scores:
+    rows_a: Float[Tensor, "n rows_a d"], rows_b: Float[Tensor, "m rows_b d"], settings: BackendSettings
+) -> BackendScores:
     """Scores of all pairs, each (n, m). Where both are the same tensor, each unordered pair is solved once."""
     n, m, symmetric = len(rows_a), len(rows_b), rows_a is rows_b
     call = _Call.of(rows_a, rows_b, settings, CROSSED)
@@ -132,14 +132,14 @@ class _Call:
     a: Array
     b: Array
     shape: tuple[int, int, int]
-    settings: Settings
+    settings: BackendSettings
     source: int = LISTED
     bounds_only: bool = False
     thread: threading.local = field(default_factory=threading.local)
 
     @classmethod
     def of(
-        cls, rows_a: Tensor, rows_b: Tensor, settings: Settings, source: int = LISTED, bounds_only: bool = False
+        cls, rows_a: Tensor, rows_b: Tensor, settings: BackendSettings, source: int = LISTED, bounds_only: bool = False
     ) -> _Call:
         shape = rows_a.shape[1], rows_b.shape[1], rows_a.shape[2]
         return cls(_flat(rows_a), _flat(rows_b), shape, settings, source, bounds_only)
@@ -147,13 +147,13 @@ class _Call:
     def work(self, at_a: Array, at_b: Array, out: list[Array]) -> None:
         how = self.settings
         numbers = (np.float32(how.eps), np.float32(how.tolerance), how.max_iterations)
-        found = (*out, NONE, NONE) if len(out) == len(Scores._fields) else tuple(out)
+        found = (*out, NONE, NONE) if len(out) == len(BackendScores._fields) else tuple(out)
         cross = how.scheme == "cross_correlation"
-        if not hasattr(self.thread, "workplace"):
+        if not hasattr(self.thread, "workspace"):
             parts_a, parts_b, dim = self.shape
             depth = 0 if self.source == GIVEN else dim
-            self.thread.workplace = new_workplace(parts_a, parts_b, depth, plans=len(found[4]) > 0)
-        how_and_where = *numbers, *self.thread.workplace
+            self.thread.workspace = new_workspace(parts_a, parts_b, depth, plans=len(found[4]) > 0)
+        how_and_where = *numbers, *self.thread.workspace
         score(self.a, self.b, at_a, at_b, self.source, *self.shape, self.bounds_only, cross, *how_and_where, found)
 
 
@@ -168,14 +168,14 @@ def _listed(call: _Call, at_a: Array, at_b: Array, out: list[Array], size: int =
     _work(piece, range(0, len(at_a), size), len(at_a))
 
 
-def _planned(call: _Call, at_a: Array, at_b: Array) -> Plans:
+def _planned(call: _Call, at_a: Array, at_b: Array) -> BackendPlans:
     # Whatever torch's default is: the compiled code writes float32.
     plan = torch.empty(len(at_a), call.shape[0] - 1, call.shape[1] - 1, dtype=torch.float32)
     error = torch.empty(len(at_a), dtype=torch.float32)
     out = _empty((len(at_a),))
     _listed(call, at_a, at_b, [*out, plan.numpy(), error.numpy()], PLANS)
     scores = _scores(out)
-    return Plans(plan, error, scores.iterations, scores.converged)
+    return BackendPlans(plan, error, scores.iterations, scores.converged)
 
 
 def _work(piece: Callable[[int], None], pieces: Iterable[int], pairs: int) -> None:
@@ -204,10 +204,10 @@ def _empty(shape: tuple[int, ...]) -> list[Array]:
     return [np.zeros(shape, kind) for kind in (np.float32, np.float32, np.int64, np.int64)]
 
 
-def _scores(arrays: list[Array]) -> Scores:
+def _scores(arrays: list[Array]) -> BackendScores:
     structural, pooled, iterations, states = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
     out = states == OUT_OF_RANGE
-    return Scores(
+    return BackendScores(
         structural.masked_fill_(out, torch.nan),
         pooled,
         iterations.masked_fill_(out, -1).to(torch.int32),

@@ -212,7 +212,7 @@ def at_most(typing_context: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def choose(typing_context: Any, bits: Any, a: Any, b: Any) -> Any:
+def select(typing_context: Any, bits: Any, a: Any, b: Any) -> Any:
     """a in the lanes whose bit is set, else b."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The compiled part of the CPU twin: sixteen pairs in step, from the unit rows of their maps to their scores or plans.
+"""The compiled part of the CPU backend: sixteen pairs in step, from unit rows to scores or plans.
 
 A block of sixteen pairs goes through four stages, all in a scratch that fits into the second-level cache:
 
@@ -10,7 +10,7 @@ A block of sixteen pairs goes through four stages, all in a scratch that fits in
               When four lanes are left at work they move to a pool, which is solved whenever it holds sixteen: on real
               features the slowest of sixteen pairs takes 2.3 times as many iterations as their mean
 
-Imported only when the CPU twin is first used: numba takes half a second to load, and the code, once, some seconds to
+Imported only when the CPU backend is first used: numba takes half a second to load, and the code, once, some seconds to
 compile.
 """
 
@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from diml.matching.kernels.compiling import (
-    BENCH,
-    BOOK,
+    BLOCK,
     FLOATS,
     FOUND,
     INTS,
     OUT_OF_RANGE,
+    PROGRESS,
     UNCONVERGED,
-    WORKPLACE,
+    WORKSPACE,
     Array,
     compiled,
     inlined,
@@ -78,9 +78,9 @@ def _multiply(
 
 
 @inlined
-def _start(wide_ones: Any, book: Any) -> Any:
+def _start(wide_ones: Any, progress: Any) -> Any:
     """Passes and states of new pairs; the lanes on which there is nothing to do."""
-    places, passes, state = book
+    places, passes, state = progress
     done = wide_ones
     for lane in range(WIDTH):
         passes[lane] = 0
@@ -101,19 +101,19 @@ def _open(done: Any, lanes: Array) -> int:
     return left
 
 
-@compiled(f"int64({BENCH}, int64, int64, int64, float32, int64, {BOOK}, {INTS}, UniTuple({FLOATS}, 4), {FOUND})")
+@compiled(f"int64({BLOCK}, int64, int64, int64, float32, int64, {PROGRESS}, {INTS}, UniTuple({FLOATS}, 4), {FOUND})")
 def drain(
-    pool: Any, r_a: int, r_b: int, leave: int, tolerance: float, limit: int, book: Any, lanes: Array, scratch: Any,
+    pool: Any, r_a: int, r_b: int, leave: int, tolerance: float, limit: int, progress: Any, lanes: Array, scratch: Any,
     found: Any,
 ) -> int:  # fmt: skip
     """Solve the pool until few lanes are left at work, which move to its front; how many."""
-    places, passes, _ = book
+    places, passes, _ = progress
     spare = np.uint32(0)
     for lane in range(WIDTH):
         if places[lane] < 0:
             spare = spare | np.uint32(1 << lane)
-    done = iterate(pool, r_a, r_b, scratch[0], spare, leave, tolerance, limit, book)
-    finish(pool, r_a, r_b, done, book, scratch, found)
+    done = iterate(pool, r_a, r_b, scratch[0], spare, leave, tolerance, limit, progress)
+    finish(pool, r_a, r_b, done, progress, scratch, found)
     left = _open(done, lanes)
     for k in range(left):
         passes[k], places[k] = passes[lanes[k]], places[lanes[k]]
@@ -123,7 +123,7 @@ def drain(
 
 @compiled(
     f"void({FLOATS}, {FLOATS}, {INTS}, {INTS}, int64, int64, int64, int64, boolean, boolean, float32, float32, int64, "
-    f"{WORKPLACE}, {FOUND})"
+    f"{WORKSPACE}, {FOUND})"
 )
 def score(
     rows_a: Array,
@@ -139,10 +139,10 @@ def score(
     eps: float,
     tolerance: float,
     limit: int,
-    bench: Any,
+    block: Any,
     pool: Any,
-    book: Any,
-    pool_book: Any,
+    progress: Any,
+    pool_progress: Any,
     packed: Any,
     scratch: Any,
     lists: Any,
@@ -154,7 +154,7 @@ def score(
     `index_b`, which are packed once; the results are those of an array (len(index_a), 16). GIVEN: `rows_a` is a matrix
     with rows of `dim` numbers, and the products of pair k begin at `index_a[k]`.
 
-    `bench` to `lists` are of `new_workplace`. `found` is structural and pooled similarity, iterations, states, and
+    `block` to `lists` are of `new_workspace`. `found` is structural and pooled similarity, iterations, states, and
     plans with their errors, which are made where there is room for them.
     """
     r_a, r_b = parts_a - 1, parts_b - 1
@@ -163,28 +163,28 @@ def score(
     size_a, size_b = (1, 1) if given else (parts_a * dim, parts_b * dim)
     waiting = 0
     for start in range(0, len(index_a), 1 if crossed else WIDTH):
-        shared = _find(start, index_a, index_b, crossed, size_a, size_b, offsets, book[0])
+        shared = _find(start, index_a, index_b, crossed, size_a, size_b, offsets, progress[0])
         if given:
-            take(rows_a, offsets[0], dim, parts_a, parts_b, bench[0])
+            take(rows_a, offsets[0], dim, parts_a, parts_b, block[0])
         else:
             again = not crossed or start == 0
-            _multiply(rows_a, rows_b, offsets, (parts_a, parts_b, dim), shared, again, packed, bench[0])
+            _multiply(rows_a, rows_b, offsets, (parts_a, parts_b, dim), shared, again, packed, block[0])
         if bounds_only:
-            bound(bench, r_a, r_b, cross, book, scratch[1], found)
+            bound(block, r_a, r_b, cross, progress, scratch[1], found)
             continue
-        done = _start(begin(bench, r_a, r_b, cross, eps), book)
-        done = iterate(bench, r_a, r_b, scratch[0], done, LEAVE, tolerance, limit, book)
-        finish(bench, r_a, r_b, done, book, scratch, found)
+        done = _start(begin(block, r_a, r_b, cross, eps), progress)
+        done = iterate(block, r_a, r_b, scratch[0], done, LEAVE, tolerance, limit, progress)
+        finish(block, r_a, r_b, done, progress, scratch, found)
         first, left = 0, _open(done, lanes)
         while first < left:
             last = min(left, first + WIDTH - waiting)
-            move(bench, lanes, first, last, pool, waiting)
+            move(block, lanes, first, last, pool, waiting)
             for k in range(first, last):
-                pool_book[0][waiting], pool_book[1][waiting] = book[0][lanes[k]], book[1][lanes[k]]
+                pool_progress[0][waiting], pool_progress[1][waiting] = progress[0][lanes[k]], progress[1][lanes[k]]
                 waiting += 1
             first = last
             if waiting == WIDTH:
-                waiting = drain(pool, r_a, r_b, LEAVE, tolerance, limit, pool_book, stay, scratch, found)
+                waiting = drain(pool, r_a, r_b, LEAVE, tolerance, limit, pool_progress, stay, scratch, found)
     if waiting:
-        pool_book[0][waiting:] = -1
-        drain(pool, r_a, r_b, 0, tolerance, limit, pool_book, stay, scratch, found)
+        pool_progress[0][waiting:] = -1
+        drain(pool, r_a, r_b, 0, tolerance, limit, pool_progress, stay, scratch, found)

@@ -1,4 +1,4 @@
-"""What is read off sixteen solved pairs: scores, plans, bounds; and their moves from one bench to another."""
+"""What is read off sixteen solved pairs: scores, plans, bounds; and their moves from one block to another."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from diml.matching.kernels.compiling import BENCH, BOOK, FLOATS, FOUND, INTS, OUT_OF_RANGE, Array, compiled, inlined
+from diml.matching.kernels.compiling import BLOCK, FLOATS, FOUND, INTS, OUT_OF_RANGE, PROGRESS, Array, compiled, inlined
 from diml.matching.kernels.lanes import WIDTH, copy, every, fma, larger, load, magnitude, store, wide
 from diml.matching.kernels.lanes_sinkhorn import marginal
 
 
 @inlined
-def _total(bench: Any, r_a: int, r_b: int) -> Any:
+def _total(block: Any, r_a: int, r_b: int) -> Any:
     """Structural similarities, `sum_ij u_i K_ij v_j S_ij`."""
-    products, kernel, _, _, u, v = bench
+    products, kernel, _, _, u, v = block
     stride, row = (r_b + 1) * WIDTH, r_b * WIDTH
     total = every(np.float32(0))
     for i in range(r_a):
@@ -25,11 +25,11 @@ def _total(bench: Any, r_a: int, r_b: int) -> Any:
     return total
 
 
-@compiled(f"void({BENCH}, int64, int64, {FLOATS}, {FLOATS}, {FLOATS})")
-def make_plans(bench: Any, r_a: int, r_b: int, sums: Array, plans: Array, errors: Array) -> None:
+@compiled(f"void({BLOCK}, int64, int64, {FLOATS}, {FLOATS}, {FLOATS})")
+def make_plans(block: Any, r_a: int, r_b: int, sums: Array, plans: Array, errors: Array) -> None:
     """Plans `u_i K_ij v_j` of all lanes, and the L1 distance of their row and column sums to the marginals."""
     wide()
-    _, kernel, mu_a, mu_b, u, v = bench
+    _, kernel, mu_a, mu_b, u, v = block
     row = r_b * WIDTH
     error = zero = every(np.float32(0))
     for j in range(0, row, WIDTH):
@@ -47,21 +47,21 @@ def make_plans(bench: Any, r_a: int, r_b: int, sums: Array, plans: Array, errors
     store(errors, 0, error)
 
 
-@compiled(f"void({BENCH}, int64, int64, uint32, {BOOK}, UniTuple({FLOATS}, 4), {FOUND})")
-def finish(bench: Any, r_a: int, r_b: int, done: Any, book: Any, scratch: Any, found: Any) -> None:
+@compiled(f"void({BLOCK}, int64, int64, uint32, {PROGRESS}, UniTuple({FLOATS}, 4), {FOUND})")
+def finish(block: Any, r_a: int, r_b: int, done: Any, progress: Any, scratch: Any, found: Any) -> None:
     """Write the results of the lanes that are done to their places; plans where there is room for them."""
     wide()
-    places, passes, state = book
+    places, passes, state = progress
     sums, total, plan, error = scratch
     structural, pooled, iterations, states, plans, errors = found
-    store(total, 0, _total(bench, r_a, r_b))
+    store(total, 0, _total(block, r_a, r_b))
     cells, corner = r_a * r_b, (r_a * (r_b + 1) + r_b) * WIDTH
     if len(plans):
-        make_plans(bench, r_a, r_b, sums, plan, error)
+        make_plans(block, r_a, r_b, sums, plan, error)
     for lane in range(WIDTH):
         place = places[lane]
         if done >> lane & 1 and place >= 0:
-            structural[place], pooled[place] = total[lane], bench[0][corner + lane]
+            structural[place], pooled[place] = total[lane], block[0][corner + lane]
             iterations[place] = max(1, passes[lane] - 1)
             states[place] = state[lane] if np.isfinite(total[lane]) else OUT_OF_RANGE
             if len(plans):
@@ -70,9 +70,9 @@ def finish(bench: Any, r_a: int, r_b: int, done: Any, book: Any, scratch: Any, f
                     copy(plan, cell * WIDTH + lane, plans, place * cells + cell)
 
 
-@compiled(f"void({BENCH}, {INTS}, int64, int64, {BENCH}, int64)")
+@compiled(f"void({BLOCK}, {INTS}, int64, int64, {BLOCK}, int64)")
 def move(source: Any, which: Array, first: int, last: int, target: Any, to: int) -> None:
-    """Lanes which[first:last] of a bench to the lanes from `to` on of another, or to lower ones of the same."""
+    """Lanes which[first:last] of a block to the lanes from `to` on of another, or to lower ones of the same."""
     for part in range(6):
         a, b = source[part], target[part]
         for at in range(0, len(a) - WIDTH + 1, WIDTH):
@@ -80,11 +80,11 @@ def move(source: Any, which: Array, first: int, last: int, target: Any, to: int)
                 copy(a, at + which[k], b, at + to + k - first)
 
 
-@compiled(f"void({BENCH}, int64, int64, boolean, {BOOK}, {FLOATS}, {FOUND})")
-def bound(bench: Any, r_a: int, r_b: int, cross: bool, book: Any, bounds: Array, found: Any) -> None:
+@compiled(f"void({BLOCK}, int64, int64, boolean, {PROGRESS}, {FLOATS}, {FOUND})")
+def bound(block: Any, r_a: int, r_b: int, cross: bool, progress: Any, bounds: Array, found: Any) -> None:
     """Write upper bounds of the structural similarities: every part of b at its best in a, by its weight."""
     wide()
-    products, _, _, mu_b, _, best = bench
+    products, _, _, mu_b, _, best = block
     stride, row = (r_b + 1) * WIDTH, r_b * WIDTH
     marginal(products, r_a * stride, WIDTH, r_b, cross, mu_b)
     for j in range(0, row, WIDTH):
@@ -98,6 +98,6 @@ def bound(bench: Any, r_a: int, r_b: int, cross: bool, book: Any, bounds: Array,
     store(bounds, 0, total)
     structural, pooled, _, _, _, _ = found
     for lane in range(WIDTH):
-        place = book[0][lane]
+        place = progress[0][lane]
         if place >= 0:
             structural[place], pooled[place] = bounds[lane], products[r_a * stride + row + lane]

@@ -8,11 +8,11 @@ import numpy as np
 
 from diml.matching.kernels.compiling import (
     ALL,
-    BENCH,
-    BOOK,
+    BLOCK,
     CONVERGED,
     FLOATS,
     MAX_RANGE,
+    PROGRESS,
     UNCONVERGED,
     Array,
     compiled,
@@ -21,7 +21,6 @@ from diml.matching.kernels.compiling import (
 from diml.matching.kernels.lanes import (
     WIDTH,
     at_most,
-    choose,
     every,
     exponential,
     fma,
@@ -29,6 +28,7 @@ from diml.matching.kernels.lanes import (
     larger,
     load,
     magnitude,
+    select,
     smaller,
     store,
     wide,
@@ -45,19 +45,19 @@ def marginal(products: Array, start: int, stride: int, parts: int, cross: bool, 
         for part in range(parts):
             mass = mass + larger(load(products, start + part * stride), zero)
     none = at_most(mass, every(np.float32(1.2e-32)))
-    share = every(np.float32(1)) / choose(none, every(np.float32(1)), mass)
+    share = every(np.float32(1)) / select(none, every(np.float32(1)), mass)
     for part in range(parts):
         weight = even
         if cross:
-            weight = choose(none, even, larger(load(products, start + part * stride), zero) * share)
+            weight = select(none, even, larger(load(products, start + part * stride), zero) * share)
         store(mu, part * WIDTH, weight)
 
 
-@compiled(f"uint32({BENCH}, int64, int64, boolean, float32)")
-def begin(bench: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
+@compiled(f"uint32({BLOCK}, int64, int64, boolean, float32)")
+def begin(block: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
     """Marginals, kernel and first potentials of sixteen pairs; bit l of the result says that lane l is out of range."""
     wide()
-    products, kernel, mu_a, mu_b, u, v = bench
+    products, kernel, mu_a, mu_b, u, v = block
     zero, one = every(np.float32(0)), every(np.float32(1))
     stride, row = (r_b + 1) * WIDTH, r_b * WIDTH
     marginal(products, row, stride, r_a, cross, mu_a)
@@ -84,14 +84,14 @@ def begin(bench: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
 def _scaled(u: Array, mu: Array, at: int, sums: Any, done: Any) -> Any:
     """How far the old u leaves the row sums from mu, and the new u, which is stored too; what is done keeps it."""
     old, wanted = load(u, at), load(mu, at)
-    new = choose(done, old, wanted * inverse(sums))
+    new = select(done, old, wanted * inverse(sums))
     store(u, at, new)
     return magnitude(old * sums - wanted), new
 
 
-@compiled(f"uint32({BENCH}, int64, int64, {FLOATS}, uint32, int64, float32, int64, {BOOK})")
+@compiled(f"uint32({BLOCK}, int64, int64, {FLOATS}, uint32, int64, float32, int64, {PROGRESS})")
 def iterate(
-    bench: Any,
+    block: Any,
     r_a: int,
     r_b: int,
     sums: Array,
@@ -99,7 +99,7 @@ def iterate(
     leave: int,
     tolerance: float,
     limit: int,
-    book: Any,
+    progress: Any,
 ) -> Any:
     """Sinkhorn's iterations until at most `leave` lanes are not done; the lanes that are.
 
@@ -108,8 +108,8 @@ def iterate(
     tolerance keeps the better plan of this very pass.
     """
     wide()
-    _, kernel, mu_a, mu_b, u, v = bench
-    _, passes, state = book
+    _, kernel, mu_a, mu_b, u, v = block
+    _, passes, state = progress
     zero, enough = every(np.float32(0)), every(tolerance)
     row, eights = r_b * WIDTH, r_a - r_a % 8
     while True:
@@ -166,7 +166,7 @@ def iterate(
                 for j in range(0, row, WIDTH):
                     store(sums, j, fma(load(kernel, at + j), u0, load(sums, j)))
             for j in range(0, row, WIDTH):
-                store(v, j, choose(done, load(v, j), load(mu_b, j) * inverse(load(sums, j))))
+                store(v, j, select(done, load(v, j), load(mu_b, j) * inverse(load(sums, j))))
             now = at_most(error, enough) & ~done
         for lane in range(WIDTH):
             if not done >> lane & 1:

@@ -1,4 +1,4 @@
-"""The CUDA twin: scores of many pairs by one fused Triton kernel, from two maps to the numbers in registers.
+"""The CUDA backend: scores of many pairs by one fused Triton kernel, from two maps to the numbers in registers.
 
 What the work needs, for a pair of r parts of dim d each that takes n iterations:
 
@@ -31,8 +31,8 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import Scores, Settings, indices
-from diml.matching.kernels.rows import TYPES, Rows
+from diml.matching.kernels import BackendScores, BackendSettings, indices
+from diml.matching.kernels.scaled_maps import TYPES, ScaledMaps
 from diml.matching.kernels.triton_kernels import listed, matrix
 
 MAX_PARTS = 64
@@ -43,11 +43,11 @@ STRIP, PROGRAMS = 256, 8192
 AREA = 2048
 
 
-AnyRows = FeatureMaps | Tensor | Rows
+AnyMaps = FeatureMaps | Tensor | ScaledMaps
 
 
 @dataclass(frozen=True)
-class Tile:
+class TileShape:
     """How the work is cut. None of it changes a score.
 
     Attributes:
@@ -60,14 +60,14 @@ class Tile:
     registers: int | None = None
 
 
-def tiles(parts_a: int, parts_b: int) -> list[Tile]:
+def tiles(parts_a: int, parts_b: int) -> list[TileShape]:
     """Tiles worth trying, the one that is used first. Guesses for an H200, by instructions counted, not by time."""
     room = AREA // (_padded(parts_a) * _padded(parts_b))
     shapes = {8: [(4, 2), (2, 2), (2, 4), (8, 1)], 4: [(2, 2), (4, 1)], 2: [(2, 1), (1, 1)]}.get(room, [(1, 1)])
-    return [Tile(*shape) for shape in shapes] + [Tile(*shapes[0], registers=168)]
+    return [TileShape(*shape) for shape in shapes] + [TileShape(*shapes[0], registers=168)]
 
 
-def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settings) -> str | None:
+def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
     """Why the kernel cannot do this, in words that can follow "because"; None where it can."""
     if max(parts_a, parts_b) > MAX_PARTS:
         return f"maps have {max(parts_a, parts_b)} parts and the kernel holds at most {MAX_PARTS}"
@@ -79,8 +79,8 @@ def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Settin
 
 
 def score_pairs(
-    rows_a: AnyRows, rows_b: AnyRows, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: Settings
-) -> Scores:
+    rows_a: AnyMaps, rows_b: AnyMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
+) -> BackendScores:
     """Scores of the pairs (a[i_k], b[j_k]), each (p,).
 
     A pair whose costs are too wide for float32 (range / eps > 80), or not finite, comes back with `iterations` -1,
@@ -90,38 +90,44 @@ def score_pairs(
         UsageError: what `unsupported` says, or maps of different dims.
         IndexError: an image that there is not.
     """
-    return _lists(Rows.of(rows_a), Rows.of(rows_b), i, j.reshape(-1, 1), settings, Tile(1, 1))
+    return _lists(ScaledMaps.of(rows_a), ScaledMaps.of(rows_b), i, j.reshape(-1, 1), settings, TileShape(1, 1))
 
 
 def bound_pairs(
-    rows_a: AnyRows, rows_b: AnyRows, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: Settings
+    rows_a: AnyMaps, rows_b: AnyMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
     """Upper bounds of what `score_pairs` gives as structural similarity, and the pooled similarity, each (p,)."""
-    a, b = Rows.of(rows_a), Rows.of(rows_b)
-    scores = _lists(a, b, i, j.reshape(-1, 1), settings, Tile(1, 1), bounds_only=True)
+    a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
+    scores = _lists(a, b, i, j.reshape(-1, 1), settings, TileShape(1, 1), bounds_only=True)
     return scores.structural, scores.pooled
 
 
 def score_shortlists(
-    rows_a: AnyRows, rows_b: AnyRows, shortlist: Int[Tensor, "q k"], settings: Settings, tile: Tile | None = None
-) -> Scores:
+    rows_a: AnyMaps,
+    rows_b: AnyMaps,
+    shortlist: Int[Tensor, "q k"],
+    settings: BackendSettings,
+    tile: TileShape | None = None,
+) -> BackendScores:
     """Scores of every image of a with the images of b on its shortlist, each (q, K); as `score_pairs`, and cheaper.
 
     Four candidates are matched at a time, which shares the query's map and keeps most sums within a lane.
     """
-    a, b = Rows.of(rows_a), Rows.of(rows_b)
+    a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
     if tile is None:
-        tile = Tile(1, min(4, max(1, AREA // (_padded(a.parts.shape[1]) * _padded(b.parts.shape[1])))))
+        tile = TileShape(1, min(4, max(1, AREA // (_padded(a.parts.shape[1]) * _padded(b.parts.shape[1])))))
     return _lists(a, b, None, shortlist, settings, tile)
 
 
-def score_matrix(rows_a: AnyRows, rows_b: AnyRows, settings: Settings, tile: Tile | None = None) -> Scores:
+def score_matrix(
+    rows_a: AnyMaps, rows_b: AnyMaps, settings: BackendSettings, tile: TileShape | None = None
+) -> BackendScores:
     """Scores of all pairs, each (n, m); as `score_pairs`. 13 bytes a pair: call it for blocks of a where m is large.
 
     Where both are the same object, each unordered pair is solved once, with the lower index first.
     """
-    a = Rows.of(rows_a)
-    b = a if rows_b is rows_a else Rows.of(rows_b)
+    a = ScaledMaps.of(rows_a)
+    b = a if rows_b is rows_a else ScaledMaps.of(rows_b)
     tile = tile or tiles(a.parts.shape[1], b.parts.shape[1])[0]
     out = _empty((len(a), len(b)), a.parts.device)
     tiles_a, strip = triton.cdiv(len(a), tile.images_a), STRIP
@@ -135,17 +141,17 @@ def score_matrix(rows_a: AnyRows, rows_b: AnyRows, settings: Settings, tile: Til
     structural, pooled, iterations, converged = out
     if b is a:
         structural, pooled, iterations, converged = (_mirrored(x) for x in out)
-    return Scores(structural, pooled, iterations, converged.bool())
+    return BackendScores(structural, pooled, iterations, converged.bool())
 
 
 def pairs_per_second(
-    rows_a: AnyRows, rows_b: AnyRows, settings: Settings, tile: Tile | None = None, seconds: float = 1.0
+    rows_a: AnyMaps, rows_b: AnyMaps, settings: BackendSettings, tile: TileShape | None = None, seconds: float = 1.0
 ) -> float:
     """Pairs of `score_matrix` a second, by the GPU's own clock: compiled and warmed up, then the median of many runs.
 
-    The time to make `Rows`, once for each set of images, is not in it. Needs a GPU.
+    The time to make `ScaledMaps`, once for each set of images, is not in it. Needs a GPU.
     """
-    a, b = Rows.of(rows_a), Rows.of(rows_b)
+    a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
     milliseconds: float = triton.testing.do_bench(
         lambda: score_matrix(a, b, settings, tile), rep=int(1000 * seconds), return_mode="median"
     )
@@ -153,14 +159,14 @@ def pairs_per_second(
 
 
 def _lists(
-    a: Rows,
-    b: Rows,
+    a: ScaledMaps,
+    b: ScaledMaps,
     i: Tensor | None,
     candidates: Tensor,
-    settings: Settings,
-    tile: Tile,
+    settings: BackendSettings,
+    tile: TileShape,
     bounds_only: bool = False,
-) -> Scores:
+) -> BackendScores:
     """Row l of candidates with image i[l] of a, or image l."""
     device = a.parts.device
     candidates = indices(candidates.to(device), len(b))
@@ -174,11 +180,11 @@ def _lists(
         with _device(device):
             listed[(programs,)](*arguments, *out, index_a, candidates, length, **options)
     structural, pooled, iterations, converged = (x if i is None else x.reshape(-1) for x in out)
-    return Scores(structural, pooled, iterations, converged.bool())
+    return BackendScores(structural, pooled, iterations, converged.bool())
 
 
 def _arguments(
-    a: Rows, b: Rows, settings: Settings, tile: Tile, **lists: bool
+    a: ScaledMaps, b: ScaledMaps, settings: BackendSettings, tile: TileShape, **lists: bool
 ) -> tuple[list[object], dict[str, object]]:
     """What both kernels take: tensors and numbers by position, constants of compilation by name."""
     (r_a, dim), (r_b, dim_b) = a.parts.shape[1:], b.parts.shape[1:]

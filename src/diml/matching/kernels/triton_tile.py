@@ -149,7 +149,7 @@ def score_tile(
 ):  # fmt: skip
     """Structural, pooled, iterations, converged and "is a pair", each (pairs,), images of a changing slowest.
 
-    With BOUNDS upper bounds of the structural similarities, without any iteration: see diml.matching.bounded.
+    With BOUNDS upper bounds of the structural similarities, without any iteration: see diml.matching.topk.
     """
     TYPE: tl.constexpr = parts_a.dtype.element_ty
     LANES_A: tl.constexpr = 8 // IMAGES_A  # lanes that share the parts of an image of a

@@ -26,7 +26,7 @@ def rerank(
     """Similarity of every query with the gallery images on its shortlist, in the shortlist's order.
 
     From maps as they are stored, float16 or float32, to the numbers; the fastest kernel that fits is chosen by itself
-    (see `diml.matching.kernels.choose`). Memory beyond maps and scores does not grow with the number of pairs.
+    (see `diml.matching.kernels.choose_backend`). Memory beyond maps and scores does not grow with the number of pairs.
 
     Args:
         query_maps: of q images.

@@ -16,7 +16,7 @@ TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ScaledMaps:
     """Maps of n images; made once for a set of images.
 
     Attributes:
@@ -30,7 +30,7 @@ class Rows:
     pooled: Float[Tensor, "n d"]
 
     @classmethod
-    def of(cls, maps: FeatureMaps | Tensor | Rows) -> Rows:
+    def of(cls, maps: FeatureMaps | Tensor | ScaledMaps) -> ScaledMaps:
         """From feature maps as they are stored, or from rows (n, r + 1, d), the last of which is the pooled vector.
 
         Feature maps in half precision lose nothing here: their products are exact in float32, and are scaled there.
@@ -39,10 +39,10 @@ class Rows:
         Raises:
             UsageError: another type than one of `TYPES`.
 
-        >>> Rows.of(FeatureMaps(torch.ones(2, 4, 9).half(), (2, 2))).scale[0, 0]
+        >>> ScaledMaps.of(FeatureMaps(torch.ones(2, 4, 9).half(), (2, 2))).scale[0, 0]
         tensor(0.3333)
         """
-        if isinstance(maps, Rows):
+        if isinstance(maps, ScaledMaps):
             return maps
         parts, pooled = (maps[:, :-1], maps[:, -1]) if isinstance(maps, Tensor) else (maps.local, maps.pooled)
         if parts.dtype not in TYPES:
@@ -55,8 +55,8 @@ class Rows:
     def __len__(self) -> int:
         return self.parts.shape[0]
 
-    def __getitem__(self, piece: slice) -> Rows:
-        return Rows(self.parts[piece], self.scale[piece], self.pooled[piece])
+    def __getitem__(self, piece: slice) -> ScaledMaps:
+        return ScaledMaps(self.parts[piece], self.scale[piece], self.pooled[piece])
 
     def unit(self) -> Float[Tensor, "n rows d"]:
         """(n, r + 1, d) float32: unit vectors, the pooled one last."""
