@@ -216,9 +216,9 @@ def broken(folder, change):
     ("change", "said"),
     [
         (lambda f, c: (f / "config.json").write_text("{"), "cannot be read as JSON"),
-        (lambda f, c: (f / "config.json").write_text("[]"), "no configuration"),
+        (lambda f, c: (f / "config.json").write_text("[]"), "not a configuration"),
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "version": 99})), "update diml"),
-        (lambda f, c: (f / "config.json").write_text(json.dumps({k: c[k] for k in c if k != "grid"})), "lacks grid"),
+        (lambda f, c: (f / "config.json").write_text(json.dumps({k: c[k] for k in c if k != "grid"})), "grid missing"),
         (lambda f, c: (f / "model.safetensors").unlink(), "cannot be loaded"),
         (lambda f, c: (f / "model.safetensors").write_bytes(b"short"), "cannot be loaded"),
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "head": [512, 7]})), "cannot be loaded"),
@@ -226,7 +226,7 @@ def broken(folder, change):
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "matching": {"magic": 1}})), "matching"),
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "preprocessing": {"mean": [0]}})), "mean"),
         (lambda f, c: (f / "config.json").write_text(json.dumps({**c, "preprocessing": {"size": ["a", 0]}})), "size"),
-        (lambda f, c: (f / "config.json").unlink(), "no saved model"),
+        (lambda f, c: (f / "config.json").unlink(), "not a saved model"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_shapes")
@@ -241,7 +241,7 @@ def test_a_damaged_model_is_refused_in_one_sentence(tmp_path, change, said):
     ("name", "said"),
     [
         ("nowhere", "no such model"),
-        ("timm:resnet50", "without weights"),
+        ("timm:resnet50", "expected weights"),
         ("timm:resnet999?weights=random", "no model named"),
         ("timm:resnet50?weights=missing.pth", "no such weights file"),
     ],

@@ -161,49 +161,43 @@ def without(state, *names):
 
 
 REFUSED = {
-    "lacks conv1.weight": lambda state: {"model": without(state, "conv1.weight")},
-    "lacks layer4.2.bn3.running_var": lambda state: {
+    "missing: conv1.weight": lambda state: {"model": without(state, "conv1.weight")},
+    "missing: layer4.2.bn3.running_var": lambda state: {
         "model": without(state, "layer4.2.bn3.running_var", "layer_blocks.3.2.bn3.running_var")
     },
-    "also holds attention.weight": lambda state: {"model": state | {"model.attention.weight": torch.zeros(2)}},
-    "has in another shape conv1.weight": lambda state: {
-        "model": state | {"model.conv1.weight": torch.zeros(64, 3, 3, 3)}
+    "unknown: attention.weight": lambda state: {"model": state | {"model.attention.weight": torch.zeros(2)}},
+    "of another shape: conv1.weight": lambda state: {"model": state | {"model.conv1.weight": torch.zeros(64, 3, 3, 3)}},
+    "expected an embedding last_linear.weight": lambda state: {
+        "model": without(state, "last_linear.weight", "last_linear.bias")
     },
-    "has no last_linear.weight": lambda state: {"model": without(state, "last_linear.weight", "last_linear.bias")},
-    "last_linear has the shapes (16, 512) and (16,); expected (d, 2048)": lambda state: {
+    "expected last_linear of shapes (d, 2048) and (d,), got (16, 512) and (16,)": lambda state: {
         "model": state | {"model.last_linear.weight": torch.zeros(16, 512)}
     },
-    "last_linear.weight has the shape (16, 2048, 3, 3)": lambda state: {
+    "(d, c, 1, 1), got (16, 2048, 3, 3)": lambda state: {
         "model": state | {"model.last_linear.weight": torch.zeros(16, 2048, 3, 3)}
     },
-    "its layer_blocks.0.0.conv1.weight does not repeat layer1.0.conv1.weight": lambda state: {
+    "layer_blocks.0.0.conv1.weight does not equal layer1.0.conv1.weight": lambda state: {
         "model": state | {"model.layer_blocks.0.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
     },
-    "its state holds epoch, which is no tensor": lambda state: {"model": state | {"epoch": 3}},
+    "epoch is not a tensor": lambda state: {"model": state | {"epoch": 3}},
     "each name once": lambda state: {"model": state | {"conv1.weight": state["model.conv1.weight"]}},
-    "holds a dict with the entries weights": lambda state: {"weights": state},
-    "its state holds conv1.weight, which is no plain tensor": lambda state: {
+    "got a dict with the entries weights": lambda state: {"weights": state},
+    "conv1.weight is not a dense tensor": lambda state: {
         "model": {"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")}
     },
-    "its state holds bn1.weight, which is no plain tensor": lambda state: {
-        "model": {"bn1.weight": torch.eye(64).to_sparse()}
-    },
-    "its state holds bn1.bias, which is no plain tensor": lambda state: {"model": {"bn1.bias": torch.zeros(64) * 1j}},
-    "its state holds last_linear.weight, which says to be larger than it is": lambda state: {
+    "bn1.weight is not a dense tensor": lambda state: {"model": {"bn1.weight": torch.eye(64).to_sparse()}},
+    "bn1.bias is not a dense tensor": lambda state: {"model": {"bn1.bias": torch.zeros(64) * 1j}},
+    "last_linear.weight has a shape larger than its data": lambda state: {
         "model": {"last_linear.weight": torch.zeros(1).expand(2**40, 2048)}
     },
-    "which has NaN or infinity in it": lambda state: {
-        "model": state | {"model.bn1.bias": torch.full((64,), torch.nan)}
-    },
-    "last_linear has the shapes (0, 2048)": lambda state: {
+    "contains NaN or infinity": lambda state: {"model": state | {"model.bn1.bias": torch.full((64,), torch.nan)}},
+    "(d,), got (0, 2048)": lambda state: {
         "model": without(state, "last_linear.weight", "last_linear.bias") | {"last_linear.weight": torch.zeros(0, 2048)}
     },
-    "its layer_blocks.².x does not repeat a layer": lambda state: {
-        "model": state | {"layer_blocks.².x": torch.zeros(1)}
-    },
-    r"its state holds \x1b[31mred\n, which is no tensor": lambda state: {"model": {"\x1b[31mred\n": "no tensor"}},
-    "holds a list": lambda state: [1, 2],
-    "holds an empty dict": lambda state: {},
+    "layer_blocks.².x does not equal a layer": lambda state: {"model": state | {"layer_blocks.².x": torch.zeros(1)}},
+    r"\x1b[31mred\n is not a tensor": lambda state: {"model": {"\x1b[31mred\n": "no tensor"}},
+    "got a list": lambda state: [1, 2],
+    "got an empty dict": lambda state: {},
 }
 
 

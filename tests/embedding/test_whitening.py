@@ -48,7 +48,7 @@ def test_repeats_and_keeps_the_sign():
         (sample(8), 8, "better twice as many"),
         (sample(40), 13, "12 channels"),
         (sample(40), 0, "1 to"),
-        (torch.ones(40, 12), 4, "embed alike"),
+        (torch.ones(40, 12), 4, "same embedding"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(x, dim, said):

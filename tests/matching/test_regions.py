@@ -94,15 +94,15 @@ def test_half_grey_counts_half():
 @pytest.mark.parametrize(
     ("region", "said"),
     [
-        (((0.0, 0.0, 41.0, 10.0), 1.0), "0,0,41,10 leaves the image of 40x30"),
-        (((-1.0, 0.0, 4.0, 10.0), 1.0), "leaves the image of 40x30 pixels; keep it within 0,0,40,30"),
-        (((50.0, 50.0, 60.0, 60.0), 1.0), "leaves"),
+        (((0.0, 0.0, 41.0, 10.0), 1.0), "0,0,41,10 extends beyond the image of 40x30"),
+        (((-1.0, 0.0, 4.0, 10.0), 1.0), "extends beyond the image of 40x30 pixels; keep it within 0,0,40,30"),
+        (((50.0, 50.0, 60.0, 60.0), 1.0), "extends beyond"),
         (((9.0, 0.0, 4.0, 10.0), 1.0), "9,0,4,10 is empty or reversed"),
         (((4.0, 5.0, 9.0, 5.0), 1.0), "empty or reversed"),
-        (((float("nan"), 0.0, 4.0, 10.0), 1.0), "four numbers"),
-        (((0.0, 0.0, 4.0, 10.0), 0.0), "weight 0; expected a number above 0"),
+        (((float("nan"), 0.0, 4.0, 10.0), 1.0), "four finite numbers"),
+        (((0.0, 0.0, 4.0, 10.0), 0.0), "above 0 for the region 0,0,4,10, got weight 0"),
         (((0.0, 0.0, 4.0, 10.0), float("inf")), "above 0"),
-        (((0.0, 0.0, 5.0, 30.0), 1.0), "saw nothing"),
+        (((0.0, 0.0, 5.0, 30.0), 1.0), "outside the area that the model saw"),
     ],
 )
 def test_regions_that_are_refused(region, said):
@@ -113,12 +113,12 @@ def test_regions_that_are_refused(region, said):
 @pytest.mark.parametrize(
     ("mask", "said"),
     [
-        (np.ones((40, 30)), "a mask 30x40 came for an image of 40x30 pixels"),
-        (np.ones((30, 40, 3)), "of shape"),
+        (np.ones((40, 30)), "a mask of 40x30 pixels, the size of the image, got 30x40"),
+        (np.ones((30, 40, 3)), "got shape"),
         (np.zeros((30, 40)), "selects nothing"),
         (np.full((30, 40), np.nan), "NaN"),
         (-np.ones((30, 40)), "negative"),
-        (np.eye(30, 40, k=38), "saw nothing"),
+        (np.eye(30, 40, k=38), "outside the area that the model saw"),
         (Image.new("L", (30, 40), 255), "30x40"),
         (Image.new("RGBA", (40, 30), (255, 255, 255, 0)), "selects nothing"),
     ],
@@ -141,14 +141,14 @@ def test_weights_of_any_size():
 
 def test_an_edge_that_hardly_leaves_the_image_is_told_apart():
     check_regions([(WHOLE, 1.0)], (40, 30))
-    with pytest.raises(UsageError, match=r"0,0,40.0001,30 leaves the image of 40x30"):
+    with pytest.raises(UsageError, match=r"0,0,40.0001,30 extends beyond the image of 40x30"):
         check_regions([((0.0, 0.0, 40.0001, 30.0), 1.0)], (40, 30))
 
 
 def test_maps_that_know_no_pixels_are_refused():
-    with pytest.raises(UsageError, match="without a geometry"):
+    with pytest.raises(UsageError, match="maps with geometry"):
         region_weights(FeatureMaps(torch.zeros(1, 4, 3), (2, 2)), [(WHOLE, 1.0)])
-    with pytest.raises(UsageError, match="maps of 2 images"):
+    with pytest.raises(UsageError, match="maps of one image, got 2 images"):
         region_weights(FeatureMaps.cat([maps(), maps()]), [(WHOLE, 1.0)])
     with pytest.raises(UsageError, match="no region"):
         region_weights(maps(), [])

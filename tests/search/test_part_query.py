@@ -153,9 +153,9 @@ def test_where_and_an_empty_index(index: Index, photos: Path, model: StructuralM
 
 def test_what_is_refused(index: Index, photos: Path, tmp_path: Path) -> None:
     query = photos / "a" / "0000.png"
-    with pytest.raises(UsageError, match="leaves the image of 40x50"):
+    with pytest.raises(UsageError, match="extends beyond the image of 40x50"):
         index.search(query, regions=[((0.0, 0.0, 50.0, 40.0), 1.0)])
-    with pytest.raises(UsageError, match="a mask 50x40 came for an image of 40x50"):
+    with pytest.raises(UsageError, match="a mask of 40x50 pixels, the size of the image, got 50x40"):
         index.search(query, mask=np.ones((40, 50)))
     with pytest.raises(UsageError, match="selects nothing"):
         index.search(query, mask=np.zeros((50, 40)))

@@ -1,4 +1,4 @@
-"""The head: an affine map from the backbone's channels to the embedding, applied to every location alike."""
+"""PCA whitening as a head: an affine map from the backbone's channels to the embedding, applied at every location."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diml.errors import UsageError
 
-# Added to every variance, as a share of the mean one of the kept directions: keeps whitening from blowing up noise.
+# Added to every variance, as a share of the mean variance of the kept directions, so that noise is not amplified.
 SHRINKAGE = 0.1
 
 
@@ -17,16 +17,16 @@ def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHR
 
     `y_k = v_k . (x - mean) / sqrt(var_k + shrinkage * mean_k var_k)`, with `v_k, var_k` the eigenvectors and -values
     of the covariance (Jegou & Chum 2012). An affine head commutes with the mean over locations, so similarities of
-    whitened maps still decompose exactly. Directions without variance are dropped: the head may have fewer than
+    whitened maps still decompose exactly. Directions without variance are dropped, so the head may have fewer than
     `dim` outputs.
 
     Args:
         pooled: (n, c), one vector per image, n > dim.
-        dim: outputs wanted, 1..c.
+        dim: number of outputs, 1..c.
         shrinkage: >= 0.
 
     Raises:
-        UsageError: too few images, dim out of range, or vectors that are all the same.
+        UsageError: there are too few images, dim is out of range, or all vectors are equal.
 
     >>> import torch
     >>> x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 9.0)
@@ -36,25 +36,25 @@ def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHR
     """
     images, channels = pooled.shape
     if not 1 <= dim <= channels:
-        raise UsageError(f"a head of dim {dim} was asked for; expected 1 to the backbone's {channels} channels")
+        raise UsageError(f"expected a head of dim 1 to the backbone's {channels} channels, got {dim}")
     if images <= dim:
         raise UsageError(
-            f"{images} images came to fit a head of dim {dim}; "
-            f"give more than {dim}, better twice as many, or a smaller dim"
+            f"expected more than {dim} images, better twice as many, to fit a head of dim {dim}, got {images}; "
+            "give more images, or a smaller dim"
         )
     if not torch.isfinite(pooled).all():
-        raise UsageError("NaN or infinite vectors came to fit a head; check the images or the model")
+        raise UsageError("expected finite vectors to fit a head, got NaN or infinity; check the images or the model")
     x = pooled.detach().double().cpu()
     mean = x.mean(dim=0)
     _, singular, directions = torch.linalg.svd(x - mean, full_matrices=False)
     variance = singular.square() / (images - 1)
-    # An eigenvalue at the level of rounding is a direction in which the images do not differ.
+    # The images do not differ in directions whose eigenvalue is at the level of rounding errors.
     kept = int((variance > variance[0] * 1e-10).sum()) if variance[0] > 0 else 0
     if kept == 0:
-        raise UsageError(f"{images} images came to fit a head and all embed alike; give images that differ")
+        raise UsageError(f"all {images} images have the same embedding, so no head can be fitted; use other images")
     variance, directions = variance[: min(dim, kept)], directions[: min(dim, kept)]
     scaled = directions / (variance + shrinkage * variance.mean()).sqrt()[:, None]
-    # An SVD leaves the sign of each direction open; fixing it makes heads repeat across machines.
+    # The SVD does not determine the signs of the directions; fixing them makes heads reproducible across machines.
     strongest = directions.abs().argmax(dim=1, keepdim=True)
     scaled = scaled * directions.gather(1, strongest).sign()
     head = nn.Linear(channels, len(scaled))

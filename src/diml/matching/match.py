@@ -1,4 +1,4 @@
-"""A match: the plan between two images, and every number that follows from it."""
+"""The match of two images: the transport plan, and every number derived from it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class PartPair:
-    """A pair of parts and what it brings to the similarity.
+    """A pair of parts and its contribution to the similarity.
 
     Attributes:
         a, b: (row, column) of the cell in each image's grid.
         a_box, b_box: `x0, y0, x1, y1` of the cells in pixels of the originals; None where the geometry is unknown.
-        mass: share of the matching's mass that goes from a to b, 0..1; all pairs sum to 1.
+        mass: share of the transported mass that goes from a to b, 0..1; all pairs sum to 1.
         similarity: cosine of the two parts, -1..1.
-        contribution: what the pair adds to the similarity; may be negative.
+        contribution: what the pair adds to the similarity of the images; may be negative.
         share: contribution / similarity of the images; NaN where that is 0.
     """
 
@@ -44,21 +44,21 @@ class PartPair:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """The matches of n pairs of images: a plan each, everything else derived from it.
+    """The matches of n pairs of images: one plan per pair, from which everything else is derived.
 
-    A contribution explains the score, not the world: it says which parts of the two feature maps made the number, and a
-    cell of a feature map has seen more of the image than the box it is drawn in.
+    A contribution explains the score, not the world: it says which parts of the two feature maps make up the number,
+    and the receptive field of a cell is larger than the box in which it is drawn.
 
     Numbers of pairs of images, such as `similarity`, are tensors (n,), also for n = 1: `match.similarity.item()` is the
     float of a single pair. Numbers of pairs of parts, see `parts`, are floats.
 
-    An image's similarity with itself is below 1, because entropy blurs the plan; contributions may be negative.
+    An image's similarity with itself is below 1, because entropy blurs the plan. Contributions may be negative.
 
     Args:
-        maps_a: maps of n images.
-        maps_b: maps of n images, matched one by one with those of a; the grids may differ, the dim may not.
-        transport: the plans, (n, r_a, r_b); held fixed, they carry no gradient.
-        weight: share of the structural similarity, 0..1.
+        maps_a: feature maps of n images.
+        maps_b: feature maps of n images, matched one by one with those of a; the grids may differ, the dim may not.
+        transport: the plans, (n, r_a, r_b), held fixed: they have no gradient.
+        weight: weight of the structural similarity, 0..1.
         part_weights: for the match of a part (see `find_part`), how much each cell of a counts; None for whole images.
 
     >>> import torch
@@ -96,7 +96,7 @@ class Match:
         return len(self.maps_a)
 
     def __getitem__(self, index: SupportsIndex | slice) -> Match:
-        """The matches of some pairs; of one pair, for a number, as a Match of n = 1."""
+        """The matches of some pairs; an int gives a Match of n = 1."""
         at = index
         if not isinstance(index, slice):
             first = range(len(self))[index]
@@ -132,7 +132,7 @@ class Match:
 
     @cached_property
     def pooled(self) -> Float[Tensor, " n"]:
-        """`p = hat(pooled_a) . hat(pooled_b)`, -1..1, of the models' pooled vectors."""
+        """`p = hat(pooled_a) . hat(pooled_b)`, -1..1, from the model's pooled vectors."""
         a, b = _full(self.maps_a.pooled), _full(self.maps_b.pooled)
         return (F.normalize(a, dim=-1) * F.normalize(b, dim=-1)).sum(dim=-1)
 
@@ -145,8 +145,8 @@ class Match:
     def contributions(self) -> Float[Tensor, "n r_a r_b"]:
         """What each pair of parts adds: `w T_ij S_ij + (1 - w) (a_i . b_j) / (r_a r_b |pooled_a| |pooled_b|)`.
 
-        `pooled` is here the mean of the parts, so all pairs sum to `similarity - residual`, and the residual is 0 up to
-        rounding unless a model brings a pooled vector of its own.
+        Here `pooled` is the mean of the parts, so all pairs sum to `similarity - residual`; the residual is 0 up to
+        rounding unless the model has its own pooled vector.
         """
         shared = _pooled_shares(self.maps_a) @ _pooled_shares(self.maps_b).mT
         return self.weight * self.plan * self.local_similarity + (1 - self.weight) * shared
@@ -202,7 +202,7 @@ class Match:
 
 
 def _full(x: Tensor) -> Tensor:
-    """Half precision is stored, never computed in."""
+    """Half precision is for storage; computation is in float32 or better."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -1,4 +1,4 @@
-"""One-sided matching: some parts of one image, looked for anywhere in another."""
+"""One-sided matching: chosen parts of one image are matched with any parts of another."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from diml.matching.match import Match
 from diml.matching.transport import TransportPlan
 from diml.matching.unit_maps import prepare
 
-# Images whose local similarities exist at once.
+# Images whose local similarities are held in memory at once.
 CHUNK = 1024
 
 
 def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "n r_a"], eps: float = 0.05) -> Match:
-    """Match the chosen parts of each image of a with whatever is like them in image k of b.
+    """Match the chosen parts of image k of a with the most similar parts of image k of b.
 
-    `T_ij = mu_i softmax_j(S_ij / eps)`: only the rows carry marginals, so the part may be anywhere in b and what else b
-    shows does not count. That is the plan of least cost and most entropy under the rows' constraint alone, the same
-    objective as `transport_plan`'s without its columns. The similarity is `sum T_ij S_ij`, weight 1, and the
-    contributions sum to it exactly.
+    `T_ij = mu_i softmax_j(S_ij / eps)`: only the rows have marginals, so the part may be anywhere in b, and whatever
+    else b shows does not count. This plan minimises the objective of `transport_plan` under the constraint on the rows
+    alone. The similarity is `sum T_ij S_ij`, weight 1, and equals the sum of the contributions exactly.
 
     Args:
-        maps_a: of n images.
-        maps_b: of n images, one for each of a.
+        maps_a: feature maps of n images.
+        maps_b: feature maps of n images, one for each image of a.
         weights: (n, r_a), >= 0, of the cells of a; scaled to sum to 1. See `region_weights` and `mask_weights`.
         eps: how soft the choice of a counterpart is, > 0.
 
     Returns:
-        A `Match` of weight 1 that knows its chosen cells. Its `maps_a.pooled`, and so its `pooled` similarity, is of
-        the weighted mean of the chosen cells: what a coarse ranking goes by, and no share of the similarity.
+        A `Match` of weight 1 with `chosen` set. Its `maps_a.pooled` is the weighted mean of the chosen cells, so its
+        `pooled` similarity is the one used for coarse ranking; it is not a share of the similarity.
 
     Raises:
-        UsageError: shapes that do not fit, eps <= 0, weights that are negative or all 0.
+        UsageError: shapes do not fit, eps <= 0, or the weights are negative or all 0.
 
     >>> maps = FeatureMaps(torch.eye(4).reshape(1, 4, 4), grid=(2, 2))
     >>> match = find_part(maps, maps, torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
@@ -58,9 +57,9 @@ def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "
 def part_similarity(
     maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "1 r_a"], eps: float = 0.05
 ) -> Float[Tensor, " n"]:
-    """(n,) one-sided similarity of the chosen parts of one image with each of n, in float32 or better.
+    """(n,) one-sided similarity of the chosen parts of one image with each of n images, in float32 or better.
 
-    The numbers of `find_part` without keeping the plans: memory does not grow with n, nor with the parts not chosen.
+    The similarities of `find_part` without the plans: memory does not grow with n.
 
     >>> maps = FeatureMaps(torch.eye(4).reshape(2, 2, 4), grid=(1, 2))
     >>> part_similarity(maps[0], maps, torch.tensor([[1.0, 0.0]])).round()
@@ -79,7 +78,7 @@ def part_similarity(
 
 
 def chosen_parts(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> FeatureMaps:
-    """The same maps, with the weighted mean of the chosen cells for their pooled vector: a part's coarse description.
+    """The same maps with the weighted mean of the chosen cells as pooled vector, which describes the part coarsely.
 
     >>> maps = FeatureMaps(torch.eye(2).reshape(1, 2, 2), grid=(1, 2))
     >>> chosen_parts(maps, torch.tensor([[0.0, 3.0]])).pooled
@@ -93,6 +92,6 @@ def chosen_parts(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> FeatureMap
 
 def _check(maps_a: FeatureMaps, maps_b: FeatureMaps, eps: float, images: int) -> None:
     if not eps > 0:
-        raise UsageError(f"eps={eps} came; expected a number above 0")
+        raise UsageError(f"expected eps above 0, got {eps}")
     if len(maps_a) != images or maps_a.dim != maps_b.dim:
-        raise UsageError(f"parts of {maps_a} cannot be looked for in {maps_b}; expected n={images} and the same dim")
+        raise UsageError(f"parts of {maps_a} cannot be matched with {maps_b}; expected n={images} and the same dim")

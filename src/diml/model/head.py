@@ -1,4 +1,4 @@
-"""Fitting the head of an untrained model: its size, the images it is fitted on, and what is stored about them."""
+"""Fitting the head of an untrained model: its size, the sample of images, and the description stored with the model."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from diml.feature_maps import FeatureMaps
 if TYPE_CHECKING:
     from diml.model.structural import StructuralModel
 
-# Outputs of a head where no number is given.
+# Default number of outputs.
 DIM = 128
-# Images that a head is fitted on, at most: more of them change a covariance little.
+# Largest sample: more images change the covariance little.
 MOST = 5000
 
 
 def head_dim(dim: int | None, channels: int) -> int:
-    """Outputs of a head: `DIM`, or as many as the backbone has channels, for None; 0 means no head.
+    """Number of outputs of a head: for None `DIM`, or the backbone's channels where these are fewer; 0 means no head.
 
     Raises:
-        UsageError: below 0, or more than the channels.
+        UsageError: dim is below 0 or above the number of channels.
 
     >>> head_dim(None, 1280), head_dim(None, 64), head_dim(0, 64)
     (128, 64, 0)
@@ -42,14 +42,14 @@ def head_dim(dim: int | None, channels: int) -> int:
 
 @dataclass(frozen=True)
 class HeadFitting:
-    """PCA whitening to `dim` outputs, fitted on a random sample of a collection, the same sample every time.
+    """PCA whitening to `dim` outputs, fitted on a random but reproducible sample of a collection.
 
     Attributes:
         dim: outputs of the head, at least 1.
-        most: images in the sample, at most; where that is below `least`, `least` of them.
-        seed: of the sample.
-        required: whether the model needs the head. Then `dim + 1` images are enough and fewer are an error; otherwise
-            the model stays without a head where there are fewer than `2 dim` images, as whitening of so few is noise.
+        most: largest number of images in the sample; `least` takes precedence.
+        seed: seed of the sample.
+        required: if True, `dim + 1` images are enough and fewer are an error. If False, fewer than `2 dim` images leave
+            the model without a head, as whitening fitted on so few is noise.
     """
 
     dim: int
@@ -59,14 +59,14 @@ class HeadFitting:
 
     @property
     def least(self) -> int:
-        """Images that it takes."""
+        """Smallest number of images that a head is fitted on."""
         return self.dim + 1 if self.required else 2 * self.dim
 
     def sample(self, images: int) -> list[int]:
-        """Which of so many images to fit on, ascending; none where they are fewer than `least`.
+        """Indices of the images to fit on, ascending; none where there are fewer than `least`.
 
         Raises:
-            UsageError: fewer than `least`, and the head is required.
+            UsageError: there are fewer than `least`, and the head is required.
 
         >>> HeadFitting(dim=2, most=5).sample(100), HeadFitting(dim=2).sample(3)
         ([5, 33, 49, 53, 97], [])
@@ -74,20 +74,20 @@ class HeadFitting:
         if images < self.least:
             self._refuse(images)
             return []
-        # At random: the first images of a collection would be of its first classes.
+        # Random, because the first images of a collection usually belong to its first classes.
         return sorted(random.Random(self.seed).sample(range(images), min(images, max(self.most, self.least))))
 
     def fit(self, model: StructuralModel, means: Sequence[Float[Tensor, "n c"]], images: int, name: str) -> bool:
-        """Fit the head of the model, in place; whether there were enough images for it.
+        """Fit the model's head in place, and return whether there were enough images.
 
         Args:
-            model: without a head.
-            means: `FeatureMaps.mean` of the images of the sample that could be read, batch by batch.
+            model: a model without a head.
+            means: `FeatureMaps.mean` of the readable images of the sample, batch by batch.
             images: number of images in the collection.
-            name: of the collection, for `StructuralModel.head_fitted_on`.
+            name: name of the collection, for `StructuralModel.head_fitted_on`.
 
         Raises:
-            UsageError: too few images, and the head is required; or all images embed alike.
+            UsageError: there are too few images and the head is required, or all embeddings are equal.
         """
         readable = sum(map(len, means))
         if readable < self.least:
@@ -104,13 +104,13 @@ class HeadFitting:
         name: str,
         progress: Callable[[int, int], None] | None = None,
     ) -> bool:
-        """As `fit`, on a sample of image files, all of which have to be readable.
+        """As `fit`, on a sample of image files, all of which must be readable.
 
         Args:
-            progress: called with images done, and images to do.
+            progress: called with the number of images done and the number in total.
 
         Raises:
-            ImageError: the first image that cannot be read.
+            ImageError: for the first image that cannot be read.
         """
         which, means, done = self.sample(len(files)), [], 0
         for batch in model.stream(files[at] for at in which):

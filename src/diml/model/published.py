@@ -1,4 +1,4 @@
-"""Published checkpoints of metric learning on ResNet-50: read without running their code, made into a model of ours."""
+"""Published metric-learning checkpoints of ResNet-50: read without running code in them, and converted to a model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from diml.model.structural import StructuralModel
 
 ARCHITECTURE, CHANNELS = "resnet50", 2048
 HEAD = "last_linear"
-# The layers once more under another name, and the classifier of ImageNet, which such a model does not use.
+# Copies of the layers under other names, and the ImageNet classifier, which is not used.
 REPEATED, CLASSIFIER, LAYERS = "layer_blocks.", "fc.", ("0", "1", "2", "3")
 STATES = ("model", "state_dict")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 
-# As the images of the field are prepared, and the paper matches: resized to 256, cut to 224.
+# The field's preprocessing (resized to 256, cropped to 224) and the paper's matching.
 PIXELS = Preprocessing(size=(224, 224), interpolation="bilinear", fit="crop", crop=224 / 256)
 RESAMPLING, GRID = "bilinear16", (4, 4)
 MATCHER = Matcher("cross_correlation", weight=0.5, eps=0.05)
@@ -32,11 +32,11 @@ MATCHER = Matcher("cross_correlation", weight=0.5, eps=0.05)
 
 @dataclass(frozen=True)
 class Imported:
-    """A model, and what of its checkpoint it does without.
+    """A model, and the tensors of its checkpoint that were not used.
 
     Attributes:
-        model: with the outputs of the checkpoint.
-        left_out: names in the checkpoint that have no part in these.
+        model: computes the same outputs as the checkpoint.
+        left_out: names of tensors in the checkpoint that these outputs do not depend on.
     """
 
     model: StructuralModel
@@ -44,18 +44,18 @@ class Imported:
 
 
 def import_checkpoint(file: Path) -> Imported:
-    """A model out of a checkpoint of ResNet-50 with a linear embedding, in one of the two public formats.
+    """Make a model from a checkpoint of ResNet-50 with a linear embedding, in one of the two public formats.
 
-    These are `{"model": state, ...}` and `{"state_dict": state, ...}`, whose state has the names of torchvision's
-    ResNet-50, such as `layer1.0.conv1.weight`, and the embedding as `last_linear`, a linear layer or a 1x1 convolution.
-    `model.` may stand before a name, and `module.` before that; `layer_blocks.0` to `layer_blocks.3` may repeat the
-    four layers.
+    These are `{"model": state, ...}` and `{"state_dict": state, ...}`. The state uses the names of torchvision's
+    ResNet-50, such as `layer1.0.conv1.weight`, and holds the embedding as `last_linear`, a linear layer or a 1x1
+    convolution. Names may have the prefix `model.`, and before it `module.`; `layer_blocks.0` to `layer_blocks.3` may
+    repeat the four layers.
 
-    The images are prepared and compared as in the paper: ImageNet's statistics, resized to 256 and cut to 224,
-    resampled by `bilinear16` to 4x4, cross-correlation marginals.
+    Images are prepared and compared as in the paper: ImageNet's statistics, resized to 256, cropped to 224, resampled
+    by `bilinear16` to 4x4, cross-correlation marginals.
 
     Raises:
-        ModelError: the file is missing, cannot be read without running code in it, or is no such checkpoint; tensors
+        ModelError: the file is missing, cannot be read without running code in it, or is not such a checkpoint. Tensors
             that are missing, unknown or of another shape are named.
     """
     state = _plain(file, _read(file))
@@ -71,16 +71,16 @@ def import_checkpoint(file: Path) -> Imported:
 
 def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
-        raise ModelError(f"{file}: no such checkpoint; give a file that torch.save has written")
+        raise ModelError(f"{file}: no such checkpoint; give a file written by torch.save")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an unusual file is either read or refused
+            warnings.simplefilter("ignore")  # an unusual file either loads or raises
             held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror or error}); check the permissions") from error
     except Exception as error:
         raise ModelError(
-            f"{file}: cannot be read without running code that it holds ({first_line(error)}); where you trust it, "
+            f"{file}: cannot be read without running code in it ({first_line(error)}); if you trust it, "
             "convert it: checkpoint = torch.load(FILE, weights_only=False, map_location='cpu'), then "
             "torch.save({'model': checkpoint['model']}, NEW), or 'state_dict' for 'model'"
         ) from error
@@ -88,24 +88,24 @@ def _read(file: Path) -> dict[str, Tensor]:
         (held[key] for key in STATES if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), None
     )
     if state is None:
-        raise ModelError(f"{file}: holds {_what(held)}; expected a dict with the entry model or state_dict")
+        raise ModelError(f"{file}: expected a dict with the entry model or state_dict, got {_what(held)}")
     for name, value in state.items():
         if wrong := _wrong(value):
-            raise ModelError(f"{file}: its state holds {_some([name])}, which {wrong}; expected tensors by name")
+            raise ModelError(f"{file}: expected finite tensors, but {_some([name])} {wrong}")
     return {str(name): value for name, value in state.items()}
 
 
 def _wrong(value: Any) -> str | None:
-    """Why it cannot be a weight, in words; None where it can."""
+    """Why a value cannot be a weight, in words; None if it can."""
     if not isinstance(value, Tensor):
-        return "is no tensor"
+        return "is not a tensor"
     plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
     if not plain or value.dtype not in DTYPES:
-        return "is no plain tensor of numbers"
-    # Strides can make any shape of a single number, which would become memory when it is copied.
+        return "is not a dense tensor of real numbers on the CPU"
+    # Strides can give a single number any shape; copying such a tensor would allocate memory for all of it.
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        return "says to be larger than it is"
-    return None if bool(value.isfinite().all()) else "has NaN or infinity in it"
+        return "has a shape larger than its data"
+    return None if bool(value.isfinite().all()) else "contains NaN or infinity"
 
 
 def _what(held: Any) -> str:
@@ -115,36 +115,40 @@ def _what(held: Any) -> str:
 
 
 def _plain(file: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state by names without `module.` and `model.`."""
+    """The state with the prefixes `module.` and `model.` removed."""
     plain = {name.removeprefix("module.").removeprefix("model."): value for name, value in state.items()}
     if len(plain) < len(state):
-        raise ModelError(f"{file}: has the same names with and without model. before them; expected each name once")
+        raise ModelError(f"{file}: expected each name once, got some both with and without the prefix model.")
     return plain
 
 
 def _check_repeated(file: Path, state: Mapping[str, Tensor]) -> None:
-    """What is said to be the same has to be, or the model that was published is another one."""
+    """Check that repeated layers equal the originals; otherwise the published model is a different one."""
     for name, value in state.items():
         if name.startswith(REPEATED):
             block, _, rest = name.removeprefix(REPEATED).partition(".")
-            twin = f"layer{int(block) + 1}.{rest}" if block in LAYERS else ""
-            if twin not in state or state[twin].dtype != value.dtype or not torch.equal(state[twin], value):
+            original = f"layer{int(block) + 1}.{rest}" if block in LAYERS else ""
+            if not _repeats(state.get(original), value):
                 raise ModelError(
-                    f"{file}: its {_some([name])} does not repeat {_some([twin or 'a layer'])}; "
-                    "this model is not known here"
+                    f"{file}: {_some([name])} does not equal {_some([original or 'a layer'])}; "
+                    "this kind of model is not supported"
                 )
 
 
+def _repeats(original: Tensor | None, value: Tensor) -> bool:
+    return original is not None and original.dtype == value.dtype and torch.equal(original, value)
+
+
 def _head(file: Path, state: dict[str, Tensor]) -> nn.Linear:
-    """Takes the embedding out of the state: (d, c), or (d, c, 1, 1) of a convolution, which computes the same."""
+    """Remove the embedding from the state: a weight (d, c), or (d, c, 1, 1) of an equivalent convolution."""
     weight, bias = state.pop(f"{HEAD}.weight", None), state.pop(f"{HEAD}.bias", None)
     if weight is None:
-        raise ModelError(f"{file}: has no {HEAD}.weight, so it has no embedding; expected one (names: {_some(state)})")
+        raise ModelError(f"{file}: expected an embedding {HEAD}.weight, got only {_some(state)}")
     if weight.ndim not in (2, 4) or any(side != 1 for side in weight.shape[2:]):
-        raise ModelError(f"{file}: {HEAD}.weight has the shape {tuple(weight.shape)}; expected (d, c) or (d, c, 1, 1)")
+        raise ModelError(f"{file}: expected {HEAD}.weight of shape (d, c) or (d, c, 1, 1), got {tuple(weight.shape)}")
     if not len(weight) or weight.shape[1] != CHANNELS or (bias is not None and bias.shape != weight.shape[:1]):
         shapes = " and ".join(str(tuple(value.shape)) for value in (weight, bias) if value is not None)
-        raise ModelError(f"{file}: {HEAD} has the shapes {shapes}; expected (d, {CHANNELS}) and (d,)")
+        raise ModelError(f"{file}: expected {HEAD} of shapes (d, {CHANNELS}) and (d,), got {shapes}")
     head = nn.Linear(CHANNELS, weight.shape[0])
     with torch.no_grad():
         head.weight.copy_(weight.flatten(1))
@@ -154,18 +158,18 @@ def _head(file: Path, state: dict[str, Tensor]) -> nn.Linear:
 
 def _load(file: Path, backbone: TimmBackbone, state: Mapping[str, Tensor]) -> None:
     own: dict[str, Tensor] = backbone.model.state_dict()
-    # Counters of training steps, which PyTorch did not always save.
+    # Counters of training steps, which older PyTorch versions did not save.
     needed = [name for name in own if not name.endswith("num_batches_tracked")]
     problems = {
-        "lacks": [name for name in needed if name not in state],
-        "also holds": [name for name in state if name not in own],
-        "has in another shape": [name for name in own if name in state and state[name].shape != own[name].shape],
+        "missing": [name for name in needed if name not in state],
+        "unknown": [name for name in state if name not in own],
+        "of another shape": [name for name in own if name in state and state[name].shape != own[name].shape],
     }
-    found = [f"{what} {_some(names)}" for what, names in problems.items() if names]
+    found = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
     if found:
         raise ModelError(
-            f"{file}: is no {ARCHITECTURE} with an embedding: it {', and '.join(found)}; "
-            "expected the names of torchvision's ResNet-50 and last_linear"
+            f"{file}: expected the tensors of torchvision's ResNet-50 and last_linear, got differences "
+            f"({', '.join(found)})"
         )
     backbone.model.load_state_dict({**own, **state})
 

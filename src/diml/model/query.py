@@ -1,4 +1,4 @@
-"""Queries: one image as a whole, a part of it, or weighed by its attention, ready to be compared with others."""
+"""Queries: a whole image, a part of it, or an image weighted by its attention, prepared for comparison with others."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ Mask = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic] | Tensor
 
 @dataclass(frozen=True, eq=False)
 class QueryPart:
-    """The part of an image that is looked for.
+    """The part of an image that a query looks for.
 
     Attributes:
         weights: (h, w) how much each cell of the query counts; they sum to 1.
-        regions: as asked, in pixels of the query; empty where a mask chose the part.
+        regions: in pixels of the query; empty where a mask chose the part.
         mask: the mask's file, or "values" for a mask given as an image or an array; None where regions chose the part.
     """
 
@@ -72,13 +72,13 @@ class QueryPart:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Query(ABC):
-    """One image, and how others are compared with it. Made by `StructuralModel.query`.
+    """One image, and how other images are compared with it. Made by `StructuralModel.query`.
 
     Attributes:
-        model: embeds and compares.
-        maps: of the image, n = 1; their pooled vector is what a coarse ranking uses.
-        image: the opened image (RGB, upright); None where a tensor or feature maps were given.
-        source: the image as it was given.
+        model: embeds and compares images.
+        maps: feature maps of the image, n = 1; a coarse ranking uses their pooled vector.
+        image: the decoded image (RGB, upright); None where a tensor or feature maps were given.
+        source: the image as the caller gave it.
         part: the part of the image that is looked for; None for the whole image.
     """
 
@@ -91,30 +91,30 @@ class Query(ABC):
     @property
     @abstractmethod
     def marginals(self) -> str:
-        """Name of what weighs the cells: of a scheme, `part`, `rollout:2`, or `given` for tensors."""
+        """Name of the marginals: of a scheme, `part`, `rollout:2`, or `given` for tensors."""
 
     @abstractmethod
     def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
-        """Similarities with n images, in float32 at the matcher's tolerance: for ranking."""
+        """Similarities with n images, float32, solved to the matcher's tolerance, for ranking."""
 
     @abstractmethod
     def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-        """Indices and similarities of the k most similar of n images, equal ones by index; fewer where n < k."""
+        """Indices and similarities of the k most similar of n images, ties ordered by index; fewer where n < k."""
 
     @abstractmethod
     def match(self, gallery: FeatureMaps) -> Match:
-        """The query (a) matched with each of n images (b), in float64, solved tightly: for numbers that are shown."""
+        """The query (a) matched with each of n images (b), float64 at tolerance 1e-6, for displayed numbers."""
 
     def match_images(self, images: Source | Iterable[Source]) -> Match:
-        """As `match`, of images.
+        """As `match`, for images.
 
         Raises:
-            ImageError: the first image that cannot be read.
+            ImageError: for the first image that cannot be read.
         """
         return self.match(self.model.encode(images))
 
     def match_image(self, image: Source) -> Match:
-        """As `match`, of one image."""
+        """As `match`, for one image."""
         return self.match_images([image])
 
 
@@ -149,10 +149,10 @@ class WholeQuery(Query):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PartQuery(Query):
-    """Some cells of an image, matched one-sided: they may lie anywhere in another image, whose rest does not count.
+    """Some cells of an image, matched one-sided: with any cells of another image, whose other cells do not count.
 
-    Of the matcher's settings only `eps` is used. The pooled vector of `maps` is the weighted mean of the chosen cells.
-    See `diml.matching.find_part`.
+    Only the matcher's `eps` is used. The pooled vector of `maps` is the weighted mean of the chosen cells. See
+    `diml.matching.find_part`.
     """
 
     part: QueryPart
@@ -182,14 +182,14 @@ class PartQuery(Query):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RolloutQuery(Query):
-    """An image whose cells are weighed by attention rollout, as are those of the images it is compared with.
+    """An image compared with marginals from attention rollout, on both sides.
 
-    The weights of the other image come from its own attention, which feature maps do not hold: compare with images, by
-    `match_image` and `match_images`.
+    The other image's marginals come from its own attention, which feature maps do not contain: use `match_image` or
+    `match_images`.
 
     Attributes:
-        rollout: of the query.
-        blocks: over how many of the last blocks.
+        rollout: attention rollout of the query.
+        blocks: number of last blocks.
     """
 
     rollout: Rollout
@@ -212,7 +212,7 @@ class RolloutQuery(Query):
         return self.match_with_rollout(images)[0]
 
     def match_with_rollout(self, images: Source | Iterable[Source]) -> tuple[Match, Rollout]:
-        """The matches, and the rollouts of the images (b): what `diml.model.spread` needs."""
+        """The matches and the rollouts of the images (b), which `diml.model.spread` needs."""
         opened = [read_image(image) for image in as_list(images)]
         rollout = rollout_of(self.model, opened, self.blocks)
         a, b = (each.weights(self.model.grid).cpu() for each in (self.rollout, rollout))
@@ -227,7 +227,7 @@ def make_query(
     mask: Mask | None = None,
     rollout: int | None = None,
 ) -> Query:
-    """What `StructuralModel.query` returns."""
+    """The query that `StructuralModel.query` returns; see there."""
     if len(regions) and mask is not None:
         raise UsageError("regions and mask cannot be combined; use one of them")
     if rollout is not None and (len(regions) or mask is not None):
@@ -256,7 +256,7 @@ def make_query(
 
 @dataclass(frozen=True)
 class _Choice:
-    """Regions or a mask, opened, before it is known which cells they cover."""
+    """Regions or an opened mask, before the cells that they cover are known."""
 
     regions: tuple[Region, ...]
     mask: Any = None
@@ -271,7 +271,7 @@ class _Choice:
         return cls((), mask, "values")
 
     def check(self, size: tuple[int, int]) -> None:
-        """Refuse what does not fit an image of that size, before the image is embedded."""
+        """Check that the choice fits an image of this size, before the image is embedded."""
         check_regions(self.regions, size)
         if self.mask is not None:
             mask_values(self.mask, size)

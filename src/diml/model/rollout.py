@@ -1,4 +1,4 @@
-"""Attention rollout of a model's images: as marginals of the matching, and to carry contributions back to patches."""
+"""Attention rollout of images: as marginals for the matching, and to attribute contributions to patches."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ from diml.matching import Match
 from diml.model.sources import Source, read_image
 from diml.model.structural import StructuralModel
 
-# Images whose attention exists at once.
+# Images whose attention is held in memory at once.
 BATCH = 8
 
 
 def rollout_of(model: StructuralModel, images: Sequence[Source], last: int) -> Rollout:
-    """Attention rollout of the last blocks, of what `model.encode` takes. See `attention_rollout`.
+    """Attention rollout of images over the model's last blocks. See `attention_rollout`.
+
+    Args:
+        images: as `model.encode` takes them.
+        last: number of blocks, at least 1.
 
     Raises:
-        UsageError: no image, last < 1, or a model that is no plain vision transformer of timm's.
-        ImageError: the first image that cannot be read.
+        UsageError: no images, last < 1, or a model that is not a plain timm vision transformer.
+        ImageError: for the first image that cannot be read.
 
     >>> model = StructuralModel.from_pretrained("timm:test_vit?weights=random")
     >>> rollout_of(model, [torch.zeros(3, 90, 60)], last=1).weights(model.grid).sum().round(decimals=4)
     tensor(1.)
     """
     if not len(images):
-        raise UsageError("no images came for a rollout; give at least one")
+        raise UsageError("expected at least one image for a rollout, got no images")
     found = [_of_batch(model, images[at : at + BATCH], last) for at in range(0, len(images), BATCH)]
     return Rollout(torch.cat([each.attention for each in found]), found[0].grid)
 
 
 def rollout_marginals(model: StructuralModel, images: Sequence[Source], last: int) -> Float[Tensor, "n r"]:
-    """Marginals of images by rollout, one row each: how much of what an image's tokens hold came from each cell.
+    """Marginals by attention rollout, one row per image: the share of its tokens' content that came from each cell.
 
-    Unlike cross-correlation they do not depend on the other image. For two images:
+    Unlike cross-correlation marginals they do not depend on the other image. For two images:
 
     >>> from PIL import Image
     >>> model = StructuralModel.from_pretrained("timm:test_vit?weights=random")
@@ -52,21 +56,21 @@ def rollout_marginals(model: StructuralModel, images: Sequence[Source], last: in
 
 
 def spread(match: Match, rollout_a: Rollout, rollout_b: Rollout) -> Float[Tensor, "n t_a t_b"]:
-    """Contributions of pairs of patches: `P_a^T C P_b`, with `P` the share of each part that came from each patch.
+    """Contributions of pairs of patches: `P_a^T C P_b`, where `P` is the share of each part that came from each patch.
 
-    The rows of P sum to 1, so these contributions sum to the same similarity as the match's own. They are finer than
-    the matching grid and less exact about the place: a rollout describes a flow of attention, see `attention_rollout`.
+    The rows of P sum to 1, so these contributions have the same sum as the match's own. They are finer than the
+    matching grid and less exact about location: a rollout describes the flow of attention, see `attention_rollout`.
 
     Args:
-        match: of n pairs.
-        rollout_a, rollout_b: of the same images, n each.
+        match: of n pairs of images.
+        rollout_a, rollout_b: rollouts of the same images, n each.
 
     Raises:
-        UsageError: rollouts of another number of images.
+        UsageError: the number of rollouts is not n.
     """
     if not len(match) == len(rollout_a) == len(rollout_b):
         raise UsageError(
-            f"rollouts of {len(rollout_a)} and {len(rollout_b)} images came for {len(match)} pairs; give one for each"
+            f"expected rollouts of {len(match)} images on each side, got {len(rollout_a)} and {len(rollout_b)}"
         )
     contributions = match.contributions
     shares_a, shares_b = rollout_a.shares(match.maps_a.grid), rollout_b.shares(match.maps_b.grid)

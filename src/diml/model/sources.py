@@ -1,4 +1,4 @@
-"""What a model takes for an image: a path, a PIL image, an array or a tensor."""
+"""Image sources that a model accepts: paths, PIL images, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_image(source: Source) -> Image.Image | Tensor:
 
 
 def is_one_image(images: Any) -> TypeGuard[Source]:
-    """Whether this is a single image, not several.
+    """Whether the argument is a single image rather than several.
 
     >>> is_one_image("cat.jpg"), is_one_image(["cat.jpg"]), is_one_image(np.zeros((2, 8, 8, 3), np.uint8))
     (True, False, False)
@@ -55,10 +55,10 @@ def is_one_image(images: Any) -> TypeGuard[Source]:
 
 
 def as_list(images: Source | Iterable[Source]) -> Iterable[Source]:
-    """One image as a list of one; several as they are.
+    """A single image as a list of one; several images unchanged.
 
     Raises:
-        ImageError: neither an image nor several.
+        ImageError: the argument is neither an image nor iterable.
     """
     if is_one_image(images):
         return [images]

@@ -1,4 +1,4 @@
-"""Feature maps as they are stored: float16."""
+"""Feature maps in the precision in which they are stored."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from torch import Tensor
 
 from diml.feature_maps import FeatureMaps
 
-# Smallest and largest peak of a map that is stored as it is; float16 ends at 65,504 and loses digits below 6e-5.
+# Range of the largest absolute value of a map that is stored unscaled: float16 ends at 65,504 and loses digits below
+# 6e-5.
 PEAKS = (2.0**-4, 2.0**15)
 
 
 def storable(maps: FeatureMaps) -> tuple[Float[Tensor, "n r d"], Float[Tensor, "n d"]]:
     """The maps in float16 and their pooled vectors in float32.
 
-    Maps that float16 cannot hold well are scaled first, each by a power of two, together with its pooled vector: every
+    Maps outside the range of float16 are scaled first, each by a power of two, together with the pooled vector. Every
     score is a cosine or a sum of cosines, so no score changes.
 
     >>> local, pooled = storable(FeatureMaps(torch.full((1, 4, 2), 2.0**20), (2, 2)))

@@ -1,4 +1,4 @@
-"""Where models come from and go to: packages, weight files, and folders of `config.json` and `model.safetensors`."""
+"""Loading and saving models: packages, weight files, and folders of `config.json` and `model.safetensors`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class Parts(NamedTuple):
-    """What a `StructuralModel` is made of."""
+    """The arguments of a `StructuralModel`."""
 
     encoder: Encoder
     matcher: Matcher
@@ -47,9 +47,7 @@ def find(spec: str, backbone: nn.Module | None = None) -> Parts:
         if (place / CONFIG).is_file():
             return _from_folder(place, backbone)
     if folder.exists():
-        raise ModelError(
-            f"{spec}: holds no {CONFIG}, so it is no saved model; give a folder written by save_pretrained"
-        )
+        raise ModelError(f"{spec}: is not a saved model, it has no {CONFIG}; give a folder written by save_pretrained")
     raise ModelError(f"{spec}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
 
 
@@ -68,7 +66,7 @@ def write(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) 
 
 
 def _own(value: Tensor) -> Tensor:
-    """A copy: tied weights share memory, which the format does not know."""
+    """A copy: safetensors does not support tied weights, which share memory."""
     return value.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
@@ -105,7 +103,7 @@ def _from_timm(spec: str) -> Parts:
     architecture, _, weights = spec.removeprefix("timm:").partition("?weights=")
     if not weights:
         raise ModelError(
-            f"{spec}: comes without weights; say timm:{architecture}?weights=FILE, or ?weights=hub to download them"
+            f"{spec}: expected weights; write timm:{architecture}?weights=FILE, or ?weights=hub to download them"
         )
     backbone = TimmBackbone(architecture, from_hub=weights == "hub")
     if weights not in ("hub", "random"):
@@ -121,13 +119,13 @@ def _from_folder(folder: Path, backbone: nn.Module | None) -> Parts:
             return build(config[name])
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise ModelError(
-                f"{folder / CONFIG}: its {name} is not as expected ({first_line(error)}); save the model again"
+                f"{folder / CONFIG}: invalid {name} ({first_line(error)}); save the model again"
             ) from error
 
     if setting("backbone", lambda value: value["kind"]) == "timm":
         backbone = TimmBackbone(setting("backbone", lambda value: str(value["architecture"])))
     elif backbone is None:
-        raise ModelError(f"{folder}: was saved with a backbone of its maker's; pass that module as backbone=")
+        raise ModelError(f"{folder}: was saved with a custom backbone; pass that module as backbone=")
     pixels = setting("preprocessing", _preprocessing)
     head = setting("head", lambda value: None if value is None else nn.Linear(int(value[0]), int(value[1])))
     grid = setting("grid", lambda value: (int(value[0]), int(value[1])))
@@ -145,7 +143,7 @@ def _from_folder(folder: Path, backbone: nn.Module | None) -> Parts:
 
 
 def _take_dtypes(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
-    """A half precision model stays one: loading would cast its weights, and so change its fingerprint."""
+    """Keep the precision of the stored weights: casting them would change the model's fingerprint."""
     for name, value in [*encoder.named_parameters(), *encoder.named_buffers()]:
         if name in state and value.is_floating_point() and state[name].is_floating_point():
             value.data = value.data.to(state[name].dtype)
@@ -162,12 +160,12 @@ def _read_config(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{file}: cannot be read as JSON ({error}); copy the whole model folder again") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ModelError(f"{file}: is no configuration of a diml model; give a folder written by save_pretrained")
+        raise ModelError(f"{file}: is not a configuration of a diml model; give a folder written by save_pretrained")
     if not isinstance(config.get("version"), int) or config["version"] > VERSION:
         raise ModelError(
-            f"{file}: has format version {config.get('version')!r}, this diml reads up to {VERSION}; update diml"
+            f"{file}: expected format version {VERSION} or older, got {config.get('version')!r}; update diml"
         )
     needed = {"name", "backbone", "preprocessing", "grid", "resampling", "head", "head_fitted_on", "matching"}
     if missing := needed - config.keys():
-        raise ModelError(f"{file}: lacks {', '.join(sorted(missing))}; save the model again")
+        raise ModelError(f"{file}: {', '.join(sorted(missing))} missing; save the model again")
     return config

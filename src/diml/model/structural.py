@@ -1,4 +1,4 @@
-"""The structural model: an encoder and a matcher, loaded, saved and used as one."""
+"""The structural model: an encoder and a matcher that are loaded, saved and used together."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Images = Source | Iterable[Source] | FeatureMaps
 
 
 class StructuralModel(nn.Module):
-    """Embeds images as feature maps and tells how similar two of them are, part by part.
+    """Embeds images as feature maps, and computes how similar two images are, part by part.
 
     Args:
-        encoder: images to feature maps.
-        matcher: how two feature maps are compared.
-        name: how the model is called in what is printed and stored.
-        head_fitted_on: in words, what the head was fitted or trained on; None without a head.
+        encoder: turns images into feature maps.
+        matcher: compares two feature maps.
+        name: the model's name in output and in stored files.
+        head_fitted_on: a description of the images that the head was fitted or trained on; None without a head.
 
     >>> from PIL import Image
     >>> model = StructuralModel.from_pretrained("lite0")
@@ -61,7 +61,7 @@ class StructuralModel(nn.Module):
         self.name = name
         self.head_fitted_on = head_fitted_on
 
-    # --- where models come from ---
+    # --- loading and saving ---
 
     @classmethod
     def from_pretrained(
@@ -73,14 +73,15 @@ class StructuralModel(nn.Module):
             name_or_folder: one of
 
                 - `"lite0"`: EfficientNet-Lite0 with ImageNet weights from an installed package; no download, no head;
-                - `"timm:NAME?weights=FILE"`: any timm model with weights from a .safetensors or .pth file;
-                - `"timm:NAME?weights=hub"`: the same with the hub's weights, which are downloaded only then;
+                - `"timm:NAME?weights=FILE"`: any timm model, with weights from a .safetensors or .pth file;
+                - `"timm:NAME?weights=hub"`: the same with weights downloaded from the hub;
                 - `"timm:NAME?weights=random"`: untrained, for tests;
-                - a folder written by `save_pretrained`, or an index, which carries its model.
-            backbone: for a saved model whose backbone is a module of the caller's: that module, to load into.
+                - a folder written by `save_pretrained`, or an index, which contains its model.
+            backbone: the module to load the weights into, for a saved model whose backbone is not a timm model.
 
         Raises:
-            ModelError: nothing of that name, a file that is missing, damaged, unsafe, newer, or that does not fit.
+            ModelError: there is no such model, or one of its files is missing, damaged, unsafe, written by a newer
+                version, or does not fit.
         """
         return cls(*find(os.fspath(name_or_folder), backbone))
 
@@ -94,7 +95,7 @@ class StructuralModel(nn.Module):
         matcher: Matcher | None = None,
         name: str = "custom",
     ) -> StructuralModel:
-        """Make a model of any module that yields a map (n, c, h, w), or a map and a pooled vector (n, c) of its own.
+        """Make a model of any module that returns a map (n, c, h, w), or a map and its own pooled vector (n, c).
 
         >>> model = StructuralModel.wrap(torch.nn.Conv2d(3, 8, 32, 32))
         >>> model.encode(torch.zeros(3, 100, 80)).local.shape
@@ -103,17 +104,21 @@ class StructuralModel(nn.Module):
         return cls(Encoder(backbone, preprocessing or Preprocessing(), grid=grid), matcher, name)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write `config.json` and `model.safetensors`, each by an atomic rename, the configuration last.
+        """Write `config.json` and `model.safetensors`, each atomically, the configuration last.
 
         Raises:
-            ModelError: the folder cannot be written.
+            ModelError: the folder cannot be written, or the marginals are not a named scheme.
         """
-        write(Path(folder), self.config(), self.encoder.state_dict())
+        write(Path(folder).expanduser(), self.config(), self.encoder.state_dict())
 
     def config(self) -> dict[str, Any]:
-        """Everything but the weights, as it stands in `config.json`."""
+        """Everything but the weights, as `config.json` holds it.
+
+        Raises:
+            ModelError: the marginals are not a named scheme.
+        """
         if not isinstance(self.matcher.marginals, str):
-            raise ModelError("a model whose marginals are not one of the named schemes cannot be saved; name one")
+            raise ModelError("a model can only be saved with marginals given by name; use with_matcher(marginals=NAME)")
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -134,7 +139,7 @@ class StructuralModel(nn.Module):
             "head": None if encoder.head is None else [encoder.head.in_features, encoder.head.out_features],
         }
 
-    # --- what it is ---
+    # --- properties ---
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -142,7 +147,7 @@ class StructuralModel(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Numbers per part."""
+        """Length of a part's vector."""
         if self.encoder.head is not None:
             return self.encoder.head.out_features
         return self.encoder.channels
@@ -153,7 +158,7 @@ class StructuralModel(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of the embedding, weights and settings alike: two models with the same one make the same maps."""
+        """Hex digest of the embedding's weights and settings: models with equal digests produce equal maps."""
         digest = hashlib.sha256(json.dumps(self._embedding_config(), sort_keys=True).encode())
         for name, value in sorted(self.encoder.state_dict().items()):
             digest.update(name.encode())
@@ -161,20 +166,20 @@ class StructuralModel(nn.Module):
         return digest.hexdigest()[:32]
 
     def with_grid(self, grid: int | tuple[int, int]) -> StructuralModel:
-        """The same model, sharing its weights, with another matching grid: rows and columns, or one number."""
+        """A model that shares these weights and has another matching grid: (rows, columns), or one number for both."""
         shape = (grid, grid) if isinstance(grid, int) else grid
         encoder = self._encoder_with(head=self.encoder.head, grid=shape)
         return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
 
     def with_matcher(self, **changes: Any) -> StructuralModel:
-        """The same model, sharing its weights, with some settings of the matcher changed, such as `marginals=`."""
+        """A model that shares these weights and has other matcher settings, such as `eps=` or `marginals=`."""
         return StructuralModel(self.encoder, self.matcher.replace(**changes), self.name, self.head_fitted_on)
 
     def _encoder_with(self, head: nn.Linear | None, grid: tuple[int, int]) -> Encoder:
         old = self.encoder
         return Encoder(old.backbone, old.preprocessing, head, grid, old.resampling)
 
-    # --- what it does ---
+    # --- encoding and comparing ---
 
     def stream(
         self,
@@ -184,7 +189,7 @@ class StructuralModel(nn.Module):
         workers: int | None = None,
         keep: Callable[[Image.Image], Any] | None = None,
     ) -> Iterator[Batch]:
-        """Embed images as they come; what cannot be read is told in the batch and not raised. See `Encoder.stream`."""
+        """Embed a stream of images; images that cannot be read are reported in the batch. See `Encoder.stream`."""
         return self.encoder.stream(images, read_image, batch_size=batch_size, workers=workers, keep=keep)
 
     def encode(
@@ -193,19 +198,19 @@ class StructuralModel(nn.Module):
         batch_size: int = 32,
         device: str | torch.device | None = None,
     ) -> FeatureMaps:
-        """Feature maps of images, float32, on the model's device, with their geometry; without gradient.
+        """Feature maps of images with their geometry, float32, on the model's device, without gradient.
 
-        A model of another precision, such as `model.half()`, computes in its own and gives float32 maps too.
+        A model in another precision, such as `model.half()`, computes in that precision and also returns float32 maps.
 
         Args:
-            images: one image or several: paths, PIL images (any mode; EXIF orientation is applied, transparency is laid
-                on white), arrays (H, W, 3) of uint8, tensors (3, H, W) of uint8 0..255 or floats 0..1.
-            batch_size: images per pass.
-            device: where to run; the model is moved there. By default where it is.
+            images: one image or several: paths, PIL images (any mode; EXIF orientation is applied, transparent pixels
+                become white), arrays (H, W, 3) of uint8, tensors (3, H, W) of uint8 0..255 or floats 0..1.
+            batch_size: images per forward pass.
+            device: the device to run on, where the model is moved; by default the model's own.
 
         Raises:
-            ImageError: the first image that cannot be read.
-            UsageError: no image came.
+            ImageError: for the first image that cannot be read.
+            UsageError: there are no images.
         """
         if device is not None:
             self.to(device)
@@ -215,27 +220,27 @@ class StructuralModel(nn.Module):
                 raise batch.failures[0][1]
             batches.append(batch.maps)
         if not batches:
-            raise UsageError("no images came to be encoded; give at least one")
+            raise UsageError("expected at least one image to encode, got no images")
         return FeatureMaps.cat(batches)
 
     def fit_head(
         self, images: FeatureMaps | Iterable[Source], dim: int = 128, *, on: str | None = None
     ) -> StructuralModel:
-        """Fit the head of an untrained model: PCA whitening of the means over the parts, in place of any head.
+        """Fit the head in place, replacing any head: PCA whitening of the means over the parts.
 
         Args:
-            images: images, or the maps of this model without a head (dim = the backbone's channels), more than `dim`.
-            dim: numbers per part afterwards; fewer where the images do not differ in so many directions.
-            on: in words what they are, kept with the model.
+            images: more than `dim` images, or maps of this model without a head (dim = the backbone's channels).
+            dim: length of a part's vector afterwards; less where the images vary in fewer directions.
+            on: a description of the images, stored with the model.
 
         Raises:
-            UsageError: too few images, or maps that are not the backbone's own.
+            UsageError: too few images, or maps whose dim is not the backbone's channels.
         """
         bare = StructuralModel(self._encoder_with(head=None, grid=(1, 1)))
         maps = images if isinstance(images, FeatureMaps) else bare.encode(images)
         if maps.dim != self.encoder.channels:
             raise UsageError(
-                f"maps of dim {maps.dim} came to fit a head on {self.encoder.channels} channels; "
+                f"expected maps of the backbone's {self.encoder.channels} channels to fit a head, got dim {maps.dim}; "
                 "encode them without a head"
             )
         self.encoder.head = fit_whitening(maps.mean, dim).to(self.encoder.device)
@@ -243,10 +248,10 @@ class StructuralModel(nn.Module):
         return self
 
     def match(self, a: Images, b: Images) -> Match:
-        """Match image k of a with image k of b; of maps differentiable, the plan held fixed. See `Matcher.match`.
+        """Match image k of a with image k of b; differentiable for maps, with the plan held fixed. See `Matcher.match`.
 
         Args:
-            a, b: images as `encode` takes them, or feature maps; as many of each.
+            a, b: images as `encode` takes them, or feature maps; the same number of each.
         """
         return self.matcher.match(*self._both(a, b))
 
@@ -257,15 +262,15 @@ class StructuralModel(nn.Module):
     def similarity(self, a: Images, b: Images) -> Float[Tensor, "n m"]: ...
 
     def similarity(self, a: Images, b: Images) -> float | Float[Tensor, "n m"]:
-        """How similar images are, -1..1: one image with another, or all of several with all of others.
+        """How similar images are, -1..1: one image and another, or all pairs of two lists.
 
         Args:
             a, b: images as `encode` takes them, or feature maps.
 
         Returns:
-            Of one image with one image a float, solved tightly: the number that `explain` gives. Of lists or feature
-            maps an (n, m) tensor, float32 at the matcher's tolerance; of feature maps it is differentiable, the plan
-            held fixed. See `Matcher.similarity`.
+            For two single images a float, equal to that of `explain`. For lists or feature maps an (n, m) tensor,
+            float32, solved to the matcher's tolerance; for feature maps it is differentiable, with the plan held fixed.
+            See `Matcher.similarity`.
 
         >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
         >>> red, blue = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (64, 48), "blue")
@@ -277,16 +282,16 @@ class StructuralModel(nn.Module):
         return self.matcher.similarity(*self._both(a, b))
 
     def explain(self, a: Images, b: Images) -> Match:
-        """Match in float64 at marginal tolerance 1e-6: the numbers that are shown, here and for hits of a search.
+        """Match image k of a with image k of b in float64 at marginal tolerance 1e-6, for numbers that are displayed.
 
         Args:
-            a, b: images as `encode` takes them, or feature maps; as many of each, matched one by one.
+            a, b: images as `encode` takes them, or feature maps; the same number of each.
         """
         maps_a, maps_b = self._both(a, b)
         return self.matcher.tight().match(exactly(maps_a), exactly(maps_b))
 
     def _both(self, a: Images, b: Images) -> tuple[FeatureMaps, FeatureMaps]:
-        """Feature maps of both sides; the same object twice is embedded once."""
+        """Feature maps of both sides; where both are the same object, it is embedded once."""
         maps_a = a if isinstance(a, FeatureMaps) else self.encode(a)
         if b is a:
             return maps_a, maps_a
@@ -300,20 +305,20 @@ class StructuralModel(nn.Module):
         mask: Mask | None = None,
         rollout: int | None = None,
     ) -> Query:
-        """An image ready to be compared with others: as a whole, a part of it, or weighed by its attention.
+        """Prepare an image for comparison with others: the whole image, a part of it, or weighted by its attention.
 
         Args:
-            image: what `encode` takes as one image, or feature maps of one image.
-            regions: parts of the image, each `(x0, y0, x1, y1)` or `((x0, y0, x1, y1), weight)` in its pixels: only the
-                cells that show them are looked for, anywhere in the others. See `diml.matching.region_weights`.
-            mask: the same by an image of the same size: a file, a PIL image, or values (H, W). See
+            image: one image as `encode` takes it, or feature maps of one image.
+            regions: parts of the image, each `(x0, y0, x1, y1)` or `((x0, y0, x1, y1), weight)` in its pixels. Only the
+                cells that show them are matched, with any cells of the other image. See `diml.matching.region_weights`.
+            mask: a part of the image, given by an image of the same size: a file, a PIL image, or values (H, W). See
                 `diml.matching.mask_weights`.
-            rollout: weigh the cells of both images by the attention of the last so many blocks (vision transformers).
+            rollout: number of last blocks of a vision transformer whose attention gives the marginals of both images.
 
         Raises:
             ImageError: the image or the mask cannot be read.
-            UsageError: a region or a mask that does not fit the image, several of `regions`, `mask` and `rollout`, a
-                rollout of a model without attention, or feature maps of several images.
+            UsageError: a region or a mask that does not fit the image, more than one of `regions`, `mask` and
+                `rollout`, a rollout of a model without attention, or feature maps of several images.
 
         >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
         >>> query = model.query(Image.new("RGB", (64, 64)), regions=[(0, 0, 32, 32)])
@@ -329,5 +334,5 @@ class StructuralModel(nn.Module):
 
 
 def exactly(maps: FeatureMaps) -> FeatureMaps:
-    """The maps in float64 on the CPU, without gradient: what numbers that are shown are computed of."""
+    """The maps in float64 on the CPU, without gradient: displayed numbers are computed from these."""
     return maps.detach().to("cpu").to(torch.float64)
