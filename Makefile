@@ -43,6 +43,9 @@ format: $(LINT)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS)
+	$(BIN)/python docs/site/build.py
+
 wheel: $(LINT)
 	BIN=$(BIN) PYTHON=$(PYTHON) bash .ci/wheel
 
@@ -68,6 +71,11 @@ $(LINT): pyproject.toml | $(BIN)/python
 	@echo "installing diml and what its checks need into $(VENV)"
 	@$(call pip,[test,lint,bench])
 	@touch $@ $(TEST) $(RUN)
+
+$(DOCS): pyproject.toml | $(BIN)/python
+	@echo "installing diml and what its documentation needs into $(VENV)"
+	@$(call pip,[docs])
+	@touch $@ $(RUN)
 
 clean:
 	rm -rf $(VENV) build dist demo-out site

@@ -15,18 +15,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
 from commands import commands_page
 from offline import external_assets
 from python_api import api_pages
 
+HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SOURCE = ROOT / "build" / "site-source"
 SITE = ROOT / "site"
 # What a page shows or links to beside other pages.
-COPIED = ("*.md", "*.cff", "LICENSE", "docs/**/*", "recipes/*", "benchmarks/emoji/*.*", "sample/*.*", "sample/licenses/*")
+COPIED = (
+    "*.md",
+    "*.cff",
+    "LICENSE",
+    "docs/**/*",
+    "recipes/*",
+    "benchmarks/emoji/*.*",
+    "sample/*.*",
+    "sample/licenses/*",
+)
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from diml.cli.app import app
 
 START = """# Commands
 
-What `diml COMMAND --help` prints, made from the same definitions. Exit codes: 0 done, 1 it could not be done, 2 the command was
-wrong; what went wrong is one line on standard error.
+What `diml COMMAND --help` prints, made from the same definitions. Exit codes: 0 for success, 1 for a failure, 2 for a
+command that is wrong. An error is one line on standard error.
 """
 
 
@@ -31,7 +31,10 @@ def _section(name: str, command: Any, parent: Any) -> str:
     rows = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     table = ["| argument or option | |", "|---|---|"]
     table += [f"| `{_cell(names)}` | {_cell(words)} |" for names, words in filter(None, rows)]
-    return "\n\n".join([f"## diml {name}", f"```text\n{usage}\n```", _description(command.help or ""), "\n".join(table)]) + "\n"
+    return (
+        "\n\n".join([f"## diml {name}", f"```text\n{usage}\n```", _description(command.help or ""), "\n".join(table)])
+        + "\n"
+    )
 
 
 def _description(text: str) -> str:

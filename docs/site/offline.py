@@ -30,7 +30,9 @@ def external_assets(site: Path) -> list[str]:
     """`page: address` for every asset of the built site that is not part of it."""
     found = []
     for page in sorted(site.rglob("*.html")):
-        found += [f"{page.relative_to(site)}: {address}" for address in loaded_by_html(page.read_text(encoding="utf-8"))]
+        found += [
+            f"{page.relative_to(site)}: {address}" for address in loaded_by_html(page.read_text(encoding="utf-8"))
+        ]
     for sheet in sorted(site.rglob("*.css")):
         text = sheet.read_text(encoding="utf-8")
         found += [f"{sheet.relative_to(site)}: {address}" for address in REMOTE_IN_CSS.findall(text)]
@@ -69,5 +71,4 @@ class _Reader(HTMLParser):
             return
         for name in LOADING.get(tag, ()):
             # A srcset lists several addresses, each with a width or density after it.
-            for part in values.get(name, "").split(",") if name == "srcset" else [values.get(name, "")]:
-                yield part
+            yield from values.get(name, "").split(",") if name == "srcset" else [values.get(name, "")]

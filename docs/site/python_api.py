@@ -1,4 +1,4 @@
-"""The pages of the Python reference: one for each subpackage, with its public names in the form that mkdocstrings expands.
+"""The pages of the Python reference: one for each subpackage, listing the public names that mkdocstrings documents.
 
 The code is read, not imported.
 """
@@ -11,8 +11,8 @@ import griffe
 
 START = """# The package `diml`
 
-`import diml` loads nothing slow: each name below is loaded when it is first used. Each is documented with the subpackage that
-defines it.
+`import diml` loads nothing slow: each name below is loaded when it is first used. Each is documented with
+the subpackage that defines it.
 
 | name | |
 |---|---|
