@@ -1,7 +1,8 @@
 """The structural model: an encoder and a matcher, loaded, saved and used as one; queries made with it."""
 
 from diml.model.head import HeadFitting, head_dim
-from diml.model.query import Mask, PartQuery, Query, QueryPart, RolloutQuery, WholeQuery
+from diml.model.query import PartQuery, Query, RolloutQuery, WholeQuery
+from diml.model.query_part import Mask, QueryPart
 from diml.model.rollout import rollout_marginals, rollout_of, spread
 from diml.model.sources import Source, read_image
 from diml.model.storable import storable

@@ -58,6 +58,7 @@ def import_checkpoint(file: Path) -> Imported:
         ModelError: the file is missing, cannot be read without running code in it, or is not such a checkpoint. Tensors
             that are missing, unknown or of another shape are named.
     """
+    file = file.expanduser()
     state = _plain(file, _read(file))
     left_out = [name for name in state if name.startswith((REPEATED, CLASSIFIER))]
     own = {name: value for name, value in state.items() if name not in left_out}

@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from diml.data import open_mask
 from diml.embedding import Rollout
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import (
-    Match,
-    Region,
-    RegionLike,
-    as_regions,
-    check_regions,
-    chosen_parts,
-    find_part,
-    mask_values,
-    mask_weights,
-    part_similarity,
-    region_weights,
-    top_k,
-)
+from diml.matching import Match, RegionLike, chosen_parts, find_part, part_similarity, top_k
+from diml.model.query_part import Mask, PartChoice, QueryPart
 from diml.model.rollout import rollout_of
 from diml.model.sources import Source, as_list, read_image
 from diml.model.structural import StructuralModel, exactly
-
-Mask = str | os.PathLike[str] | Image.Image | npt.NDArray[np.generic] | Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class QueryPart:
-    """The part of an image that a query looks for.
-
-    Attributes:
-        weights: (h, w) how much each cell of the query counts; they sum to 1.
-        regions: in pixels of the query; empty where a mask chose the part.
-        mask: the mask's file, or "values" for a mask given as an image or an array; None where regions chose the part.
-    """
-
-    weights: Float[Tensor, "h w"]
-    regions: tuple[Region, ...] = ()
-    mask: str | None = None
-
-    @property
-    def chosen(self) -> list[int]:
-        """Numbers of the cells that count, row by row from 0."""
-        numbers: list[int] = self.weights.flatten().nonzero()[:, 0].tolist()
-        return numbers
-
-    def to_dict(self) -> dict[str, Any]:
-        """The part as `--json` prints it."""
-        return {
-            "regions": [{"box": list(box), "weight": weight} for box, weight in self.regions],
-            "mask": self.mask,
-            "cells": self.weights.tolist(),
-        }
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -228,13 +180,11 @@ def make_query(
     rollout: int | None = None,
 ) -> Query:
     """The query that `StructuralModel.query` returns; see there."""
-    if len(regions) and mask is not None:
-        raise UsageError("regions and mask cannot be combined; use one of them")
     if rollout is not None and (len(regions) or mask is not None):
         raise UsageError("rollout cannot be combined with regions or mask; use one of them")
     if rollout is not None and isinstance(source, FeatureMaps):
         raise UsageError("rollout needs the image itself, got feature maps; give the image")
-    choice = _Choice.of(regions, mask)
+    choice = PartChoice.of(regions, mask)
     if isinstance(source, FeatureMaps):
         maps, image = source, None
     else:
@@ -252,36 +202,6 @@ def make_query(
         return RolloutQuery(**given, rollout=rollout_of(model, [opened], rollout), blocks=rollout)
     part = choice.part(maps)
     return WholeQuery(**given) if part is None else PartQuery(**given, part=part)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Regions or an opened mask, before the cells that they cover are known."""
-
-    regions: tuple[Region, ...]
-    mask: Any = None
-    name: str | None = None
-
-    @classmethod
-    def of(cls, regions: Sequence[RegionLike], mask: Mask | None) -> _Choice:
-        if mask is None:
-            return cls(as_regions(regions))
-        if isinstance(mask, str | os.PathLike):
-            return cls((), open_mask(Path(mask).expanduser()), os.fspath(mask))
-        return cls((), mask, "values")
-
-    def check(self, size: tuple[int, int]) -> None:
-        """Check that the choice fits an image of this size, before the image is embedded."""
-        check_regions(self.regions, size)
-        if self.mask is not None:
-            mask_values(self.mask, size)
-
-    def part(self, maps: FeatureMaps) -> QueryPart | None:
-        if self.mask is not None:
-            return QueryPart(mask_weights(maps, self.mask).reshape(maps.grid), mask=self.name)
-        if self.regions:
-            return QueryPart(region_weights(maps, self.regions).reshape(maps.grid), self.regions)
-        return None
 
 
 def _needs_images() -> UsageError:

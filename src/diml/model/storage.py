@@ -11,20 +11,21 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from diml.embedding import Encoder, Preprocessing, TimmBackbone, lite0, lite0_preprocessing, load_weights
+from diml.embedding import Encoder, TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.errors import ModelError, first_line
 from diml.matching import Matcher
+from diml.model.config import preprocessing_of, read_config
 
 T = TypeVar("T")
-FORMAT, VERSION = "diml-model", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-class Parts(NamedTuple):
-    """The arguments of a `StructuralModel`."""
+class Loaded(NamedTuple):
+    """The arguments of `StructuralModel`."""
 
     encoder: Encoder
     matcher: Matcher
@@ -32,14 +33,14 @@ class Parts(NamedTuple):
     head_fitted_on: str | None
 
 
-def find(spec: str, backbone: nn.Module | None = None) -> Parts:
+def load(spec: str, backbone: nn.Module | None = None) -> Loaded:
     """Load what `StructuralModel.from_pretrained` takes.
 
     Raises:
         ModelError: there is no such model, or it cannot be loaded.
     """
     if spec == "lite0":
-        return Parts(Encoder(lite0(), lite0_preprocessing()), Matcher(), "lite0", None)
+        return Loaded(Encoder(lite0(), lite0_preprocessing()), Matcher(), "lite0", None)
     if spec.startswith("timm:"):
         return _from_timm(spec)
     folder = Path(spec).expanduser()
@@ -51,7 +52,7 @@ def find(spec: str, backbone: nn.Module | None = None) -> Parts:
     raise ModelError(f"{spec}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
 
 
-def write(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def save(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Write both files, each by an atomic rename, the configuration last.
 
     Raises:
@@ -59,7 +60,7 @@ def write(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS, save({name: _own(value) for name, value in state.items()}))
+        _replace(folder / WEIGHTS, to_bytes({name: _own(value) for name, value in state.items()}))
         _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     except OSError as error:
         raise ModelError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
@@ -99,7 +100,7 @@ def settle(part: Path, file: Path) -> None:
             os.close(folder)
 
 
-def _from_timm(spec: str) -> Parts:
+def _from_timm(spec: str) -> Loaded:
     architecture, _, weights = spec.removeprefix("timm:").partition("?weights=")
     if not weights:
         raise ModelError(
@@ -108,11 +109,11 @@ def _from_timm(spec: str) -> Parts:
     backbone = TimmBackbone(architecture, from_hub=weights == "hub")
     if weights not in ("hub", "random"):
         load_weights(backbone, Path(weights).expanduser())
-    return Parts(Encoder(backbone, backbone.preprocessing()), Matcher(), f"timm:{architecture}", None)
+    return Loaded(Encoder(backbone, backbone.preprocessing()), Matcher(), f"timm:{architecture}", None)
 
 
-def _from_folder(folder: Path, backbone: nn.Module | None) -> Parts:
-    config = _read_config(folder / CONFIG)
+def _from_folder(folder: Path, backbone: nn.Module | None) -> Loaded:
+    config = read_config(folder / CONFIG)
 
     def setting(name: str, build: Callable[[Any], T]) -> T:
         try:
@@ -126,7 +127,7 @@ def _from_folder(folder: Path, backbone: nn.Module | None) -> Parts:
         backbone = TimmBackbone(setting("backbone", lambda value: str(value["architecture"])))
     elif backbone is None:
         raise ModelError(f"{folder}: was saved with a custom backbone; pass that module as backbone=")
-    pixels = setting("preprocessing", _preprocessing)
+    pixels = setting("preprocessing", preprocessing_of)
     head = setting("head", lambda value: None if value is None else nn.Linear(int(value[0]), int(value[1])))
     grid = setting("grid", lambda value: (int(value[0]), int(value[1])))
     encoder = setting("resampling", lambda value: Encoder(backbone, pixels, head, grid, value))
@@ -139,7 +140,7 @@ def _from_folder(folder: Path, backbone: nn.Module | None) -> Parts:
         raise ModelError(
             f"{folder / WEIGHTS}: cannot be loaded ({first_line(error)}); copy the whole model folder again"
         ) from error
-    return Parts(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"])
+    return Loaded(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"])
 
 
 def _take_dtypes(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
@@ -147,25 +148,3 @@ def _take_dtypes(encoder: Encoder, state: Mapping[str, Tensor]) -> None:
     for name, value in [*encoder.named_parameters(), *encoder.named_buffers()]:
         if name in state and value.is_floating_point() and state[name].is_floating_point():
             value.data = value.data.to(state[name].dtype)
-
-
-def _preprocessing(settings: dict[str, Any]) -> Preprocessing:
-    as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
-    return Preprocessing(**as_tuples)
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error}); copy the whole model folder again") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ModelError(f"{file}: is not a configuration of a diml model; give a folder written by save_pretrained")
-    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
-        raise ModelError(
-            f"{file}: expected format version {VERSION} or older, got {config.get('version')!r}; update diml"
-        )
-    needed = {"name", "backbone", "preprocessing", "grid", "resampling", "head", "head_fitted_on", "matching"}
-    if missing := needed - config.keys():
-        raise ModelError(f"{file}: {', '.join(sorted(missing))} missing; save the model again")
-    return config

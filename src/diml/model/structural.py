@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,15 +12,17 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from diml.embedding import Batch, Encoder, Preprocessing, TimmBackbone, fit_whitening
-from diml.errors import ModelError, UsageError
+from diml.embedding import Batch, Encoder, Preprocessing, fit_whitening
+from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, Matcher, RegionLike
+from diml.model.config import fingerprint, model_config
 from diml.model.sources import Source, as_list, is_one_image, read_image
-from diml.model.storage import FORMAT, VERSION, find, write
+from diml.model.storage import load, save
 
 if TYPE_CHECKING:
-    from diml.model.query import Mask, Query
+    from diml.model.query import Query
+    from diml.model.query_part import Mask
 
 # Images as `encode` takes them, or their feature maps.
 Images = Source | Iterable[Source] | FeatureMaps
@@ -83,7 +82,7 @@ class StructuralModel(nn.Module):
             ModelError: there is no such model, or one of its files is missing, damaged, unsafe, written by a newer
                 version, or does not fit.
         """
-        return cls(*find(os.fspath(name_or_folder), backbone))
+        return cls(*load(os.fspath(name_or_folder), backbone))
 
     @classmethod
     def wrap(
@@ -109,7 +108,7 @@ class StructuralModel(nn.Module):
         Raises:
             ModelError: the folder cannot be written, or the marginals are not a named scheme.
         """
-        write(Path(folder).expanduser(), self.config(), self.encoder.state_dict())
+        save(Path(folder).expanduser(), self.config(), self.encoder.state_dict())
 
     def config(self) -> dict[str, Any]:
         """Everything but the weights, as `config.json` holds it.
@@ -117,27 +116,7 @@ class StructuralModel(nn.Module):
         Raises:
             ModelError: the marginals are not a named scheme.
         """
-        if not isinstance(self.matcher.marginals, str):
-            raise ModelError("a model can only be saved with marginals given by name; use with_matcher(marginals=NAME)")
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": self.name,
-            **self._embedding_config(),
-            "head_fitted_on": self.head_fitted_on,
-            "matching": asdict(self.matcher),
-        }
-
-    def _embedding_config(self) -> dict[str, Any]:
-        encoder = self.encoder
-        backbone = encoder.backbone
-        return {
-            "backbone": backbone.spec if isinstance(backbone, TimmBackbone) else {"kind": "module"},
-            "preprocessing": asdict(encoder.preprocessing),
-            "grid": list(encoder.grid),
-            "resampling": encoder.resampling,
-            "head": None if encoder.head is None else [encoder.head.in_features, encoder.head.out_features],
-        }
+        return model_config(self.encoder, self.matcher, self.name, self.head_fitted_on)
 
     # --- properties ---
 
@@ -159,11 +138,7 @@ class StructuralModel(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Hex digest of the embedding's weights and settings: models with equal digests produce equal maps."""
-        digest = hashlib.sha256(json.dumps(self._embedding_config(), sort_keys=True).encode())
-        for name, value in sorted(self.encoder.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:32]
+        return fingerprint(self.encoder)
 
     def with_grid(self, grid: int | tuple[int, int]) -> StructuralModel:
         """A model that shares these weights and has another matching grid: (rows, columns), or one number for both."""

@@ -14,7 +14,7 @@ from diml.errors import DimlError, ImageError, ModelError, UsageError
 from diml.matching import Matcher
 from diml.model import StructuralModel, read_image, storage
 
-PHOTOS = Path(__file__).parents[1] / "sample" / "photos"
+PHOTOS = Path(__file__).parents[2] / "sample" / "photos"
 CAT, CUP = PHOTOS / "chelsea.jpg", PHOTOS / "coffee.jpg"
 
 

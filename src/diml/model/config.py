@@ -1,0 +1,84 @@
+"""The configuration of a model, everything but its weights: written, read, and part of its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diml.embedding import Encoder, Preprocessing, TimmBackbone
+from diml.errors import ModelError
+from diml.matching import Matcher
+
+FORMAT, VERSION = "diml-model", 1
+
+
+def embedding_config(encoder: Encoder) -> dict[str, Any]:
+    """The settings that feature maps depend on."""
+    backbone = encoder.backbone
+    return {
+        "backbone": backbone.spec if isinstance(backbone, TimmBackbone) else {"kind": "module"},
+        "preprocessing": asdict(encoder.preprocessing),
+        "grid": list(encoder.grid),
+        "resampling": encoder.resampling,
+        "head": None if encoder.head is None else [encoder.head.in_features, encoder.head.out_features],
+    }
+
+
+def model_config(encoder: Encoder, matcher: Matcher, name: str, head_fitted_on: str | None) -> dict[str, Any]:
+    """The content of `config.json`.
+
+    Raises:
+        ModelError: the marginals are not a named scheme.
+    """
+    if not isinstance(matcher.marginals, str):
+        raise ModelError("a model can only be saved with marginals given by name; use with_matcher(marginals=NAME)")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        **embedding_config(encoder),
+        "head_fitted_on": head_fitted_on,
+        "matching": asdict(matcher),
+    }
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """Hex digest of the weights and settings that feature maps depend on."""
+    digest = hashlib.sha256(json.dumps(embedding_config(encoder), sort_keys=True).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def preprocessing_of(settings: dict[str, Any]) -> Preprocessing:
+    """The preprocessing of a configuration, where JSON has lists for tuples."""
+    as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+    return Preprocessing(**as_tuples)
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read `config.json` and check that it has all entries.
+
+    Raises:
+        ModelError: the file cannot be read, is not a configuration of a model, or is of a newer version.
+    """
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: cannot be read as JSON ({error}); copy the whole model folder again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{file}: is not a configuration of a diml model; give a folder written by save_pretrained")
+    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
+        raise ModelError(
+            f"{file}: expected format version {VERSION} or older, got {config.get('version')!r}; update diml"
+        )
+    needed = {"name", "backbone", "preprocessing", "grid", "resampling", "head", "head_fitted_on", "matching"}
+    if missing := needed - config.keys():
+        raise ModelError(f"{file}: {', '.join(sorted(missing))} missing; save the model again")
+    return config
