@@ -20,9 +20,10 @@ from diml.explanation import (
     rival_document,
 )
 from diml.explanation.methods import METHODS, MethodResult, methods
+from diml.explanation.methods.pixels import in_input_size
 from diml.explanation.rival_words import IN_WORDS
 from diml.explanation.words import number
-from diml.faithfulness.pairs import Pair, Picture, in_input_size, see
+from diml.faithfulness.pairs import Pair, Picture, see
 
 
 @pytest.fixture(scope="module")

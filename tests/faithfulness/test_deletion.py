@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from diml.errors import UsageError
-from diml.explanation.methods.pixels import blurred, embed_pixels, input_pixels
+from diml.explanation.methods.pixels import blurred, embed_pixels, in_input_size, input_pixels
 from diml.faithfulness import Pair, Picture, removal_curves
 from diml.faithfulness.deletion import removed
-from diml.faithfulness.pairs import in_input_size, see
+from diml.faithfulness.pairs import see
 
 
 @pytest.fixture

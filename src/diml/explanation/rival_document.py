@@ -142,7 +142,7 @@ def explain_by(
     ('pooled similarity', True, True)
     """
     from diml.explanation.images import opened
-    from diml.faithfulness.pairs import in_input_size
+    from diml.explanation.methods.pixels import as_the_model_sees, in_input_size
 
     originals = [opened(image) for image in (image_a, image_b)]
     a, b = (each.to("cpu") for each in maps or [model.encode(image) for image in originals])
@@ -151,14 +151,6 @@ def explain_by(
     seen_a, seen_b = (as_the_model_sees(model, image) for image in originals)
     found = method.explain(in_input_size(model), seen_a, seen_b, a, b)
     return RivalAnswer(method, found, model.explain(a, b), model.name)
-
-
-def as_the_model_sees(model: StructuralModel, image: Image) -> Image:
-    """An RGB image in the model's input size, after any crop."""
-    from PIL import Image as Images
-
-    values = model.encoder.preprocessing(image).values
-    return Images.fromarray(values.permute(1, 2, 0).contiguous().numpy())
 
 
 def _hottest(heat: Float[Tensor, "h w"] | None, maps: FeatureMaps, n: int | None) -> list[HeatCell]:

@@ -10,12 +10,12 @@ from functools import partial
 from diml.errors import DatasetError, UsageError
 from diml.evaluation.protocol import Progress
 from diml.explanation.methods.method import Method, MethodResult
-from diml.explanation.methods.pixels import filling
+from diml.explanation.methods.pixels import filling, in_input_size
 from diml.explanation.methods.registry import methods
 from diml.faithfulness.correspondence import Correct, correct_keypoints
 from diml.faithfulness.deletion import MEASURED, removal_curves
 from diml.faithfulness.grids import Grid, at_grid
-from diml.faithfulness.pairs import Pair, Seen, in_input_size, see
+from diml.faithfulness.pairs import Pair, Seen, see
 from diml.faithfulness.report import Account, Faithfulness, Keypoints, Removal
 from diml.faithfulness.rows import account_row, keypoints_row, removal_row
 from diml.faithfulness.stability import stability

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from diml.data import Collection, open_image
-from diml.embedding import Encoder
 from diml.errors import DatasetError
+from diml.explanation.methods.pixels import in_input_size
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -124,14 +123,6 @@ def _shuffled_pairs(classes: Sequence[Sequence[int]], n: int, chance: random.Ran
 def file_picture(collection: Collection, i: int) -> Picture:
     file = collection.file(i)
     return Picture(str(file), lambda: open_image(file))
-
-
-def in_input_size(model: StructuralModel) -> StructuralModel:
-    """The same model, sharing its weights, for images that have its input size already: whole, nothing cut off."""
-    old = model.encoder
-    pixels = dataclasses.replace(old.preprocessing, fit="whole")
-    encoder = Encoder(old.backbone, pixels, old.head, old.grid, old.resampling)
-    return StructuralModel(encoder.eval(), model.matcher, model.name, model.head_fitted_on)
 
 
 def see(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
+from diml.embedding import Encoder
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
@@ -17,6 +19,20 @@ from diml.model import StructuralModel
 BLUR = 0.05
 
 Pixels = Float[Tensor, "3 H W"]
+
+
+def in_input_size(model: StructuralModel) -> StructuralModel:
+    """The same model, sharing its weights, for images that already have its input size: it crops nothing."""
+    old = model.encoder
+    pixels = dataclasses.replace(old.preprocessing, fit="whole")
+    encoder = Encoder(old.backbone, pixels, old.head, old.grid, old.resampling)
+    return StructuralModel(encoder.eval(), model.matcher, model.name, model.head_fitted_on)
+
+
+def as_the_model_sees(model: StructuralModel, image: Image.Image) -> Image.Image:
+    """An RGB image in the model's input size, after any crop."""
+    values = model.encoder.preprocessing(image).values
+    return Image.fromarray(values.permute(1, 2, 0).contiguous().numpy())
 
 
 def input_pixels(model: StructuralModel, image: Image.Image) -> Pixels:
