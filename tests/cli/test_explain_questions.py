@@ -133,7 +133,7 @@ def test_parts_are_refused_before_a_model_is_loaded(refused, tmp_path):
     Image.new("L", (9, 9), 255).save(tmp_path / "mask.png")
     unknown = ("explain", CAT, VIEW, "--model", "none")
     refused(2, "extends beyond the image of 451x300", *unknown, "--region", "0,0,500,100")
-    refused(2, "a mask 9x9 came", *unknown, "--mask", tmp_path / "mask.png")
+    refused(2, "size of the image, got 9x9", *unknown, "--mask", tmp_path / "mask.png")
     refused(2, "--rollout 0", *unknown, "--rollout", 0)
 
 

@@ -204,7 +204,7 @@ class TestSpread:
 
     def test_other_numbers_of_images_are_refused(self):
         match = Matcher().match(self.maps(4), self.maps(5))
-        with pytest.raises(UsageError, match="for 2 pairs"):
+        with pytest.raises(UsageError, match="rollouts of 2 images on each side"):
             spread(match, self.rolled(0)[:1], self.rolled(1))
 
 
