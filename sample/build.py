@@ -1,10 +1,10 @@
-"""Make the images that ship with the repository: some emoji by four designers, and a few photographs.
+"""Make the sample images of this repository: emoji by four designers, and a few photographs.
 
     python sample/build.py
 
-It takes npm, resvg-py and scikit-image, and writes emoji/, photos/, SOURCES.json and LICENSES.md beside itself; the
-licence texts in licenses/ stay as they are. The emoji are from the training half of the emoji benchmark, so that no
-setting that is tried out on them has seen a test class.
+It needs npm, resvg-py and scikit-image, and writes emoji/, photos/, SOURCES.json and LICENSES.md next to this file; the
+licence texts in licenses/ are not changed. The emoji are from the training half of the emoji benchmark, so that settings
+can be tried out on them without seeing a test class.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEYS = {
     "faces": "1f600 1f60e 1f620 1f62d",
     "buildings": "1f3e0 1f3ed 26ea",
 }
-"""Emoji that a person knows at a glance, by class key."""
+"""Emoji that are recognised at a glance, by class key."""
 
 PHOTOS = {
     "chelsea": "Chelsea the cat, by Stefan van der Walt; CC0",
@@ -41,7 +41,7 @@ PHOTOS = {
     "rocket": "the launch of DSCOVR on Falcon 9, by SpaceX (https://www.flickr.com/photos/spacexphotos/16511594820/); "
     "released into the public domain",
 }
-"""Photographs that scikit-image ships, with the credits and terms that its documentation states."""
+"""Photographs from scikit-image, with the credits and terms stated in its documentation."""
 
 VIEWS: dict[str, dict[str, Any]] = {
     "chelsea-mirrored-cropped-brighter": {
@@ -59,11 +59,11 @@ VIEWS: dict[str, dict[str, Any]] = {
         "light": 0.7,
     },
 }
-"""Other views of two of them: cut out at `crop` (x0, y0, x1, y1 in pixels), mirrored, enlarged, lit otherwise."""
+"""Other views of two of them: cut out at `crop` (x0, y0, x1, y1 in pixels), mirrored, enlarged, with another brightness."""
 
 LICENSES = """# Licences of the sample images
 
-The images in this folder are not under the licence of the program. They are the works of others, under these terms:
+The images in this folder are not covered by the licence of the program. They are works of others, under these terms:
 
 | images | work | by | licence |
 |---|---|---|---|
@@ -73,15 +73,15 @@ The images in this folder are not under the licence of the program. They are the
 | `emoji/*/fluent-emoji-flat.png` | [Fluent Emoji](https://github.com/microsoft/fluentui-emoji), flat style | Copyright (c) Microsoft Corporation | [MIT](licenses/MIT-fluent-emoji.txt) |
 {photos}
 
-**Changes.** The emoji were taken from the npm packages {packages}, which hold them as SVG tidied by Iconify, rendered on white at {size} x {size}
-pixels, and stored with at most 256 colours. The photographs were taken from scikit-image and stored as JPEG; `photos/views.json` says how the
-other views were cut from them.
+**Changes.** The emoji were taken from the npm packages {packages}, which contain them as SVG cleaned up by Iconify, rendered on white at {size} x {size}
+pixels, and stored with at most 256 colours. The photographs were taken from scikit-image and stored as JPEG; `photos/views.json` describes
+how the other views were cut from them.
 
-**Sharing alike.** A picture that shows an OpenMoji emoji, such as a sheet of search results, is adapted from it where copyright applies, and is then
-to be shared under CC BY-SA 4.0 with the attribution above.
+**Share alike.** A picture that shows an OpenMoji emoji, such as a sheet of search results, is adapted material where copyright applies, and
+must then be shared under CC BY-SA 4.0 with the attribution above.
 
-None of the authors endorses this project. `python sample/build.py` makes all of these images anew; `SOURCES.json` has the
-checksums of the packages that they were made from.
+None of the authors endorses this project. `python sample/build.py` rebuilds all of these images; `SOURCES.json` lists the checksums of the
+packages they were made from.
 """  # noqa: E501  # a table in Markdown has one line per row
 
 
