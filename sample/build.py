@@ -3,8 +3,8 @@
     python sample/build.py
 
 It needs npm, resvg-py and scikit-image, and writes emoji/, photos/, SOURCES.json and LICENSES.md next to this file; the
-licence texts in licenses/ are not changed. The emoji are from the training half of the emoji benchmark, so that settings
-can be tried out on them without seeing a test class.
+licence texts in licenses/ are not changed. The emoji are from the training half of the emoji benchmark, so that
+settings can be tried out on them without seeing a test class.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ VIEWS: dict[str, dict[str, Any]] = {
         "light": 0.7,
     },
 }
-"""Other views of two of them: cut out at `crop` (x0, y0, x1, y1 in pixels), mirrored, enlarged, with another brightness."""
+"""Other views of two of them: cut out at `crop` (x0, y0, x1, y1 in pixels), mirrored, enlarged, brightness changed."""
 
 LICENSES = """# Licences of the sample images
 
