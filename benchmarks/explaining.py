@@ -13,23 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from diml.explanation import (
-    Contrast,
-    agreement,
-    contrast_document,
-    draw_agreement,
-    draw_contrast,
-    draw_match,
-    explanation_document,
-    match_page,
-    save_picture,
-)
+from diml.explanation import Agreement, Contrast, NamedImage, PairExplanation, PartSums
+from diml.explanation.html import pair_page
 from diml.model import StructuralModel
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample"
 CAT = SAMPLE / "photos" / "chelsea.jpg"
@@ -48,10 +35,10 @@ def median(work: Callable[[], object], runs: int) -> float:
     return statistics.median(times)
 
 
-def saved(figure: Figure) -> None:
+def written(explanation: PairExplanation | Contrast | Agreement) -> None:
     """As `diml explain --out why.png` does it."""
     with tempfile.TemporaryDirectory() as folder:
-        save_picture(figure, Path(folder) / "why.png")
+        explanation.draw(Path(folder) / "why.png")
 
 
 def main() -> None:
@@ -63,29 +50,26 @@ def main() -> None:
     everything = model.encode([*sorted(SAMPLE.glob("photos/*.jpg")), *drawings])
     maps = model.encode([CAT, VIEW, OTHER])
     a, b, c = (maps[i] for i in range(3))
-    match = model.explain(a, b)
-    contrast = Contrast(match, model.explain(a, c))
-    found = agreement([match, model.explain(a, c)])
+    cat, view, other = (NamedImage.of(path, "") for path in (CAT, VIEW, OTHER))
+    match, second = model.explain(a, b), model.explain(a, c)
+    pair, contrast = PairExplanation(match, cat, view), Contrast(match, second, cat, view, other)
+    agreement = Agreement(PartSums.of([match, second]), cat, [view, other])
     rows: list[tuple[str, Callable[[], object], str]] = [
         ("embedding two photographs", lambda: model.encode([CAT, VIEW]), ""),
-        ("numbers of two images, these", lambda: explanation_document(model.explain(a, b)), ""),
+        ("numbers of two images, these", lambda: PairExplanation(model.explain(a, b)).to_dict(), ""),
         (
             "numbers of this rather than that",
-            lambda: contrast_document(Contrast(model.explain(a, b), model.explain(a, c))),
+            lambda: Contrast(model.explain(a, b), model.explain(a, c)).to_dict(),
             "",
         ),
-        ("picture of two images, PNG", lambda: saved(draw_match(match, CAT, VIEW)), "at most 1 s"),
-        (
-            "picture of this rather than that, PNG",
-            lambda: saved(draw_contrast(contrast, CAT, VIEW, OTHER)),
-            "at most 1 s",
-        ),
-        ("picture of an agreement, PNG", lambda: saved(draw_agreement(found, CAT, [VIEW, OTHER])), "at most 1 s"),
-        ("page of two images, HTML", lambda: match_page(match, CAT, VIEW), "at most 1 s"),
+        ("picture of two images, PNG", lambda: written(pair), "at most 1 s"),
+        ("picture of this rather than that, PNG", lambda: written(contrast), "at most 1 s"),
+        ("picture of an agreement, PNG", lambda: written(agreement), "at most 1 s"),
+        ("page of two images, HTML", lambda: pair_page(pair), "at most 1 s"),
     ]
     print("| what | median | aim |\n|---|---|---|")
     times = [
-        median(lambda i=i, j=j: explanation_document(model.explain(everything[i], everything[j])), 1)
+        median(lambda i=i, j=j: PairExplanation(model.explain(everything[i], everything[j])).to_dict(), 1)
         for i in range(len(everything))
         for j in range(i)
     ]

@@ -11,33 +11,59 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diml.evaluation import Evaluation, evaluate
-    from diml.explanation import draw_match
+    from diml.explanation import (
+        Agreement,
+        Contrast,
+        PairExplanation,
+        compare,
+        draw_hits,
+        draw_match,
+        explain_agreement,
+        explain_contrast,
+        explain_pair,
+    )
     from diml.feature_maps import FeatureMaps
     from diml.matching import Match, Matcher, transport_plan
     from diml.model import StructuralModel
     from diml.search import Index
 
 _HOMES = {
+    "Agreement": "diml.explanation",
+    "Contrast": "diml.explanation",
     "Evaluation": "diml.evaluation",
     "FeatureMaps": "diml.feature_maps",
     "Index": "diml.search",
     "Match": "diml.matching",
     "Matcher": "diml.matching",
+    "PairExplanation": "diml.explanation",
     "StructuralModel": "diml.model",
+    "compare": "diml.explanation",
+    "draw_hits": "diml.explanation",
     "draw_match": "diml.explanation",
     "evaluate": "diml.evaluation",
+    "explain_agreement": "diml.explanation",
+    "explain_contrast": "diml.explanation",
+    "explain_pair": "diml.explanation",
     "transport_plan": "diml.matching",
 }
 
 __all__ = [
+    "Agreement",
+    "Contrast",
     "Evaluation",
     "FeatureMaps",
     "Index",
     "Match",
     "Matcher",
+    "PairExplanation",
     "StructuralModel",
+    "compare",
+    "draw_hits",
     "draw_match",
     "evaluate",
+    "explain_agreement",
+    "explain_contrast",
+    "explain_pair",
     "transport_plan",
 ]
 __version__ = version("diml")

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diml import data
+from diml.model import sources
+
 SAMPLE = Path(__file__).parents[2] / "sample"
 CAT = SAMPLE / "photos" / "chelsea.jpg"
 VIEW = SAMPLE / "photos" / "chelsea-mirrored-cropped-brighter.jpg"
@@ -72,7 +75,7 @@ def test_where_a_folder_agrees(diml, shapes, tmp_path):
     for part in found["parts"]:
         assert part["contribution"] == pytest.approx(means[tuple(part["cell"])], abs=1e-6)
     assert (tmp_path / "x.svg").stat().st_size > 1000
-    assert "3 other images on average" in diml("explain", image, "--against", folder).out
+    assert "3 other images, with similarities from" in diml("explain", image, "--against", folder).out
 
 
 def test_unreadable_images_of_a_folder_are_told(diml, shapes, tmp_path):
@@ -95,7 +98,7 @@ def test_a_part_is_matched_alone(diml, half_mask, tmp_path):
     assert mask["similarity"] == pytest.approx(region["similarity"], abs=1e-3)
     assert mask["part"]["mask"] == str(half_mask)
     said = diml("explain", CAT, VIEW, "--region", "120,80,220,140", "--out", tmp_path / "x.png").out
-    assert "the 1 chosen part" in said
+    assert "Only the chosen part" in said
 
 
 def test_a_part_answers_every_question(diml, shapes):
@@ -133,8 +136,8 @@ def test_parts_are_refused_before_a_model_is_loaded(refused, tmp_path):
     Image.new("L", (9, 9), 255).save(tmp_path / "mask.png")
     unknown = ("explain", CAT, VIEW, "--model", "none")
     refused(2, "extends beyond the image of 451x300", *unknown, "--region", "0,0,500,100")
-    refused(2, "size of the image, got 9x9", *unknown, "--mask", tmp_path / "mask.png")
-    refused(2, "--rollout 0", *unknown, "--rollout", 0)
+    refused(2, "the size of the image, got 9x9", *unknown, "--mask", tmp_path / "mask.png")
+    refused(2, "--rollout >= 1, got 0", *unknown, "--rollout", 0)
 
 
 def test_odd_names_stay_on_their_line(diml, tmp_path):
@@ -162,8 +165,29 @@ def test_questions_that_are_none_are_refused(refused, shapes, tmp_path):
 def test_a_folder_with_nothing_else_is_refused(refused, tmp_path):
     image = tmp_path / "only.png"
     Image.new("RGB", (9, 9)).save(image)
-    refused(2, "no image but the one", "explain", image, "--against", tmp_path)
+    refused(2, "at least one other image", "explain", image, "--against", tmp_path)
     refused(2, "folder", "explain", CAT, "--against", image)
+
+
+@pytest.mark.parametrize("ending", ["png", "html"])
+@pytest.mark.parametrize("part", [(), ("--region", "0,0,99,99")])
+def test_each_image_is_decoded_once(diml, tmp_path, monkeypatch, ending, part):
+    opened = []
+    for module in (data, sources):
+        real = module.open_image
+        monkeypatch.setattr(module, "open_image", lambda path, real=real: opened.append(Path(path)) or real(path))
+    assert diml("explain", CAT, VIEW, "--out", tmp_path / f"why.{ending}", *part).code == 0
+    assert sorted(opened) == sorted([CAT, VIEW])
+
+
+def test_settings_of_the_matching(diml, refused):
+    usual = document(diml("explain", CAT, VIEW, "--json"))
+    soft = document(diml("explain", CAT, VIEW, "--json", "--eps", 0.2))
+    assert soft["structural"] < usual["structural"]
+    weighed = document(diml("explain", CAT, VIEW, "--json", "--weight", 0.25))
+    assert weighed["weight"] == 0.25
+    assert weighed["similarity"] == pytest.approx(0.75 * usual["pooled"] + 0.25 * usual["structural"], abs=1e-9)
+    refused(2, "eps", "explain", CAT, VIEW, "--eps", 0)
 
 
 def test_names_stay_text(diml, tmp_path):
@@ -238,12 +262,12 @@ def test_what_a_method_does_not_say_is_null(diml):
 
 def test_what_no_method_answers_is_refused_before_a_model_is_loaded(refused, shapes, tmp_path):
     asked = ("explain", CAT, VIEW, "--model", "none", "--method")
-    refused(2, "--rather-than came with --method", *asked, "nearest", "--rather-than", DRAWN)
-    refused(2, "--against came with --method", "explain", CAT, "--against", shapes, "--method", "nearest")
-    refused(2, "--region came with --method", *asked, "nearest", "--region", "0,0,9,9")
-    refused(2, "--mask came with --method", *asked, "nearest", "--mask", DRAWN)
-    refused(2, "--rollout came with --method", *asked, "nearest", "--rollout", 1)
-    refused(2, "no page", *asked, "nearest", "--out", tmp_path / "x.html")
+    refused(2, "--rather-than cannot be combined with --method", *asked, "nearest", "--rather-than", DRAWN)
+    refused(2, "--against cannot be combined with --method", "explain", CAT, "--against", shapes, "--method", "nearest")
+    refused(2, "--region cannot be combined with --method", *asked, "nearest", "--region", "0,0,9,9")
+    refused(2, "--mask cannot be combined with --method", *asked, "nearest", "--mask", DRAWN)
+    refused(2, "--rollout cannot be combined with --method", *asked, "nearest", "--rollout", 1)
+    refused(2, "--method has no page", *asked, "nearest", "--out", tmp_path / "x.html")
     refused(2, "expected one of structural,", *asked, "lime")
     for name in ("identity", "contributions"):
         refused(2, f"{name} gives no heat", *asked, name, "--out", tmp_path / "x.png")

@@ -87,7 +87,7 @@ def test_wrong_usage(refused, shapes_index, tmp_path):
     refused(2, "--grid 0", "explain", CAT, CAT, "--grid", 0)
     refused(2, "--grid 4x", "explain", CAT, CAT, "--grid", "4x")
     refused(2, "7x7", "explain", CAT, CAT, "--grid", 9)
-    refused(2, "--parts 0", "explain", CAT, CAT, "--parts", 0)
+    refused(2, "--parts >= 1, got 0", "explain", CAT, CAT, "--parts", 0)
     refused(2, "weight 7", "explain", CAT, CAT, "--weight", 7)
     refused(2, "ending", "explain", CAT, CAT, "--out", tmp_path / "why.bmp")
     refused(2, "does not exist", "explain", CAT, CAT, "--out", tmp_path / "none" / "why.png")
@@ -96,12 +96,12 @@ def test_wrong_usage(refused, shapes_index, tmp_path):
     refused(2, "protocol", "evaluate", SAMPLE / "emoji", "--protocol", "lucky")
 
 
-def test_an_image_that_came_is_not_written_over(refused, shapes, shapes_index, tmp_path):
+def test_an_image_that_is_read_is_not_overwritten(refused, shapes, shapes_index, tmp_path):
     folder = tmp_path / "shapes"
     shutil.copytree(shapes / "disc", folder)
     a, b, c, d = sorted(folder.iterdir())
     before = [each.read_bytes() for each in (a, b, c, d)]
-    said = "is one of the images that came; name another file"
+    said = "it is one of the images to read; name another file"
     refused(2, said, "explain", a, b, "--out", a)
     refused(2, said, "explain", a, b, "--out", folder / ".." / "shapes" / b.name)
     refused(2, said, "explain", a, b, "--rather-than", c, "--out", c)

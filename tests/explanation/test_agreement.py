@@ -1,17 +1,31 @@
 """Where many images agree: means and deviations against a plain loop, whatever the batches they come in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from diml.errors import UsageError
-from diml.explanation import agreement, agreement_document, describe_agreement, describe_shared, draw_agreement
+from diml.explanation import Agreement, Conditions, NamedImage, PartSums
+from diml.explanation.agreement import agreement_words, shared_lines
+from diml.explanation.drawing import agreement_figure
 from diml.feature_maps import FeatureMaps
-from diml.matching import Matcher
+from diml.matching import Matcher, find_part
 
 OTHERS = 5
+
+
+def agreed(matches):
+    return Agreement(PartSums.of(matches))
+
+
+def draw(found, image, others, parts=6, against=""):
+    named = [NamedImage.of(other, "an image") for other in others]
+    return agreement_figure(
+        replace(found, image=NamedImage.of(image, "the image"), others=named, against=against), parts
+    )
 
 
 @pytest.fixture
@@ -23,7 +37,7 @@ def matches(maps_of):
 
 @pytest.fixture
 def found(matches):
-    return agreement(matches)
+    return agreed(matches)
 
 
 def test_means_and_deviations_are_those_of_a_loop(found, matches):
@@ -39,13 +53,13 @@ def test_means_and_deviations_are_those_of_a_loop(found, matches):
 def test_batches_change_nothing(found, maps_of):
     others = FeatureMaps.cat([maps_of(seed, size=(60, 90)) for seed in range(2, 2 + OTHERS)])
     matcher, one = Matcher().tight(), maps_of(1)
-    at_once = agreement(matcher.match(one[[0] * OTHERS], others))
-    halves = agreement(matcher.match(one[[0] * len(some)], some) for some in (others[:2], others[2:]))
+    at_once = agreed(matcher.match(one[[0] * OTHERS], others))
+    halves = agreed(matcher.match(one[[0] * len(some)], some) for some in (others[:2], others[2:]))
     for other in (at_once, halves):
-        torch.testing.assert_close(other.contributions, found.contributions, atol=1e-12, rtol=0)
-        torch.testing.assert_close(other.similarity, found.similarity, atol=1e-12, rtol=0)
-        assert other.partners.tolist() == found.partners.tolist()
-        assert other.boxes == found.boxes
+        torch.testing.assert_close(other.sums.contributions, found.sums.contributions, atol=1e-12, rtol=0)
+        torch.testing.assert_close(other.sums.similarities, found.sums.similarities, atol=1e-12, rtol=0)
+        assert other.sums.partners.tolist() == found.sums.partners.tolist()
+        assert other.sums.boxes == found.sums.boxes
 
 
 def test_partners_are_the_strongest_pairs(found, matches):
@@ -57,13 +71,15 @@ def test_partners_are_the_strongest_pairs(found, matches):
 
 def test_copies_of_one_image_agree_wholly(maps_of):
     match = Matcher().tight().match(maps_of(1), maps_of(2))
-    same = agreement([match] * 3)
+    same = agreed([match] * 3)
     assert {part.deviation for part in same.parts()} == {0.0}
 
 
 def test_the_document_is_json_and_adds_up(found):
     names = [f"{k}.png" for k in range(OTHERS)]
-    document = json.loads(json.dumps(agreement_document(found, "a", "folder", names, "m", "uniform")))
+    others = [NamedImage(name, name) for name in names]
+    named = Agreement(found.sums, NamedImage("a", "a"), others, "folder", Conditions("m", "uniform"))
+    document = json.loads(json.dumps(named.to_dict()))
     assert list(document)[:7] == ["image", "against", "images", "similarity", "residual", "parts", "each"]
     assert list(document["parts"][0]) == ["cell", "box", "contribution", "deviation"]
     total = sum(part["contribution"] for part in document["parts"]) + document["residual"]
@@ -75,33 +91,37 @@ def test_the_document_is_json_and_adds_up(found):
 
 
 def test_no_match_and_different_images_are_refused(maps_of, matches):
-    with pytest.raises(UsageError, match="no match came"):
-        agreement([])
+    with pytest.raises(UsageError, match="got none"):
+        agreed([])
     with pytest.raises(UsageError, match="different images"):
-        agreement([matches[0], Matcher().match(maps_of(9), maps_of(2))])
+        agreed([matches[0], Matcher().match(maps_of(9), maps_of(2))])
 
 
-def test_of_a_part_query_only_its_cells_are_shown(found):
-    shown = found.parts(6, [0, 1])
+def test_of_a_part_query_only_its_cells_are_shown(maps_of):
+    weights = torch.zeros(1, 16)
+    weights[0, [0, 1]] = 1
+    found = agreed(find_part(maps_of(1), maps_of(seed), weights) for seed in (2, 3))
+    shown = found.parts(6)
     assert {part.cell for part in shown} == {(0, 0), (0, 1)}
-    assert "there are no others" in " ".join(describe_agreement(found, shown, [0, 1]))
+    assert "there are no others" in " ".join(agreement_words(found, shown).sentences)
+    assert len(found.to_dict()["parts"]) == 16
 
 
 def test_words_and_picture_say_it(found, image_a, image_b):
-    assert "5 other images on average" in describe_agreement(found, found.parts(2))[0]
-    assert len(describe_shared(found.parts(2))) == 2
-    figure = draw_agreement(found, image_a, [image_b] * OTHERS, parts=3, against="cats")
+    assert agreement_words(found, found.parts(2)).sentences[0].startswith("5 other images, with similarities from")
+    assert len(shared_lines(found.parts(2))) == 2
+    figure = draw(found, image_a, [image_b] * OTHERS, parts=3, against="cats")
     boxes = [len([p for p in axes.patches if p.get_gid() == "part"]) for axes in figure.axes]
     assert boxes[0] == 3
     assert boxes.count(3) == 1 + OTHERS
     [heat] = [np.asarray(axes.images[1].get_array()) for axes in figure.axes if len(axes.images) == 2]
     assert heat == pytest.approx(found.heat.numpy())
     with pytest.raises(UsageError, match="one for each"):
-        draw_agreement(found, image_a, [image_b])
-    with pytest.raises(UsageError, match="1 or more"):
-        draw_agreement(found, image_a, [image_b] * OTHERS, parts=0)
+        draw(found, image_a, [image_b])
+    with pytest.raises(UsageError, match="expected parts >= 1"):
+        draw(found, image_a, [image_b] * OTHERS, parts=0)
 
 
 def test_one_other_without_geometry(nowhere, image_a, image_b):
-    figure = draw_agreement(agreement(nowhere), image_a, [image_b], parts=20)
+    figure = draw(agreed(nowhere), image_a, [image_b], parts=20)
     assert any("The other image" in text.get_text() for text in figure.texts)

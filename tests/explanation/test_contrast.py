@@ -1,22 +1,27 @@
 """Why this one rather than that one: the differences of the parts are the difference of the similarities."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from diml.errors import UsageError
-from diml.explanation import (
-    Contrast,
-    contrast_document,
-    describe_contrast,
-    describe_leads,
-    draw_contrast,
-    save_picture,
-)
+from diml.explanation import Conditions, Contrast, NamedImage
+from diml.explanation.contrast import contrast_words, lead_lines
+from diml.explanation.drawing import contrast_figure
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, find_part
+
+
+def said(contrast, shown=()):
+    return " ".join(contrast_words(contrast, shown).sentences)
+
+
+def draw(contrast, *images, parts=6):
+    query, a, b = (NamedImage.of(image, name) for image, name in zip(images, "qab", strict=True))
+    return contrast_figure(replace(contrast, query=query, a=a, b=b), parts)
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_a_pooled_vector_of_its_own_leaves_a_residual(maps_of):
     found = Contrast(Matcher().match(query, a), Matcher().match(query, b))
     assert found.residual == pytest.approx(float(found.match_a.residual - found.match_b.residual), abs=1e-12)
     assert abs(found.residual) > 1e-3
-    assert "residual" in " ".join(describe_contrast(found))
+    assert "residual" in said(found)
 
 
 def test_a_chosen_part_has_all_of_the_difference(maps_of):
@@ -75,15 +80,17 @@ def test_of_a_part_query_only_its_cells_are_shown(maps_of, image_a, image_b):
     weights = torch.zeros(1, 16)
     weights[0, [5, 6]] = 1
     found = Contrast(*(find_part(maps_of(1), maps_of(seed), weights) for seed in (2, 3)))
-    shown = found.parts(6, [5, 6])
+    shown = found.parts(6)
     assert {part.cell for part in shown} == {(1, 1), (1, 2)}
-    assert "the query's 2 chosen parts" in " ".join(describe_contrast(found, shown, [5, 6]))
-    figure = draw_contrast(found, image_a, image_a, image_b, chosen=[5, 6])
+    assert "the query's 2 chosen parts" in said(found, shown)
+    figure = draw(found, image_a, image_a, image_b)
     assert sum(patch.get_gid() == "part" for axes in figure.axes for patch in axes.patches) == 2 * 2 * 2
 
 
 def test_the_document_is_json_and_adds_up(contrast):
-    document = json.loads(json.dumps(contrast_document(contrast, "q", "a", "b", "m", "uniform")))
+    named = replace(contrast, **{key: NamedImage(key[0], key) for key in ("query", "a", "b")})
+    named = replace(named, conditions=Conditions("m", "uniform"))
+    document = json.loads(json.dumps(named.to_dict()))
     keys = "query a b similarity_a similarity_b difference residual parts"
     assert list(document)[:8] == keys.split()
     assert [document[key] for key in ("query", "a", "b", "model", "marginals")] == ["q", "a", "b", "m", "uniform"]
@@ -95,11 +102,11 @@ def test_the_document_is_json_and_adds_up(contrast):
 
 def test_words_say_who_leads(contrast):
     leader = "A" if contrast.difference > 0 else "B"
-    assert f"{leader} leads by" in describe_contrast(contrast)[0]
+    assert f"{leader} leads by" in contrast_words(contrast).sentences[0]
     itself = Contrast(contrast.match_a, contrast.match_a)
-    assert "neither leads" in describe_contrast(itself)[0]
-    assert len(describe_leads(contrast.parts(4))) == 4
-    assert "there are no others" in " ".join(describe_contrast(contrast, contrast.parts()))
+    assert "neither leads" in contrast_words(itself).sentences[0]
+    assert len(lead_lines(contrast.parts(4))) == 4
+    assert "there are no others" in said(contrast, contrast.parts())
 
 
 def test_different_queries_are_refused(maps_of):
@@ -112,7 +119,7 @@ def test_different_queries_are_refused(maps_of):
 
 
 def test_the_picture_shows_the_leading_parts(contrast, image_a, image_b, tmp_path):
-    figure = draw_contrast(contrast, image_a, image_b, image_b, parts=4)
+    figure = draw(contrast, image_a, image_b, image_b, parts=4)
     boxes = [[patch for patch in axes.patches if patch.get_gid() == "part"] for axes in figure.axes[:3]]
     # The query, in the middle, is boxed for its line to a and for that to b.
     assert [len(each) for each in boxes] == [4, 8, 4]
@@ -122,14 +129,14 @@ def test_the_picture_shows_the_leading_parts(contrast, image_a, image_b, tmp_pat
         assert y0 < patch.get_y() < y1
     heats = [np.asarray(axes.images[1].get_array()) for axes in figure.axes if len(axes.images) == 2]
     assert heats[1] == pytest.approx(heats[0] - heats[2], abs=1e-12)
-    save_picture(figure, tmp_path / "x.svg")
-    with pytest.raises(UsageError, match="1 or more"):
-        draw_contrast(contrast, image_a, image_b, image_b, parts=0)
+    contrast.draw(tmp_path / "x.svg", parts=4)
+    with pytest.raises(UsageError, match="expected parts >= 1"):
+        draw(contrast, image_a, image_b, image_b, parts=0)
 
 
 def test_no_more_parts_are_drawn_than_listed(maps_of, image_a, image_b):
     query, a, b = maps_of(1, (6, 6)), maps_of(2, (6, 6)), maps_of(3, (6, 6))
     found = Contrast(Matcher().match(query, a), Matcher().match(query, b))
-    figure = draw_contrast(found, image_a, image_b, image_b, parts=99)
+    figure = draw(found, image_a, image_b, image_b, parts=99)
     assert len([patch for patch in figure.axes[0].patches if patch.get_gid() == "part"]) == 16
-    assert "The 16 that speak most for A add" in " ".join(text.get_text() for text in figure.texts)
+    assert "The 16 parts that favour A most add" in " ".join(text.get_text() for text in figure.texts)

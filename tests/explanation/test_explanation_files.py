@@ -5,13 +5,23 @@ import os
 import pytest
 
 from diml.errors import DimlError, UsageError
-from diml.explanation import check_output, draw_match, save_page, save_picture
-from diml.explanation.files import check_no_source, write_whole
+from diml.explanation import (
+    NamedImage,
+    PairExplanation,
+    check_no_source,
+    check_output,
+    draw_match,
+    save_page,
+    save_picture,
+)
+from diml.explanation.drawing import pair_figure
+from diml.explanation.files import write_file
 
 
 @pytest.fixture
 def figure(match, image_a, image_b):
-    return draw_match(match, image_a, image_b, parts=2)
+    a, b = NamedImage.of(image_a, "a"), NamedImage.of(image_b, "b")
+    return pair_figure(PairExplanation(match, a, b), parts=2)
 
 
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("PDF", b"%PDF")])
@@ -25,7 +35,7 @@ def test_the_ending_says_the_format(figure, tmp_path, ending, start):
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_the_same_picture_gives_the_same_bytes(match, image_a, image_b, tmp_path, ending):
     for i in range(2):
-        save_picture(draw_match(match, image_a, image_b), tmp_path / f"{i}.{ending}")
+        draw_match(match, tmp_path / f"{i}.{ending}", image_a, image_b)
     assert (tmp_path / f"0.{ending}").read_bytes() == (tmp_path / f"1.{ending}").read_bytes()
 
 
@@ -39,8 +49,8 @@ def test_another_ending_is_wrong_usage(figure, tmp_path, name):
 def test_a_missing_folder_is_one_sentence(figure, tmp_path):
     with pytest.raises(UsageError, match="does not exist; make it first"):
         save_picture(figure, tmp_path / "no" / "why.png")
-    with pytest.raises(DimlError, match="cannot be written"):
-        write_whole(tmp_path / "no" / "why.png", lambda file: None)
+    with pytest.raises(DimlError, match="cannot write"):
+        write_file(tmp_path / "no" / "why.png", lambda file: None)
 
 
 def test_a_folder_is_not_overwritten(tmp_path):
@@ -53,7 +63,7 @@ def test_what_is_read_is_not_overwritten(tmp_path):
     (tmp_path / "a.png").touch()
     (tmp_path / "link.png").symlink_to("a.png")
     for name in ("a.png", "link.png"):
-        with pytest.raises(UsageError, match="one of the images that came; name another file"):
+        with pytest.raises(UsageError, match="one of the images to read; name another file"):
             check_no_source(tmp_path / name, [tmp_path / "none.png", tmp_path / "a.png"])
     check_no_source(tmp_path / "b.png", [tmp_path / "a.png"])
 
@@ -67,7 +77,7 @@ def test_what_was_there_stays_when_writing_fails(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DimlError, match="No space left on device"):
-        write_whole(path, fails)
+        write_file(path, fails)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["hits.html"]
 

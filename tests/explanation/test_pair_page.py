@@ -11,11 +11,17 @@ import torch
 from PIL import Image
 
 from diml.errors import UsageError
-from diml.explanation import match_page, save_page
+from diml.explanation import NamedImage, PairExplanation, save_page
+from diml.explanation.html import pair_page
 from diml.explanation.words import number
 from diml.matching import find_part
 
 EVIL = "\"><script>alert('x')</script><img src=x onerror=alert(1)> {{data}} </style>.jpg"
+
+
+def match_page(match, image_a, image_b, parts=6, title_a="first image", title_b="second image"):
+    a, b = NamedImage("", title_a, image_a), NamedImage("", title_b, image_b)
+    return pair_page(PairExplanation(match, a, b), parts)
 
 
 class Reader(HTMLParser):
@@ -58,7 +64,7 @@ def test_the_numbers_are_those_of_the_match(match, image_a, image_b):
 def test_the_list_stands_there_without_scripts(match, image_a, image_b):
     page = match_page(match, image_a, image_b, parts=3)
     assert page.count("<li>") == 64
-    assert "192 pairs weaker than the slider's 64 are left out" in page
+    assert "192 weaker pairs are omitted beyond the slider's 64" in page
     assert page.count('class="crop"') == 128
     assert number(float(match.similarity[0])) in page
     assert "hidden" not in page.split("<ol")[1].split("</ol>")[0]
@@ -117,7 +123,7 @@ def test_a_chosen_part_lists_its_own_pairs_only(match, image_a, image_b):
     weights = torch.zeros(1, 16)
     weights[0, [5, 6]] = 1
     part = find_part(match.maps_a, match.maps_b, weights)
-    page = match_page(part, image_a, image_b, chosen=[5, 6])
+    page = match_page(part, image_a, image_b)
     data = numbers_of(page)
     assert data["chosen"] == [5, 6]
     assert {i for i, _ in data["pairs"]} == {5, 6}
@@ -126,5 +132,5 @@ def test_a_chosen_part_lists_its_own_pairs_only(match, image_a, image_b):
 
 
 def test_no_parts_are_refused(match, image_a, image_b):
-    with pytest.raises(UsageError, match="expected 1 or more"):
+    with pytest.raises(UsageError, match="expected parts >= 1"):
         match_page(match, image_a, image_b, parts=0)

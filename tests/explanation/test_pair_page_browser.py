@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from diml.explanation import match_page, save_page
+from diml.explanation import NamedImage, PairExplanation, save_page
+from diml.explanation.html import pair_page
 from diml.matching import find_part
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -15,6 +16,11 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium here; apt-get install chromium"),
 ]
 EVIL = '"><script>document.title="harmed"</script>.jpg'
+
+
+def match_page(match, image_a, image_b, parts=6, title_a="first image", title_b="second image"):
+    a, b = NamedImage("", title_a, image_a), NamedImage("", title_b, image_b)
+    return pair_page(PairExplanation(match, a, b), parts)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +95,7 @@ def test_hover_lights_up_the_matches_with_their_shares(opened, html, match, side
     assert opacities[best] == 0
     assert opacities == pytest.approx([0.78 * (1 - share / max(expected)) for share in expected], abs=1e-4)
     said = page.inner_text("#said")
-    assert said.startswith(f"{side.upper()}, row 2, column 3, brings ")
+    assert said.startswith(f"{side.upper()}, row 2, column 3, contributes ")
     assert f"row {best // 4 + 1}, column {best % 4 + 1}" in said
     page.mouse.move(2, 2)
     assert labels(page, other) == []
@@ -185,7 +191,7 @@ def test_without_scripts_the_list_is_complete(opened, html):
 def test_cells_that_were_not_chosen_say_so(opened, match, image_a, image_b):
     weights = torch.zeros(1, 16)
     weights[0, 5] = 1
-    page = opened(match_page(find_part(match.maps_a, match.maps_b, weights), image_a, image_b, chosen=[5]))
+    page = opened(match_page(find_part(match.maps_a, match.maps_b, weights), image_a, image_b))
     assert page.locator("#side-a .chosen").count() == 1
     page.locator("#side-a .cell").nth(0).focus()
     assert "not among the chosen parts" in page.inner_text("#said")

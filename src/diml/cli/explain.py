@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from diml.cli.options import (
     Device,
+    Eps,
     Grid,
     Json,
     Marginals,
@@ -17,13 +18,31 @@ from diml.cli.options import (
     Mass,
     ModelName,
     Region,
+    Weight,
     check_part,
     check_part_of,
     existing,
     load_model,
     parse_region,
+    print_json,
+    progress_bar,
+    report_skipped,
 )
 from diml.errors import UsageError
+
+if TYPE_CHECKING:
+    from diml.explanation import Agreement, NamedImage
+    from diml.model import StructuralModel
+
+
+class Explanation(Protocol):
+    """What all explanations can do."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def describe(self, parts: int = 6) -> str: ...
+
+    def draw(self, path: Path, parts: int = 6) -> None: ...
 
 
 def explain(
@@ -53,13 +72,12 @@ def explain(
     json: Json = False,
     grid: Grid = None,
     marginals: Marginals = None,
+    weight: Weight = None,
+    eps: Eps = None,
     mass: Mass = None,
     rollout: Annotated[
         int | None,
         typer.Option(help="For vision transformers: weigh parts by the attention of the last so many blocks."),
-    ] = None,
-    weight: Annotated[
-        float | None, typer.Option(help="Share of the matched parts in the similarity, 0..1; as the model has it.")
     ] = None,
     parts: Annotated[int, typer.Option(help="How many parts or pairs of parts to show, the strongest first.")] = 6,
     device: Device = "auto",
@@ -77,7 +95,7 @@ def explain(
     By another method: diml explain cat.jpg other-cat.jpg --method bilinear
     """
     if parts < 1:
-        raise UsageError(f"--parts {parts} came; expected at least 1")
+        raise UsageError(f"expected --parts >= 1, got {parts}")
     existing(a, "image")
     if method is not None:
         others = {"--rather-than": rather_than, "--against": against, "--region": region, "--mask": mask}
@@ -86,42 +104,63 @@ def explain(
     check_rollout(rollout, marginals, against)
     check_part(region, mask)
     if region or mask:
-        settings = {"--marginals": marginals, "--mass": mass, "--weight": weight, "--rollout": rollout}
-        check_one_sided(region, settings)
+        check_part_alone(region, {"--marginals": marginals, "--mass": mass, "--weight": weight, "--rollout": rollout})
     regions = [parse_region(each) for each in region or ()]
-    check_ending(out, pair=rather_than is None and against is None)
-    named = [each for each in (a, b, rather_than, mask) if each is not None]
-    check_sources(out, named)
-    check_part_of(a, regions, mask)
+    check_out(out, [each for each in (a, b, rather_than, mask) if each is not None], page=not (rather_than or against))
 
-    from diml.cli.explaining import Answer, Comparison
+    from diml.explanation import NamedImage, explain_contrast, explain_pair
 
-    collection = None if against is None else others_in(against, a)
-    check_sources(out, collection or [])
-    loaded = load_model(model, grid=grid, marginals=marginals, mass=mass, device=device)
-    if weight is not None:
-        loaded = loaded.with_matcher(weight=weight)
-    if rollout is None:
-        compared = Comparison.of(loaded, a, regions, mask)
+    image, second = NamedImage.of(a, ""), NamedImage.of(b, "")
+    if regions or mask is not None:
+        check_part_of(image.picture, regions, mask)
+    beside = None if against is None else others_in(against, a, out)
+    loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
+    part: dict[str, Any] = {"regions": regions, "mask": mask}
+    explanation: Explanation
+    if against is not None and beside is not None:
+        explanation = agreement_with(loaded, image, beside, against, part)
+    elif rather_than is not None:
+        explanation = explain_contrast(loaded, image, second, rather_than, **part, rollout=rollout)
+    elif method is not None:
+        explanation = explained_by(method, loaded, image, second)
     else:
-        compared = Comparison.rolled_out(loaded, [each for each in (a, b, rather_than) if each is not None], rollout)
-    answer = Answer(compared, parts, out, json)
-    if against is not None and collection is not None:
-        answer.where_they_agree(against, collection)
-    elif b is not None and rather_than is not None:
-        answer.why_rather(b, rather_than)
-    elif b is not None and method is not None:
-        answer.why_by(method, b)
-    elif b is not None:
-        answer.why(b)
+        explanation = explain_pair(loaded, image, second, **part, rollout=rollout)
+    show(explanation, parts, out, json)
+
+
+def show(explanation: Explanation, parts: int, out: Path | None, json: bool) -> None:
+    """Write the explanation to `out`, and print it, as JSON or in words."""
+    from diml.data import printable
+    from diml.explanation import is_page
+
+    if out is not None:
+        explanation.draw(out, parts)
+    if json:
+        print_json(explanation.to_dict())
+        return
+    typer.echo(explanation.describe(parts))
+    if out is not None:
+        typer.echo(f"\nThe {'page' if is_page(out) else 'picture'} is in {printable(out)}")
+
+
+def agreement_with(
+    model: StructuralModel, image: NamedImage, others: Sequence[Path], folder: Path, part: Mapping[str, Any]
+) -> Agreement:
+    """Which parts the images of a folder share; images that cannot be read are reported."""
+    from diml.explanation import explain_agreement
+
+    with progress_bar("comparing") as progress:
+        agreement = explain_agreement(model, image, others, **part, against=str(folder), progress=progress)
+    report_skipped(agreement.skipped)
+    return agreement
 
 
 def check_question(b: Path | None, rather_than: Path | None, against: Path | None) -> None:
-    """Refuse, before anything slow, what is no question."""
+    """Refuse, before anything slow, images that do not make a question."""
     if against is not None:
         if b is not None or rather_than is not None:
             extra = "--rather-than" if b is None else f"the image {b}"
-            raise UsageError(f"--against came together with {extra}; give a folder or other images, not both")
+            raise UsageError(f"--against cannot be combined with {extra}; use one of them")
         existing(against, "folder")
     elif b is None:
         raise UsageError("the argument B is missing; give a second image, or a folder with --against")
@@ -131,73 +170,91 @@ def check_question(b: Path | None, rather_than: Path | None, against: Path | Non
 
 
 def check_rollout(rollout: int | None, marginals: object, against: Path | None) -> None:
-    """Attention gives the marginals, of images that are named."""
+    """A rollout gives the marginals, and needs the images one by one."""
     if rollout is not None and marginals is not None:
-        raise UsageError("--marginals came with --rollout, which weighs the parts itself; leave one of them out")
+        raise UsageError("--marginals cannot be combined with --rollout, which weighs the parts; use one of them")
     if rollout is not None and rollout < 1:
-        raise UsageError(f"--rollout {rollout} came; expected at least 1 block")
+        raise UsageError(f"expected --rollout >= 1, got {rollout}")
     if rollout is not None and against is not None:
-        raise UsageError("--rollout came with --against; it works on images that are named, so leave it out")
+        raise UsageError("--rollout cannot be combined with --against; name a second image instead of a folder")
 
 
-def check_one_sided(region: list[str] | None, others: Mapping[str, object]) -> None:
-    """A chosen part is matched one-sided, to which other settings of the matching mean nothing."""
+def check_part_alone(region: list[str] | None, others: Mapping[str, object]) -> None:
+    """A chosen part is matched one-sided, where other settings of the matching have no meaning."""
     asked = "--region" if region else "--mask"
     for name, value in others.items():
         if value is not None:
             raise UsageError(
-                f"{name} came with {asked}, which matches the chosen part alone and weighs nothing else; leave it out"
+                f"{name} cannot be combined with {asked}, which matches the chosen part alone; leave it out"
             )
 
 
 def check_method(name: str, others: Mapping[str, object], out: Path | None) -> None:
-    """A method explains two whole images, and is drawn where it gives a heat."""
+    """A method explains two whole images, and is drawn only if it gives a heat."""
     for option, value in others.items():
         if value is not None:
-            raise UsageError(f"{option} came with --method, which explains two whole images; leave one of them out")
-    from diml.cli.explaining import is_page
-    from diml.explanation import check_drawable
+            raise UsageError(
+                f"{option} cannot be combined with --method, which explains two whole images; leave it out"
+            )
+    from diml.explanation import check_drawable, is_page
     from diml.explanation.methods import methods
 
     (method,) = methods([name])
     if out is not None and is_page(out):
-        raise UsageError(f"{out} came with --method, which has no page; expected .png, .svg or .pdf")
+        raise UsageError(f"cannot write {out}: --method has no page; use .png, .svg or .pdf")
     if out is not None:
         check_drawable(method.name, method.heats)
 
 
-def check_ending(out: Path | None, pair: bool) -> None:
-    from diml.cli.explaining import is_page
-    from diml.explanation.files import PICTURES, check_output
+def check_out(out: Path | None, images: Sequence[Path], page: bool = True) -> None:
+    """Refuse, before anything slow, a file that cannot be written or is one of the images."""
+    from diml.explanation import PAGES, PICTURES, check_no_source, check_output, is_page
 
     if out is None:
         return
-    if not pair and is_page(out):
-        raise UsageError(f"{out} came; a page is made of two images only, expected .png, .svg or .pdf")
-    check_output(out, (*PICTURES, "html", "htm"))
+    if is_page(out) and not page:
+        raise UsageError(f"cannot write {out}: there are pages of two images only; use .png, .svg or .pdf")
+    check_output(out, (*PICTURES, *PAGES))
+    check_no_source(out, images)
 
 
-def check_sources(out: Path | None, images: Sequence[Path]) -> None:
-    """Refuse to write over an image that is asked about."""
-    from diml.explanation.files import check_no_source
+def others_in(folder: Path, image: Path, out: Path | None) -> list[Path]:
+    """The images of a folder except for the image itself; files that were skipped are reported."""
+    from diml.explanation import check_no_source, images_beside
 
+    others, skipped = images_beside(folder, image)
+    report_skipped(skipped)
     if out is not None:
-        check_no_source(out, images)
-
-
-def others_in(folder: Path, image: Path) -> list[Path]:
-    """The images of a folder but for the image itself, where it lies in it.
-
-    Raises:
-        UsageError: there is no other.
-    """
-    from diml.cli.options import report_skipped
-    from diml.data import open_folder
-
-    collection = open_folder(folder)
-    report_skipped(collection.skipped)
-    files = [collection.file(i) for i in range(len(collection))]
-    others = [file for file in files if not file.samefile(image)]
-    if not others:
-        raise UsageError(f"{folder} holds no image but the one that is asked about; expected at least one other")
+        check_no_source(out, others)
     return others
+
+
+def explained_by(name: str, model: StructuralModel, a: NamedImage, b: NamedImage) -> Explanation:
+    from diml.explanation import explain_by
+    from diml.explanation.methods import methods
+
+    (method,) = methods([name])
+    return MethodAnswer(explain_by(method, model, a.readable, b.readable), a, b)
+
+
+class MethodAnswer:
+    """The answer of a method with the three verbs of an explanation."""
+
+    def __init__(self, answer: Any, a: NamedImage, b: NamedImage) -> None:
+        self.answer, self.a, self.b = answer, a, b
+
+    def to_dict(self) -> dict[str, Any]:
+        from diml.explanation import rival_document
+
+        return rival_document(self.answer, self.a.name, self.b.name)
+
+    def describe(self, parts: int = 6) -> str:
+        from diml.explanation import describe_method, describe_rival, describe_rival_parts
+
+        lines = [*describe_method(self.answer.method.name), *describe_rival(self.answer)]
+        return "\n".join([*lines, "", *describe_rival_parts(self.answer, parts)])
+
+    def draw(self, path: Path, parts: int = 6) -> None:
+        from diml.explanation import draw_rival, save_picture
+
+        save_picture(draw_rival(self.answer, self.a, self.b), path)

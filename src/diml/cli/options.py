@@ -14,6 +14,8 @@ import typer
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from diml.data.collection import Skipped
     from diml.model import StructuralModel
 
@@ -43,6 +45,12 @@ Mass = Annotated[
         help="Share of the parts' mass that is matched, above 0 to 1; below 1 parts may stay without a counterpart."
     ),
 ]
+Weight = Annotated[
+    float | None, typer.Option(help="Share of the matched parts in the similarity, 0..1; by default the model's.")
+]
+Eps = Annotated[
+    float | None, typer.Option(help="Entropy of the matching, above 0: the larger, the softer; by default the model's.")
+]
 Region = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,6 +71,8 @@ def load_model(
     grid: str | None = None,
     marginals: Scheme | None = None,
     mass: float | None = None,
+    weight: float | None = None,
+    eps: float | None = None,
     device: str = "auto",
 ) -> StructuralModel:
     """The model of that name, on that device, with what the options change of it."""
@@ -78,8 +88,8 @@ def load_model(
         model = model.with_grid(parse_grid(grid))
     if marginals is not None:
         model = model.with_matcher(marginals=str(marginals))
-    if mass is not None:
-        model = model.with_matcher(mass=mass)
+    changes = {"mass": mass, "weight": weight, "eps": eps}
+    model = model.with_matcher(**{setting: value for setting, value in changes.items() if value is not None})
     return model.to(parse_device(device))
 
 
@@ -131,15 +141,15 @@ def check_part(region: Sequence[str] | None, mask: Path | None) -> None:
 
 
 def check_part_of(
-    image: Path, regions: Sequence[tuple[tuple[float, float, float, float], float]], mask: Path | None
+    image: Path | Image | None, regions: Sequence[tuple[tuple[float, float, float, float], float]], mask: Path | None
 ) -> None:
     """Refuse, before a model is loaded, a part that the image does not have."""
-    if not regions and mask is None:
+    if image is None or (not regions and mask is None):
         return
     from diml.data import open_image, open_mask
     from diml.matching import check_regions, mask_values
 
-    size = open_image(image).size
+    size = open_image(image).size if isinstance(image, Path) else image.size
     check_regions(regions, size)
     if mask is not None:
         mask_values(open_mask(mask), size)

@@ -20,7 +20,7 @@ from diml.cli.options import (
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
-    from diml.search import Hit, SearchResult
+    from diml.search import Hit
 
 
 def search(
@@ -54,15 +54,17 @@ def search(
     check_part(region, mask)
     regions = [parse_region(text) for text in region or ()]
     from diml.data import printable
-    from diml.explanation.files import check_no_source, check_output
+    from diml.explanation import PAGES, PICTURES, check_no_source, check_output
     from diml.search import Index
 
     if out is not None:
-        check_output(out, ("html", "htm", "png", "svg", "pdf"))
+        check_output(out, (*PICTURES, *PAGES))
         check_no_source(out, [image] if mask is None else [image, mask])
     found = Index.open(index).search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
-        _write(found, image, out)
+        from diml.explanation import draw_hits
+
+        draw_hits(found, out)
     if json:
         print_json(found.to_dict(index=str(index), query=str(image)))
         return
@@ -80,16 +82,3 @@ def _numbers(hit: Hit) -> str:
     margin = "-" if hit.margin is None else f"{hit.margin:.4f}"
     similarities = f"{hit.rank:>4}  {hit.similarity:>10.4f}  {hit.structural:>10.4f}  {hit.pooled:>6.3f}"
     return f"{similarities}  {hit.pooled_rank:>11}  {margin:>6}  {hit.concentration:>13.3f}"
-
-
-def _write(found: SearchResult, image: Path, out: Path) -> None:
-    from diml.explanation import draw_hits, hits_page, save_page, save_picture
-
-    chosen = None if found.part is None else found.part.chosen
-    query = found.query.image
-    assert query is not None  # a file was searched for
-    name = image.name if chosen is None else f"a part of {image.name}"
-    if out.suffix.lower() in (".html", ".htm"):
-        save_page(hits_page(found, query, query_name=name, chosen=chosen, where=found.where), out)
-    else:
-        save_picture(draw_hits(found, query, query_name=name, chosen=chosen, where=found.where), out)

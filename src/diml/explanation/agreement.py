@@ -1,32 +1,42 @@
-"""Where many images agree: what each part of one image brings to its similarity with all of them, on average."""
+"""Where many images agree: what each part of one image contributes to its similarity with all of them, on average."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diml.errors import UsageError
+from diml.explanation.conditions import UNKNOWN, Conditions
+from diml.explanation.files import write
+from diml.explanation.images import FIRST, NamedImage
 from diml.explanation.marks import Box, cell_box
-from diml.explanation.numbers import cell_boxes, chosen_cells, plain_box
+from diml.explanation.numbers import cell_boxes, check_parts, chosen_cells, plain_box
+from diml.explanation.part_sums import PartSums
+from diml.explanation.words import NOTICEABLE, Words, digits, number, percent, place, residual_sentence, signed
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
-    from diml.feature_maps import FeatureMaps
-    from diml.matching import Match
+    from diml.data.collection import Skipped
+
+AGREEMENT_HOW = (
+    "A part is shared if it contributes much to the similarity with the other images on average; the deviation says "
+    "how much that varies from image to image."
+)
 
 
 @dataclass(frozen=True)
 class SharedPart:
-    """One part of the image and what it brings to the similarity with the others.
+    """One part of the image and what it contributes to the similarity with the others.
 
     Attributes:
         cell: (row, column) of the part.
         box: `x0, y0, x1, y1` in pixels of the image; None where the geometry is unknown.
-        contribution: the mean over the others of what the part brings; may be negative.
-        deviation: the standard deviation of the same over the others (divided by n): 0 where all of them agree.
+        contribution: the mean over the others of what the part contributes; may be negative.
+        deviation: the standard deviation of the same over the others (divided by n); 0 where all of them agree.
     """
 
     cell: tuple[int, int]
@@ -34,177 +44,195 @@ class SharedPart:
     contribution: float
     deviation: float
 
+    def to_dict(self) -> dict[str, Any]:
+        box = plain_box(self.box)
+        return {"cell": list(self.cell), "box": box, "contribution": self.contribution, "deviation": self.deviation}
+
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """One image's matches with n others, summed over the others' parts.
+    """One image compared with many others: which of its parts they share.
 
-    Attributes:
-        maps: of the image (n = 1).
-        contributions: (n, r), what each part of the image brings to the similarity with each of the others.
-        similarity: (n,), with each of the others.
-        partners: (n, r), the part of each other one that each part of the image has its strongest pair with.
-        boxes: for each of the others the boxes of its parts in pixels; None where the geometry is unknown.
-        sizes: (width, height) of each of the others in pixels; None where the geometry is unknown.
-        grid: rows and columns of the others.
-        weight: share of the structural similarity.
-        converged: whether all matches have.
-    """
-
-    maps: FeatureMaps
-    contributions: Float[Tensor, "n r"]
-    similarity: Float[Tensor, " n"]
-    partners: Int[Tensor, "n r"]
-    boxes: list[list[Box] | None]
-    sizes: list[tuple[int, int] | None]
-    grid: tuple[int, int]
-    weight: float
-    converged: bool
-
-    def __len__(self) -> int:
-        """How many other images there are."""
-        return len(self.similarity)
-
-    @property
-    def heat(self) -> Float[Tensor, "h w"]:
-        """The mean of the contributions of each part of the image; sums to the mean similarity less the residual."""
-        return self.contributions.mean(dim=0).reshape(self.maps.grid)
-
-    @property
-    def residual(self) -> float:
-        """The mean similarity minus what the parts bring to it."""
-        return float(self.similarity.mean() - self.contributions.sum(dim=1).mean())
-
-    def parts(self, n: int | None = None, chosen: Sequence[int] | None = None) -> list[SharedPart]:
-        """The n parts that bring most (all of them for None), by mean contribution, largest first.
-
-        Args:
-            chosen: for a part query, the numbers of the cells that were chosen, row by row; no others are looked at.
-        """
-        boxes, cells = cell_boxes(self.maps), chosen_cells(self.maps, chosen)
-        means, deviations = (
-            self.contributions.mean(dim=0).tolist(),
-            self.contributions.std(dim=0, correction=0).tolist(),
-        )
-        columns = self.maps.grid[1]
-        shared = [
-            SharedPart(divmod(i, columns), boxes[i] if boxes else None, means[i], deviations[i])
-            for i in range(len(means))
-        ]
-        return sorted((part for part in shared if part.cell in cells), key=lambda part: -part.contribution)[:n]
-
-    def partner_box(self, other: int, cell: tuple[int, int], size: tuple[int, int]) -> Box:
-        """Where the strongest partner of a part lies in another image, of `size` where the geometry is unknown."""
-        at = int(self.partners[other, cell[0] * self.maps.grid[1] + cell[1]])
-        boxes = self.boxes[other]
-        return boxes[at] if boxes else cell_box(divmod(at, self.grid[1]), self.grid, size)
-
-
-def agreement(matches: Match | Iterable[Match]) -> Agreement:
-    """Gather the matches of one image with many others.
+    `explain_agreement` makes one of images.
 
     Args:
-        matches: each of one or more pairs, the same image first in every one of them. They may come from a generator:
-            maps and plans are let go of as soon as their sums are taken.
+        sums: of the matches of the image with the others.
+        image: the image.
+        others: the other images, in the order of the matches; without them documents do not name them.
+        against: what the others are called together, such as the name of their folder.
+        conditions: what compared the images.
+        skipped: images that could not be read, and why.
 
     Raises:
-        UsageError: no match came, or matches of different images.
+        UsageError: another number of others than of matches.
 
     >>> import torch
     >>> from diml.feature_maps import FeatureMaps
     >>> from diml.matching import Matcher
     >>> maps = FeatureMaps(torch.eye(4, dtype=torch.float64)[torch.tensor([[0, 1], [0, 1], [0, 2]])], (1, 2))
-    >>> found = agreement(Matcher().tight().match(maps[[0, 0]], maps[1:]))
-    >>> [(part.cell, round(part.contribution, 3), round(part.deviation, 3)) for part in found.parts()]
+    >>> agreement = Agreement(PartSums.of(Matcher().tight().match(maps[[0, 0]], maps[1:])))
+    >>> [(part.cell, round(part.contribution, 3), round(part.deviation, 3)) for part in agreement.parts()]
     [((0, 0), 0.5, 0.0), ((0, 1), 0.25, 0.25)]
     """
-    import torch
 
-    from diml.matching import Match
+    sums: PartSums
+    image: NamedImage = FIRST
+    others: Sequence[NamedImage] = ()
+    against: str = "images"
+    conditions: Conditions = UNKNOWN
+    skipped: Sequence[Skipped] = field(default=(), repr=False)
 
-    gathered: list[Agreement] = []
-    for match in [matches] if isinstance(matches, Match) else matches:
-        if len(match):
-            gathered.append(_summed(match, gathered[0].maps if gathered else match.maps_a[0]))
-    if not gathered:
-        raise UsageError("no match came; expected the matches of an image with at least one other")
-    first = gathered[0]
-    return Agreement(
-        first.maps,
-        torch.cat([each.contributions for each in gathered]),
-        torch.cat([each.similarity for each in gathered]),
-        torch.cat([each.partners for each in gathered]),
-        [boxes for each in gathered for boxes in each.boxes],
-        [size for each in gathered for size in each.sizes],
-        first.grid,
-        first.weight,
-        all(each.converged for each in gathered),
-    )
+    def __post_init__(self) -> None:
+        if self.others and len(self.others) != len(self):
+            raise UsageError(f"expected {len(self)} other images, one for each match, got {len(self.others)}")
+
+    def __len__(self) -> int:
+        """How many other images there are."""
+        return len(self.sums.similarities)
+
+    @property
+    def similarity(self) -> float:
+        """The mean of the similarities with the others, -1..1."""
+        return float(self.sums.similarities.mean())
+
+    @property
+    def heat(self) -> Float[Tensor, "h w"]:
+        """The mean contribution of each part of the image; sums to the mean similarity less the residual."""
+        return self.sums.contributions.mean(dim=0).reshape(self.sums.maps.grid)
+
+    @property
+    def residual(self) -> float:
+        """The mean similarity minus what the parts contribute to it."""
+        return self.similarity - float(self.sums.contributions.sum(dim=1).mean())
+
+    def most_similar(self, n: int | None = None) -> list[int]:
+        """The numbers of the n most similar others (all of them for None), the most similar first."""
+        order: list[int] = self.sums.similarities.argsort(descending=True, stable=True)[:n].tolist()
+        return order
+
+    def parts(self, n: int | None = None) -> list[SharedPart]:
+        """The n parts that contribute most (all of them for None), largest mean contribution first.
+
+        For a part query only its chosen cells are listed.
+
+        Raises:
+            UsageError: `n` is below 1.
+        """
+        if n is not None:
+            check_parts(n)
+        cells = chosen_cells(self.sums.maps, self.sums.chosen)
+        return [part for part in self._all_parts() if part.cell in cells][:n]
+
+    def _all_parts(self) -> list[SharedPart]:
+        maps, contributions = self.sums.maps, self.sums.contributions
+        boxes: Sequence[Box | None] = cell_boxes(maps) or [None] * maps.parts
+        means, deviations = contributions.mean(dim=0).tolist(), contributions.std(dim=0, correction=0).tolist()
+        shared = [SharedPart(divmod(i, maps.grid[1]), boxes[i], means[i], deviations[i]) for i in range(maps.parts)]
+        return sorted(shared, key=lambda part: -part.contribution)
+
+    def partner_box(self, other: int, cell: tuple[int, int], size: tuple[int, int]) -> Box:
+        """Where the strongest partner of a part lies in another image, of `size` where the geometry is unknown."""
+        at = int(self.sums.partners[other, cell[0] * self.sums.maps.grid[1] + cell[1]])
+        boxes = self.sums.boxes[other]
+        return boxes[at] if boxes else cell_box(divmod(at, self.sums.grid[1]), self.sums.grid, size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything there is to say, as plain Python values: what `diml explain --against --json` prints.
+
+        Returns:
+            `image, against, images, similarity, residual, parts, each`, then `model, grid, weight, marginals,
+            converged`, `part` of a part query, and `mass` below 1. `similarity` is the mean over the `images` others;
+            `parts` holds all parts of the image, the largest mean `contribution` first, with `cell`, `box` and
+            `deviation`; contributions and `residual` sum to `similarity`. `each` names the others with their
+            `similarity`, the most similar first.
+        """
+        similarities = self.sums.similarities.tolist()
+        named = self.most_similar() if self.others else []
+        return {
+            "image": self.image.name,
+            "against": self.against,
+            "images": len(self),
+            "similarity": self.similarity,
+            "residual": self.residual,
+            "parts": [part.to_dict() for part in self._all_parts()],
+            "each": [{"path": self.others[k].name, "similarity": similarities[k]} for k in named],
+            "model": self.conditions.model,
+            "grid": list(self.sums.maps.grid),
+            "weight": float(self.sums.weight),
+            "marginals": self.conditions.marginals,
+            "converged": self.sums.converged,
+            **self.conditions.unusual(),
+        }
+
+    def describe(self, parts: int = 6) -> str:
+        """How similar the others are, and one line for each of the parts that they share most.
+
+        Raises:
+            UsageError: `parts` is below 1.
+        """
+        shown = self.parts(parts)
+        return "\n".join([*agreement_words(self, shown).lines(), "", *shared_lines(shown)])
+
+    def draw(self, path: str | os.PathLike[str], parts: int = 6) -> None:
+        """Draw the parts that are shared most, and where they lie in the most similar others; see `agreement_figure`.
+
+        Args:
+            path: .png, .svg or .pdf.
+            parts: how many parts are shown, from 1; 16 at most.
+
+        Raises:
+            UsageError: `parts` is below 1, another ending, or a folder that does not exist.
+            ImageError: an image cannot be read.
+            DimlError: the file cannot be written.
+        """
+        from diml.explanation.drawing import agreement_figure
+
+        write(path, lambda: agreement_figure(self, parts))
 
 
-def _summed(match: Match, image: FeatureMaps) -> Agreement:
-    same = match.maps_a.grid == image.grid and match.maps_a.dim == image.dim
-    if not same or bool((match.maps_a.local != image.local).any()):
-        raise UsageError("matches of different images came; expected the same image first in all of them")
-    contributions = match.contributions.detach()
-    return Agreement(
-        image,
-        contributions.sum(dim=2),
-        match.similarity.detach(),
-        contributions.argmax(dim=2),
-        [cell_boxes(match.maps_b, k) for k in range(len(match))],
-        _sizes(match.maps_b),
-        match.maps_b.grid,
-        match.weight,
-        bool(match.converged.all()),
-    )
-
-
-def _sizes(maps: FeatureMaps) -> list[tuple[int, int] | None]:
-    if maps.geometry is None:
-        return [None] * len(maps)
-    return [(int(width), int(height)) for width, height in maps.geometry.size.tolist()]
-
-
-def agreement_document(
-    found: Agreement,
-    image: str = "A.jpg",
-    against: str = "images",
-    names: Sequence[str] = (),
-    model: str = "",
-    marginals: str = "",
-) -> dict[str, Any]:
-    """Everything there is to say about where one image agrees with others, ready for `json.dumps`.
+def agreement_words(agreement: Agreement, shown: Sequence[SharedPart] = ()) -> Words:
+    """How similar an image is to many others, and which of its parts they share.
 
     Args:
-        names: of the others, in the order of the matches.
-
-    Returns:
-        `image, against, images, similarity, residual, parts, each`, then `model, grid, weight, marginals, converged`.
-        `similarity` is the mean over the `images` others; `parts` holds all parts of the image, the largest mean
-        `contribution` first, with `cell`, `box` and `deviation`; contributions and `residual` sum to `similarity`.
-        `each` names the others with their `similarity`, the most similar first.
+        agreement: of the image with the others.
+        shown: the parts that are listed beside these words, as `agreement.parts(n)` gave them.
     """
-    order = found.similarity.argsort(descending=True, stable=True).tolist()
-    return {
-        "image": image,
-        "against": against,
-        "images": len(found),
-        "similarity": float(found.similarity.mean()),
-        "residual": found.residual,
-        "parts": [
-            {
-                "cell": list(part.cell),
-                "box": plain_box(part.box),
-                "contribution": part.contribution,
-                "deviation": part.deviation,
-            }
-            for part in found.parts()
-        ],
-        "each": [{"path": names[k], "similarity": float(found.similarity[k])} for k in order if k < len(names)],
-        "model": model,
-        "grid": list(found.maps.grid),
-        "weight": float(found.weight),
-        "marginals": marginals,
-        "converged": found.converged,
-    }
+    similarities = agreement.sums.similarities
+    lowest, highest = number(float(similarities.min())), number(float(similarities.max()))
+    count = len(agreement)
+    others = (
+        "1 other image." if count == 1 else f"{count:,} other images, with similarities from {lowest} to {highest}."
+    )
+    sentences = [others]
+    if shown:
+        sentences.append(_accounted(agreement, shown))
+    against = float(agreement.heat.clamp(max=0).sum())
+    if against <= -NOTICEABLE:
+        sentences.append(f"Parts that are unlike the others count against it: {number(against)} in total.")
+    if abs(agreement.residual) >= NOTICEABLE:
+        sentences.append(residual_sentence(agreement.residual, "part"))
+    if not agreement.sums.converged:
+        sentences.append("Some matchings stopped before they had converged, so the numbers are approximate.")
+    return Words(("Mean similarity", number(agreement.similarity)), sentences)
+
+
+def _accounted(agreement: Agreement, shown: Sequence[SharedPart]) -> str:
+    total = sum(part.contribution for part in shown)
+    share = percent(total, agreement.similarity)
+    these = "The part shown accounts" if len(shown) == 1 else f"The {len(shown)} parts shown account"
+    left = len(agreement.parts()) - len(shown)
+    text = f"{these} for {number(total)} of it" + (f" ({share})" if share else "")
+    return text + (f"; the other {left:,} make up the rest." if left else "; there are no others.")
+
+
+def shared_lines(shown: Sequence[SharedPart]) -> list[str]:
+    """One line per part: its rank, where it lies, what it contributes on average, and how much that varies.
+
+    Places are boxes `x0,y0-x1,y1` in pixels of the image; row and column (from 0) where these are unknown.
+    """
+    places = digits(max((abs(part.contribution) for part in shown), default=0.0))
+    return [
+        f"{i:>3}  {place(part.cell, part.box)}  {signed(part.contribution, places)}"
+        f"  deviation {number(part.deviation, places)}"
+        for i, part in enumerate(shown, start=1)
+    ]

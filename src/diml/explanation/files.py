@@ -1,10 +1,10 @@
-"""Writing what was drawn: the whole file, or none of it."""
+"""Writing pictures and pages: the whole file or none of it, in the format that its ending names."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,31 +15,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = ("png", "svg", "pdf")
+PAGES = ("html", "htm")
 
 
-def check_output(path: str | os.PathLike[str], endings: Sequence[str] = PICTURES) -> str:
-    """The ending of a file to write, in lower case without the dot; meant to be called before the long work starts.
+def is_page(path: str | os.PathLike[str]) -> bool:
+    """Whether a file to write is an HTML page, by its ending.
+
+    >>> is_page("why.html"), is_page("why.png")
+    (True, False)
+    """
+    return _ending(path) in PAGES
+
+
+def check_output(path: str | os.PathLike[str], endings: Iterable[str] = PICTURES) -> None:
+    """Refuse a path that cannot be written; call it before the long work starts.
 
     Raises:
         UsageError: the ending is none of `endings`, the folder does not exist, or the path is itself a folder.
 
     >>> check_output("why.PNG")
-    'png'
     """
-    path = Path(path)
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in endings:
-        known = ", ".join("." + each for each in endings)
-        raise UsageError(f"{path} cannot be written: its ending should be one of {known}")
+    path, endings = Path(path), tuple(endings)
+    if _ending(path) not in endings:
+        raise UsageError(
+            f"cannot write {path}: expected one of the endings {', '.join('.' + each for each in endings)}"
+        )
     if path.is_dir():
-        raise UsageError(f"{path} cannot be written: it is a folder; name a file in it")
+        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
     if not path.parent.is_dir():
-        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
-    return ending
+        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
 
 
 def check_no_source(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse to write over what is being read; links and other names of the same file count, too.
+    """Refuse to overwrite an image that is read; links and other names of the same file count as well.
 
     Raises:
         UsageError: the file is one of the images.
@@ -47,32 +55,28 @@ def check_no_source(path: str | os.PathLike[str], sources: Iterable[str | os.Pat
     if not os.path.exists(path):
         return
     for source in sources:
-        # One that is not there will be told of where it is opened.
+        # A source that does not exist is reported where it is opened.
         if os.path.exists(source) and os.path.samefile(path, source):
-            raise UsageError(f"{path} is one of the images that came; name another file")
+            raise UsageError(f"cannot write {path}: it is one of the images to read; name another file")
 
 
-def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file through a temporary one beside it, so that no one ever sees half of it.
+def write(path: str | os.PathLike[str], figure: Callable[[], Figure], page: Callable[[], str] | None = None) -> None:
+    """Write a picture or a page, by the ending of the path; only the one that is asked for is made.
 
     Args:
-        path: what to write, replacing what is there (the target, where it is a link).
-        write: is given the open temporary file.
+        path: what to write, replacing what is there.
+        figure: draws the picture, for .png, .svg and .pdf.
+        page: makes the page, for .html; None where there is no page.
 
     Raises:
-        DimlError: the file cannot be written (folder missing, permission, disk full).
+        UsageError: an ending that is not supported, a folder that does not exist, or a folder in place of the file.
+        DimlError: the file cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".diml-{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise DimlError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    check_output(path, PICTURES if page is None else (*PICTURES, *PAGES))
+    if page is not None and is_page(path):
+        save_page(page(), path)
+    else:
+        save_picture(figure(), path)
 
 
 def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 120) -> None:
@@ -84,13 +88,14 @@ def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 120)
     """
     from matplotlib import rc_context
 
-    ending = check_output(path)
-    # Without the date, and with names of its own for what an SVG refers to, the same picture gives the same bytes.
+    check_output(path)
+    ending = _ending(path)
+    # No dates, and fixed ids in an SVG, so that the same picture gives the same bytes.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
     # The strongest compression takes longer than the drawing and saves an eighth.
     settings: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if ending == "png" else {}
     with rc_context({"svg.hashsalt": "diml"}):
-        write_whole(path, lambda file: figure.savefig(file, format=ending, dpi=dpi, metadata=metadata, **settings))
+        write_file(path, lambda file: figure.savefig(file, format=ending, dpi=dpi, metadata=metadata, **settings))
 
 
 def save_page(html: str, path: str | os.PathLike[str]) -> None:
@@ -100,5 +105,34 @@ def save_page(html: str, path: str | os.PathLike[str]) -> None:
         UsageError: the ending is not .html, the folder does not exist, or it is a folder.
         DimlError: the file cannot be written.
     """
-    check_output(path, ("html", "htm"))
-    write_whole(path, lambda file: file.write(html.encode("utf-8", "replace")))
+    check_output(path, PAGES)
+    write_file(path, html.encode("utf-8", "replace"))
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    """In lower case, without the dot."""
+    return Path(path).suffix.lower().removeprefix(".")
+
+
+def write_file(path: str | os.PathLike[str], content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write the whole file or none of it.
+
+    Raises:
+        DimlError: the file cannot be written (folder missing, permission, disk full).
+    """
+    try:
+        _write_atomic(path, content if callable(content) else lambda file: file.write(content))
+    except OSError as error:
+        raise DimlError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+
+
+def _write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".diml-{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+        os.replace(temporary, target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,4 +1,4 @@
-"""Where an image stands in a drawing: the one mapping from pixels of an original to places on the page."""
+"""The mapping from pixels of an original image to places in a drawing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Frame:
-    """A rectangle of a drawing, in its units, that shows an original of `size` pixels (width, height).
+    """A rectangle of a drawing, in units of the drawing, that shows an original of `size` pixels (width, height).
 
     >>> Frame(10, 0, 100, 50, (200, 100)).at(100, 100)
     (60.0, 50.0)
@@ -20,5 +20,5 @@ class Frame:
     size: tuple[int, int]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a pixel of the original lies in the drawing."""
+        """The place of a pixel of the original in the drawing."""
         return self.x + x / self.size[0] * self.width, self.y + y / self.size[1] * self.height

@@ -1,98 +1,86 @@
-"""What both pictures of a search need of its hits, whoever made them."""
+"""What pictures and pages of a search show: the query, the marked parts of each hit, and how to read them."""
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from diml.explanation.marks import Box, Mark, cell_of, marks_of, original_size
+from diml.explanation.images import NamedImage
+from diml.explanation.marks import Box, Mark, Size, chosen_boxes, marks_of, original_size
 from diml.explanation.words import number, without_middle
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from diml.matching import Match
+    from diml.search import Hit, SearchResult
 
 READING = (
-    "Ranked by similarity: 1 is the same, 0 is unrelated, below 0 is opposed. Boxes of one number and colour are what "
-    "counted most: a part of the query (small, left) and the part of the hit that it was matched with. "
-    "\u201cWhole\u201d compares the images in one piece, \u201cparts\u201d their matched parts."
+    "Ranked by similarity: 1 means identical, 0 unrelated, below 0 opposed. Boxes with the same number and colour mark "
+    "the pairs that contribute most: a part of the query (small, left) and the part of the hit it was matched with. "
+    "\u201cWhole\u201d compares the images as a whole, \u201cparts\u201d their matched parts."
 )
 PART_READING = (
-    "Ranked by the similarity of the chosen part, outlined by dots, with whatever is most like it in the hit: 1 is "
-    "the same, 0 is unrelated, below 0 is opposed. Boxes of one number and colour are what counted most: a cell of the "
-    "part (small, left) and what it was matched with. What else the hit shows does not count."
+    "Ranked by the similarity of the chosen part, outlined by dots, with whatever resembles it most in the hit: 1 "
+    "means identical, 0 unrelated, below 0 opposed. Boxes with the same number and colour mark the pairs that "
+    "contribute most: a cell of the part (small, left) and what it was matched with. The rest of the hit is ignored."
 )
-NO_HITS = "Nothing was found{}."
-# Letters of a condition, which may be long.
+# Longest condition that is repeated where nothing was found, in characters.
 CONDITION = 300
 
 
-class Hit(Protocol):
-    """One hit of a search, as these pictures need it; `size` is width and height of the original in pixels."""
+@dataclass(frozen=True, eq=False)
+class SearchedImage:
+    """The query of a search as it is shown beside its hits.
 
-    @property
-    def rank(self) -> int: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def label(self) -> str | None: ...
-    @property
-    def similarity(self) -> float: ...
-    @property
-    def structural(self) -> float: ...
-    @property
-    def pooled(self) -> float: ...
-    @property
-    def thumbnail(self) -> bytes: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def match(self) -> Match: ...
+    Attributes:
+        picture: of the query; None where only its features are known.
+        title: its file name, or the name of the part of it that was looked for.
+        size: of the original in pixels.
+        chosen: the boxes of the cells that a part query chose, in pixels of the original.
+    """
 
+    picture: Image | None
+    title: str
+    size: Size
+    chosen: list[Box]
 
-def hit_marks(hit: Hit, query_size: tuple[int, int], parts: int, chosen: Sequence[int] | None = None) -> list[Mark]:
-    """The strongest pairs of parts of the query and a hit; `a` is the query. See `marks_of`."""
-    match = hit.match
-    size = (int(hit.size[0]), int(hit.size[1]))
-    return marks_of(match, parts, original_size(match.maps_a, query_size), size, chosen)
+    @classmethod
+    def of(cls, result: SearchResult) -> SearchedImage:
+        query = result.query
+        size = original_size(query.maps, None if query.image is None else query.image.size)
+        title = NamedImage.of(query.source, "the query").title
+        chosen = chosen_boxes(result[0].match, size) if len(result) else []
+        return cls(query.image, title if query.part is None else f"a part of {title}", size, chosen)
 
 
-def outlines(hits: Sequence[Hit], query_size: tuple[int, int], chosen: Sequence[int] | None) -> list[Box]:
-    """The boxes of the chosen cells in pixels of the query; none without hits, whose matches know where they lie."""
-    if chosen is None or not hits:
-        return []
-    maps = hits[0].match.maps_a
-    return [cell_of(maps, each, original_size(maps, query_size)) for each in chosen]
+def hit_size(hit: Hit) -> Size:
+    """Width and height of the original in pixels."""
+    return int(hit.size[0]), int(hit.size[1])
 
 
-def reading(hits: Sequence[Hit], chosen: Sequence[int] | None, where: str | None = None) -> str:
-    """How to read the hits; without any, the condition that none of the images met."""
-    if not hits:
-        return NO_HITS.format("" if where is None else f" where {without_middle(where, CONDITION)}")
-    return READING if chosen is None else PART_READING
+def hit_marks(hit: Hit, query_size: Size, parts: int) -> list[Mark]:
+    """The strongest pairs of parts of the query (a) and a hit (b). See `marks_of`."""
+    return marks_of(hit.match, parts, query_size, hit_size(hit))
 
 
-def made_of(hit: Hit, between: str = ", ") -> str:
-    """The two numbers that a hit's similarity is made of; nothing where it is of parts alone, as of a part query."""
+def reading(result: SearchResult) -> str:
+    """How to read the hits; without any, the condition that no image met."""
+    if not len(result):
+        where = "" if result.where is None else f" where {without_middle(result.where, CONDITION)}"
+        return f"Nothing was found{where}."
+    return READING if result.part is None else PART_READING
+
+
+def composition(hit: Hit, between: str = ", ") -> str:
+    """The two numbers that a hit's similarity is made of; empty where it is of parts alone, as for a part query."""
     if hit.match.weight == 1:
         return ""
     return f"whole {number(hit.pooled)}{between}parts {number(hit.structural)}"
 
 
-def thumbnail_image(hit: Hit) -> Image:
+def thumbnail_image(hit: Hit) -> Image | None:
+    """The thumbnail, decoded; None for features that were added without an image file."""
     import PIL.Image
 
-    return PIL.Image.open(io.BytesIO(hit.thumbnail)).convert("RGB")
-
-
-def query_title(
-    query_image: Image | str | os.PathLike[str], name: str | None, chosen: Sequence[int] | None = None
-) -> str:
-    if name is not None:
-        return name
-    path = query_image if isinstance(query_image, str | os.PathLike) else getattr(query_image, "filename", "")
-    return ("" if chosen is None else "a part of ") + (Path(path).name or "the query")
+    return PIL.Image.open(io.BytesIO(hit.thumbnail)).convert("RGB") if hit.thumbnail else None

@@ -1,4 +1,4 @@
-"""What a picture will show of a match, decided before anything is drawn: which pairs, where, how thick."""
+"""Which pairs of parts a picture or a page shows, where and how; decided before anything is drawn."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from diml.explanation.numbers import cell_boxes, strongest_pairs
+from diml.explanation.numbers import cell_boxes, check_parts, one_pair
 
 if TYPE_CHECKING:
     from diml.feature_maps import FeatureMaps
     from diml.matching import Match, PartPair
 
 Box = tuple[float, float, float, float]
+Size = tuple[int, int]
 
-# Okabe and Ito's colours, which stay apart for colour-blind eyes; those that also stand out on a photograph come first.
+# Okabe and Ito's colours, distinct for colour-blind readers; those that also stand out on a photograph come first.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-# Of a heat: what counts against the similarity, and what adds to it.
+# In a heat: what counts against the similarity, and what adds to it.
 AGAINST, FOR = "#0072B2", "#D55E00"
 LIGHT = frozenset(("#E69F00", "#56B4E9", "#F0E442"))
 THINNEST, THICKEST = 1.2, 5.0
@@ -25,10 +26,10 @@ THINNEST, THICKEST = 1.2, 5.0
 
 @dataclass(frozen=True)
 class Tag:
-    """How something that is marked can be told from the rest.
+    """How something that is marked is told apart from the rest.
 
     Attributes:
-        number: its place in the ranking, from 1.
+        number: its rank, from 1.
         colour: of its boxes, lines and badges.
         dashed: whether it counts against what is explained.
     """
@@ -39,12 +40,12 @@ class Tag:
 
     @property
     def ink(self) -> str:
-        """The colour of a number written on the tag's own colour, and of the edge that lifts it off the image."""
+        """The colour of a number written on the tag's own colour, and of the edge around its lines."""
         return "black" if self.colour in LIGHT else "white"
 
 
 def tags(values: Sequence[float]) -> list[Tag]:
-    """A tag for each of these, numbered as they came; dashed where the value is negative."""
+    """A tag for each value, numbered in order; dashed where the value is negative."""
     return [Tag(i + 1, COLOURS[i % len(COLOURS)], value < 0) for i, value in enumerate(values)]
 
 
@@ -57,7 +58,7 @@ class Mark(Tag):
         width: of the line between its two boxes, in points; grows with the contribution.
         a_box, b_box: `x0, y0, x1, y1` in pixels of the originals.
         a_place, b_place: `(k, n)`: it is the k-th (from 0) of the n shown pairs in its cell of that image.
-        a_level, b_level: `(k, n)` likewise among those in its row of cells; no two lines begin at one height.
+        a_level, b_level: `(k, n)` likewise in its row of cells, so that no two lines begin at the same height.
     """
 
     pair: PartPair
@@ -70,7 +71,7 @@ class Mark(Tag):
     b_level: tuple[int, int]
 
     def swapped(self) -> Mark:
-        """The same with the two images exchanged."""
+        """The same mark with the two images exchanged."""
         return replace(
             self,
             a_box=self.b_box,
@@ -82,32 +83,24 @@ class Mark(Tag):
         )
 
 
-def marks_of(
-    match: Match,
-    parts: int,
-    size_a: tuple[int, int],
-    size_b: tuple[int, int],
-    chosen: Sequence[int] | None = None,
-) -> list[Mark]:
-    """What will be drawn of the `parts` strongest pairs of parts, strongest first.
+def marks_of(match: Match, parts: int, size_a: Size, size_b: Size) -> list[Mark]:
+    """The `parts` strongest pairs of parts as they are drawn, strongest first.
 
     Args:
         match: of one pair of images.
-        parts: how many, from 1; no more than there are.
-        size_a, size_b: width and height of the originals, for maps that do not know where they lie in them: their
-            grid is then taken to cover the whole image.
-        chosen: for a part query, the numbers of the cells of a that were chosen.
+        parts: how many, from 1; fewer where there are fewer.
+        size_a, size_b: width and height of the originals, used where the maps have no geometry: their grid is then
+            taken to cover the whole image.
 
     Raises:
         UsageError: `parts` is below 1, or the match is not of one pair of images.
     """
-    return marks_between(strongest_pairs(match, parts, chosen), match, size_a, size_b)
+    check_parts(parts)
+    return marks_between(one_pair(match).parts(parts), match, size_a, size_b)
 
 
-def marks_between(
-    pairs: Sequence[PartPair], match: Match, size_a: tuple[int, int], size_b: tuple[int, int]
-) -> list[Mark]:
-    """What will be drawn of these pairs of parts of a match, numbered in the order in which they came."""
+def marks_between(pairs: Sequence[PartPair], match: Match, size_a: Size, size_b: Size) -> list[Mark]:
+    """These pairs of parts of a match as they are drawn, numbered in the given order."""
     strongest = max((pair.contribution for pair in pairs), default=0.0)
     a_places, b_places = _places([pair.a for pair in pairs]), _places([pair.b for pair in pairs])
     a_levels, b_levels = _places([pair.a[0] for pair in pairs]), _places([pair.b[0] for pair in pairs])
@@ -135,7 +128,7 @@ def _width(contribution: float, strongest: float) -> float:
 
 
 def _places(cells: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """For each cell how often it came before, and how often it comes in all.
+    """For each cell how often it occurred before, and how often it occurs in total.
 
     >>> _places([(0, 0), (0, 1), (0, 0)])
     [(0, 2), (0, 1), (1, 2)]
@@ -159,25 +152,33 @@ def cell_box(cell: tuple[int, int], grid: tuple[int, int], size: tuple[float, fl
     return column * x, row * y, (column + 1) * x, (row + 1) * y
 
 
-def cell_of(maps: FeatureMaps, i: int, size: tuple[int, int]) -> Box:
-    """The box of cell i of an image, of `size` where the maps do not know."""
+def cell_of(maps: FeatureMaps, i: int, size: Size) -> Box:
+    """The box of cell i of an image, of `size` where the geometry is unknown."""
     boxes = cell_boxes(maps)
     return boxes[i] if boxes else cell_box(divmod(i, maps.grid[1]), maps.grid, size)
 
 
-def original_size(maps: FeatureMaps, size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of the original that the maps were made of; `size` where they do not know.
+def chosen_boxes(match: Match, size: Size) -> list[Box]:
+    """The boxes of the cells of a that a part query chose; none for whole images."""
+    return [cell_of(match.maps_a, i, size) for i in match.chosen or ()]
 
-    A picture may stand in for its original at another scale (a thumbnail, say).
+
+def original_size(maps: FeatureMaps, size: Size | None) -> Size:
+    """Width and height of the original that the maps were made of.
+
+    Args:
+        maps: of one image.
+        size: of its picture, which may show the original at another scale (a thumbnail, say); used where the geometry
+            is unknown. Without a picture cells are taken to be squares of 100 pixels.
     """
     if maps.geometry is None:
-        return size
-    known = maps.geometry.size[0].tolist()
-    return int(known[0]), int(known[1])
+        return size or (100 * maps.grid[1], 100 * maps.grid[0])
+    width, height = maps.geometry.size[0].tolist()
+    return int(width), int(height)
 
 
-def visible_box(maps: FeatureMaps, size: tuple[int, int]) -> Box:
-    """The rectangle of the original that the grid divides, in pixels: all of it where the maps do not know."""
+def visible_box(maps: FeatureMaps, size: Size) -> Box:
+    """The rectangle of the original that the grid divides, in pixels; all of it where the geometry is unknown."""
     if maps.geometry is None:
         return 0.0, 0.0, float(size[0]), float(size[1])
     x0, y0, x1, y1 = maps.geometry.visible[0].tolist()
@@ -185,9 +186,9 @@ def visible_box(maps: FeatureMaps, size: tuple[int, int]) -> Box:
 
 
 def inset(box: Box, place: tuple[int, int], step: tuple[float, float]) -> Box:
-    """The box, drawn in by half a `step` (x, y), so that it lies within its cell, and by one for every mark around it.
+    """The box of the k-th of n marks in one cell: shrunk by half a `step` (x, y), and by one more per mark around it.
 
-    All the insets of a cell together leave at least a third of it free.
+    All insets of a cell together leave at least a third of it free.
 
     >>> inset((0, 0, 10, 10), (1, 2), (1, 1))
     (1.5, 1.5, 8.5, 8.5)
@@ -199,6 +200,6 @@ def inset(box: Box, place: tuple[int, int], step: tuple[float, float]) -> Box:
 
 
 def spread(box: Box, level: tuple[int, int]) -> float:
-    """How far down a box the k-th line of n begins."""
+    """The height at which the k-th of n lines begins on a box."""
     k, n = level
     return box[1] + (box[3] - box[1]) * (k + 1) / (n + 1)

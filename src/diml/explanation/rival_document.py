@@ -141,10 +141,10 @@ def explain_by(
     >>> answer.found.accounts_for, abs(answer.found.residual) < 1e-9, answer.cells_a(16)[-1].box[2] <= 64
     ('pooled similarity', True, True)
     """
-    from diml.explanation.images import opened
     from diml.explanation.methods.pixels import as_the_model_sees, in_input_size
+    from diml.model import read_image
 
-    originals = [opened(image) for image in (image_a, image_b)]
+    originals: list[Any] = [read_image(image) for image in (image_a, image_b)]
     a, b = (each.to("cpu") for each in maps or [model.encode(image) for image in originals])
     if len(a) != 1 or len(b) != 1:
         raise UsageError(f"maps of {len(a)} and {len(b)} images came to be explained; expected one each: pick maps[i]")

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diml.errors import UsageError
-from diml.explanation.drawing.drawn_image import DrawnImage, drawn_image
+from diml.explanation.drawing.drawn_image import DrawnImage
 from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
 from diml.explanation.drawing.lettering import wrap
 from diml.explanation.drawing.page import FAINT, Page, leading
 from diml.explanation.drawing.pair_layout import BESIDE, MARGIN, SCALE, TITLE, pair_layout
-from diml.explanation.drawing.text_column import BODY, SIDE, SMALL, TextColumn
-from diml.explanation.images import image_name
+from diml.explanation.drawing.text_column import BODY, COLUMN, TextColumn
+from diml.explanation.images import NamedImage
 from diml.explanation.rival_words import describe_method, describe_rival
-from diml.explanation.words import number
+from diml.explanation.words import Words, number
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from matplotlib.figure import Figure
-    from PIL.Image import Image
     from torch import Tensor
 
     from diml.explanation.marks import Box
     from diml.explanation.rival_document import RivalAnswer
+    from diml.model import Source
 
 HEADLINE = 12.0
 # Bold letters are at most this much wider than those that `wrap` measures.
@@ -46,9 +44,7 @@ def check_drawable(method: str, heats: bool) -> None:
         raise UsageError(f"the method {method} gives no heat, so there is nothing to draw; leave out the picture")
 
 
-def draw_rival(
-    answer: RivalAnswer, image_a: Image | str | os.PathLike[str], image_b: Image | str | os.PathLike[str]
-) -> Figure:
+def draw_rival(answer: RivalAnswer, image_a: Source | NamedImage, image_b: Source | NamedImage) -> Figure:
     """Draw the heat of a method over two images; an image of which it says nothing stands as it is.
 
     Args:
@@ -65,16 +61,16 @@ def draw_rival(
     heat_a, heat_b = answer.found.heat_a, answer.found.heat_b
     check_drawable(answer.method.name, heat_a is not None)
     assert heat_a is not None
-    a = drawn_image(image_a, f"A: {image_name(image_a, 'first image')}", answer.match.maps_a)
-    b = drawn_image(image_b, f"B: {image_name(image_b, 'second image')}", answer.match.maps_b)
+    a = DrawnImage.of(NamedImage.of(image_a, "first image"), answer.match.maps_a, "A: ")
+    b = DrawnImage.of(NamedImage.of(image_b, "second image"), answer.match.maps_b, "B: ")
     layout = pair_layout(a.size, b.size)
     column = _column(answer)
-    across = layout.side - BESIDE - MARGIN
+    across = layout.text - BESIDE - MARGIN
     does, lacks = describe_method(answer.method.name)
     title, faint = wrap(does, across / BOLD, HEADLINE), wrap(lacks, across, BODY)
     above = len(title) * leading(HEADLINE) + len(faint) * leading(BODY) + 0.25
     tall = above + TITLE + layout.tall + SCALE
-    page = Page(layout.side + SIDE + MARGIN, 2 * MARGIN + max(tall, column.height))
+    page = Page(layout.text + COLUMN + MARGIN, 2 * MARGIN + max(tall, column.height))
     y = page.paragraph(MARGIN, MARGIN, title, HEADLINE, weight="bold")
     page.paragraph(MARGIN, y + 0.04, faint, BODY, color=FAINT)
     top = MARGIN + above
@@ -84,7 +80,7 @@ def draw_rival(
     for subject, cell, heat in zip((a, b), cells, (heat_a, heat_b), strict=True):
         _draw_image(page, cell, top, subject, heat, limit)
     draw_scale(page, MARGIN + across / 2, cells[0][3] + 0.2, heats, limit, ends=ENDS)
-    column.draw(page, layout.side, MARGIN)
+    column.draw(page, layout.text, MARGIN)
     return page.figure
 
 
@@ -95,14 +91,12 @@ def _draw_image(
     if heat is None:
         page.image(subject.picture, cell, subject.size)
         return
-    panel = page.image(subject.picture.convert("L"), cell, subject.size)
+    panel = page.grey_image(subject.picture, cell, subject.size)
     draw_heat(page, panel, heat, limit, subject.visible)
 
 
 def _column(answer: RivalAnswer) -> TextColumn:
-    words = describe_rival(answer)
-    # The score stands above in large type, so its sentence need not repeat the number.
-    words[0] = words[0].split(": ", 1)[1]
+    first, *rest = describe_rival(answer)
+    words = Words(("Similarity", number(answer.similarity)), [first.split(": ", 1)[1], *rest])
     how = HOW_A if answer.found.heat_b is None else HOW
-    side = TextColumn.of(("Similarity", number(answer.similarity)), words, "How to read it", how, [])
-    return replace(side, caveat=wrap(CAVEAT, SIDE, SMALL))
+    return TextColumn.of(words, "How to read it", how, [], CAVEAT)

@@ -1,27 +1,25 @@
-"""Where many images agree: an image, its heat, and where its strongest parts lie in others, on one page."""
+"""Where many images agree, in one picture: an image, its heat, and where its strongest parts lie in others."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diml.errors import UsageError
-from diml.explanation.agreement_words import AGREEMENT_HOW, describe_agreement
-from diml.explanation.drawing.drawn_image import DrawnImage, drawn_image
+from diml.explanation.agreement import AGREEMENT_HOW, Agreement, SharedPart, agreement_words
+from diml.explanation.drawing.drawn_image import DrawnImage
 from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
 from diml.explanation.drawing.lettering import shorten
-from diml.explanation.drawing.page import FAINT, Page, enough, leading
-from diml.explanation.drawing.text_column import BODY, MOST_ROWS, SIDE, Row, TextColumn
-from diml.explanation.images import image_name, opened
+from diml.explanation.drawing.page import FAINT, Page, leading
+from diml.explanation.drawing.text_column import BODY, COLUMN, MOST_ROWS, Row, TextColumn
+from diml.explanation.images import NamedImage
 from diml.explanation.marks import Box, Tag, cell_of, tags
+from diml.explanation.numbers import check_parts
 from diml.explanation.words import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL.Image import Image
-
-    from diml.explanation.agreement import Agreement, SharedPart
 
 # All in inches.
 MARGIN, GAP, BESIDE = 0.35, 0.7, 0.45
@@ -29,123 +27,128 @@ TALLEST, WIDEST, NARROWEST = 3.8, 9.4, 7.6
 TITLE, HEADING, SCALE = 0.3, 0.75, 0.7
 OTHERS, FEWEST, BETWEEN, LINES = 5, 3, 0.2, 0.45
 
+Marked = Sequence[tuple[Tag, SharedPart]]
 
-def draw_agreement(
-    found: Agreement,
-    image: Image | str | os.PathLike[str],
-    others: Sequence[Image | str | os.PathLike[str]],
-    *,
-    parts: int = 6,
-    against: str = "",
-    chosen: Sequence[int] | None = None,
-) -> Figure:
+
+@dataclass(frozen=True)
+class AgreementLayout:
+    """The image and its heat beside each other, the others in a row of squares beneath; in inches."""
+
+    wide: float
+    tall: float
+    count: int
+
+    @classmethod
+    def of(cls, image: DrawnImage, others: int) -> AgreementLayout:
+        shape = min(max(image.size[0] / image.size[1], 0.45), 2.5)
+        tall = min(TALLEST, (WIDEST - GAP) / 2 / shape)
+        return cls(max(shape * tall, (NARROWEST - GAP) / 2), tall, max(min(others, OTHERS), FEWEST))
+
+    @property
+    def right(self) -> float:
+        return MARGIN + 2 * self.wide + GAP
+
+    @property
+    def square(self) -> float:
+        return (self.right - MARGIN - (self.count - 1) * BETWEEN) / self.count
+
+    @property
+    def below(self) -> float:
+        """Where the row of the others begins."""
+        return MARGIN + TITLE + self.tall + SCALE + HEADING
+
+    @property
+    def image(self) -> Box:
+        return MARGIN, MARGIN + TITLE, MARGIN + self.wide, MARGIN + TITLE + self.tall
+
+    @property
+    def heat(self) -> Box:
+        return MARGIN + self.wide + GAP, MARGIN + TITLE, self.right, MARGIN + TITLE + self.tall
+
+    def other(self, k: int) -> Box:
+        x = MARGIN + k * (self.square + BETWEEN)
+        return x, self.below, x + self.square, self.below + self.square
+
+
+def agreement_figure(agreement: Agreement, parts: int = 6) -> Figure:
     """Draw which parts of an image many others share: the strongest boxed, a heat, and the five most similar others.
 
     Args:
-        found: of the image with the others.
-        image: a path or a PIL image; a smaller copy of the original will do.
-        others: likewise, in the order of the matches; the five most similar are opened.
-        parts: how many parts to show, from 1; 16 at most, as many as the list beside them has room for.
-        against: what to call the others.
-        chosen: for a part query, the numbers of the cells of the image that were chosen; they are outlined.
+        agreement: of the image with the others; the five most similar of them are opened.
+        parts: how many parts are shown, from 1; 16 at most, as many as the list beside them has room for.
+
+    Returns:
+        A matplotlib figure, to be changed or shown in a notebook; `agreement.draw("why.png")` writes it.
 
     Raises:
-        UsageError: `parts` is below 1, or another number of others came than was matched.
+        UsageError: `parts` is below 1.
         ImageError: an image cannot be read.
     """
-    if parts < 1:
-        raise UsageError(f"{parts} parts were asked to be shown; expected 1 or more")
-    if len(others) != len(found):
-        raise UsageError(f"{len(others)} images came for {len(found)} matches; give one for each")
-    subject = drawn_image(image, image_name(image, "the image"), found.maps)
-    shown = found.parts(min(parts, MOST_ROWS), chosen)
-    marked = tags([part.contribution for part in shown])
-    column = _column(found, shown, marked, chosen)
-    shape = min(max(subject.size[0] / subject.size[1], 0.45), 2.5)
-    tall = min(TALLEST, (WIDEST - GAP) / 2 / shape)
-    wide = max(shape * tall, (NARROWEST - GAP) / 2)
-    right = MARGIN + 2 * wide + GAP
-    count = max(min(len(found), OTHERS), FEWEST)
-    square = (right - MARGIN - (count - 1) * BETWEEN) / count
-    below = MARGIN + TITLE + tall + SCALE + HEADING
-    page = Page(right + BESIDE + SIDE + MARGIN, max(below + square + LINES, column.height + MARGIN) + MARGIN)
-    top = MARGIN + TITLE
-    outlined = [cell_of(found.maps, each, subject.size) for each in chosen or ()]
-    _draw_image(page, (MARGIN, top, MARGIN + wide, top + tall), subject, found, shown, marked, outlined)
-    _draw_heat(page, (MARGIN + wide + GAP, top, right, top + tall), subject, found)
-    page.text(MARGIN, below - 0.32, _heading(found, against, right - MARGIN), BODY, weight="bold")
-    _draw_others(page, below, square, found, others, shown, marked)
-    column.draw(page, right + BESIDE, MARGIN)
+    check_parts(parts)
+    image = DrawnImage.of(agreement.image, agreement.sums.maps)
+    shown = agreement.parts(min(parts, MOST_ROWS))
+    marked = list(zip(tags([part.contribution for part in shown]), shown, strict=True))
+    column = _column(agreement, marked)
+    layout = AgreementLayout.of(image, len(agreement))
+    height = max(layout.below + layout.square + LINES, column.height + MARGIN) + MARGIN
+    page = Page(layout.right + BESIDE + COLUMN + MARGIN, height)
+    _draw_image(page, layout.image, image, agreement, marked)
+    _draw_heat(page, layout.heat, image, agreement)
+    heading = _heading(agreement, layout.right - MARGIN)
+    page.text(MARGIN, layout.below - 0.32, heading, BODY, weight="bold")
+    for at, k in enumerate(agreement.most_similar(OTHERS)):
+        _draw_other(page, layout.other(at), agreement, k, marked)
+    column.draw(page, layout.right + BESIDE, MARGIN)
     return page.figure
 
 
-def _column(
-    found: Agreement, shown: Sequence[SharedPart], marked: Sequence[Tag], chosen: Sequence[int] | None
-) -> TextColumn:
-    rows = [Row(tag, part.contribution, f"± {number(part.deviation)}") for tag, part in zip(marked, shown, strict=True)]
-    headline = ("Mean similarity", number(float(found.similarity.mean())))
-    return TextColumn.of(
-        headline, describe_agreement(found, shown, chosen), "The parts that are shared most", AGREEMENT_HOW, rows
-    )
+def _column(agreement: Agreement, marked: Marked) -> TextColumn:
+    rows = [Row(tag, part.contribution, f"± {number(part.deviation)}") for tag, part in marked]
+    words = agreement_words(agreement, [part for _, part in marked])
+    return TextColumn.of(words, "The parts that are shared most", AGREEMENT_HOW, rows)
 
 
-def _draw_image(
-    page: Page,
-    cell: Box,
-    subject: DrawnImage,
-    found: Agreement,
-    shown: Sequence[SharedPart],
-    marked: Sequence[Tag],
-    outlined: Sequence[Box],
-) -> None:
-    page.title(subject.title, cell[0], MARGIN, cell[2] - cell[0])
-    panel = page.image(subject.picture, cell, subject.size)
-    for box in outlined:
-        page.outline(panel, box)
-    columns = found.maps.grid[1]
-    for tag, part in reversed(list(zip(marked, shown, strict=True))):
-        box = cell_of(found.maps, part.cell[0] * columns + part.cell[1], subject.size)
+def _draw_image(page: Page, cell: Box, image: DrawnImage, agreement: Agreement, marked: Marked) -> None:
+    page.title(image.title, cell[0], MARGIN, cell[2] - cell[0])
+    panel = page.image(image.picture, cell, image.size)
+    maps = agreement.sums.maps
+    for i in agreement.sums.chosen or ():
+        page.outline(panel, cell_of(maps, i, image.size))
+    for tag, part in reversed(marked):
+        box = cell_of(maps, part.cell[0] * maps.grid[1] + part.cell[1], image.size)
         x0, y0, _, _ = page.box(panel, tag, box, (0, 1), 2.2)
         x, y = panel.at(x0, y0)
         page.badge(x + 0.13, y + 0.13, tag)
 
 
-def _draw_heat(page: Page, cell: Box, subject: DrawnImage, found: Agreement) -> None:
-    heat = found.heat
+def _draw_heat(page: Page, cell: Box, image: DrawnImage, agreement: Agreement) -> None:
+    heat = agreement.heat
     limit = heat_scale(heat)
-    page.title(f"The parts bring {number(float(heat.sum()))} on average", cell[0], MARGIN, cell[2] - cell[0])
-    panel = page.image(subject.picture.convert("L"), cell, subject.size)
-    draw_heat(page, panel, heat, limit, subject.visible)
+    title = f"The parts contribute {number(float(heat.sum()))} on average"
+    page.title(title, cell[0], MARGIN, cell[2] - cell[0])
+    panel = page.grey_image(image.picture, cell, image.size)
+    draw_heat(page, panel, heat, limit, image.visible)
     draw_scale(page, (cell[0] + cell[2]) / 2, cell[3] + 0.2, [heat], limit)
 
 
-def _heading(found: Agreement, against: str, inches: float) -> str:
-    few = "The other image" if len(found) == 1 else f"The most similar of {len(found):,}"
-    text = f"{few}{' in ' + against if against else ''}, with what each part is most matched with"
+def _heading(agreement: Agreement, inches: float) -> str:
+    few = "The other image" if len(agreement) == 1 else f"The most similar of {len(agreement):,}"
+    where = Path(agreement.against).name
+    text = f"{few}{' in ' + where if where else ''}, with the strongest partner of each part"
     return shorten(text, inches, BODY, bold=True)
 
 
-def _draw_others(
-    page: Page,
-    top: float,
-    square: float,
-    found: Agreement,
-    others: Sequence[Image | str | os.PathLike[str]],
-    shown: Sequence[SharedPart],
-    marked: Sequence[Tag],
-) -> None:
-    order = found.similarity.argsort(descending=True, stable=True)[:OTHERS].tolist()
-    for column, k in enumerate(order):
-        x = MARGIN + column * (square + BETWEEN)
-        picture = opened(others[k])
-        size = found.sizes[k] or picture.size
-        panel = page.image(enough(picture), (x, top, x + square, top + square), size)
-        boxes = [found.partner_box(k, part.cell, size) for part in shown]
-        for at in reversed(range(len(boxes))):
-            place = boxes[:at].count(boxes[at]), boxes.count(boxes[at])
-            page.box(panel, marked[at], boxes[at], place, 1.4)
-            (left, upper), (far, _) = panel.at(*boxes[at][:2]), panel.at(*boxes[at][2:])
-            page.badge(left + (far - left) * (place[0] + 1) / (place[1] + 1), upper + 0.11, marked[at], 5)
-        name = shorten(image_name(others[k], "an image"), square, 8.5)
-        page.text(x, top + square + 0.07, number(float(found.similarity[k])), 9.5, weight="bold")
-        page.text(x, top + square + 0.07 + leading(9.5), name, 8.5, color=FAINT)
+def _draw_other(page: Page, cell: Box, agreement: Agreement, k: int, marked: Marked) -> None:
+    other = agreement.others[k] if agreement.others else NamedImage("", "an image")
+    picture, grid = other.picture, agreement.sums.grid
+    size = agreement.sums.sizes[k] or (picture.size if picture else (100 * grid[1], 100 * grid[0]))
+    panel = page.image(picture, cell, size)
+    boxes = [agreement.partner_box(k, part.cell, size) for _, part in marked]
+    for at in reversed(range(len(boxes))):
+        tag, place = marked[at][0], (boxes[:at].count(boxes[at]), boxes.count(boxes[at]))
+        page.box(panel, tag, boxes[at], place, 1.4)
+        (left, upper), (far, _) = panel.at(*boxes[at][:2]), panel.at(*boxes[at][2:])
+        page.badge(left + (far - left) * (place[0] + 1) / (place[1] + 1), upper + 0.11, tag, 5)
+    name = shorten(other.title, cell[2] - cell[0], 8.5)
+    page.text(cell[0], cell[3] + 0.07, number(float(agreement.sums.similarities[k])), 9.5, weight="bold")
+    page.text(cell[0], cell[3] + 0.07 + leading(9.5), name, 8.5, color=FAINT)

@@ -1,32 +1,44 @@
-"""An image as it is drawn: a picture of it, its title, and how it lies under the grid of its parts."""
+"""An image as it is drawn: its picture, its title, and where the grid of its parts lies."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diml.explanation.drawing.page import enough
-from diml.explanation.images import opened
-from diml.explanation.marks import Box, original_size, visible_box
+from diml.explanation.marks import Box, Size, original_size, visible_box
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from diml.explanation.images import NamedImage
     from diml.feature_maps import FeatureMaps
 
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """One of the two images: a picture of it, its title, the size of the original and what the model saw of it."""
+    """An image as it is drawn.
 
-    picture: Image
+    Attributes:
+        picture: at no more pixels than a page can show; None where only features are known.
+        title: stands above it.
+        size: of the original in pixels.
+        visible: the rectangle of the original that the model saw.
+    """
+
+    picture: Image | None
     title: str
-    size: tuple[int, int]
+    size: Size
     visible: Box
 
+    @classmethod
+    def of(cls, image: NamedImage, maps: FeatureMaps, prefix: str = "") -> DrawnImage:
+        """An image with its feature maps (n = 1); opens it.
 
-def drawn_image(image: Image | str | os.PathLike[str], title: str, maps: FeatureMaps) -> DrawnImage:
-    picture = opened(image)
-    size = original_size(maps, picture.size)
-    return DrawnImage(enough(picture), title, size, visible_box(maps, size))
+        Raises:
+            ImageError: it cannot be read.
+        """
+        picture = image.picture
+        size = original_size(maps, None if picture is None else picture.size)
+        shown = None if picture is None else enough(picture)
+        return cls(shown, prefix + image.title, size, visible_box(maps, size))

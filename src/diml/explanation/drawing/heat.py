@@ -1,4 +1,4 @@
-"""The heat of where the similarity comes from, laid over the grey images."""
+"""Heats: the contribution of each cell as a colour, laid over a grey image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPACITY = 0.75
 
 
 def heat_scale(*heats: Float[Tensor, "h w"]) -> float:
-    """The heat at either end of the colours, the same for all these images: the largest value without its sign.
+    """The value at either end of the colours, the same for all these images: the largest absolute value.
 
     Zero lies in the middle, so that one colour always means "for" and the other "against".
     """
@@ -39,9 +39,9 @@ def colours() -> LinearSegmentedColormap:
 
 
 def draw_heat(page: Page, panel: Panel, heat: Float[Tensor, "h w"], limit: float, visible: Box) -> None:
-    """Colour the cells of an image and write their values where there is room.
+    """Colour the cells of an image and write their values where they fit.
 
-    `visible` is the rectangle, in pixels, that the grid divides; what lies outside of it stays grey.
+    `visible` is the rectangle, in pixels, that the grid divides; the image outside of it stays grey.
     """
     from matplotlib.colors import Normalize
 
@@ -79,7 +79,7 @@ def draw_scale(
     bar: float = BAR,
     ends: tuple[str, str] = ("counts against it", "adds to the similarity"),
 ) -> None:
-    """A bar of the colours that occur, `bar` inches wide, with words at its two ends."""
+    """A bar of the colours in use, `bar` inches wide, with words at its two ends."""
     import numpy as np
 
     low = min(0.0, *(float(each.min()) for each in heats))
@@ -91,6 +91,6 @@ def draw_scale(
     axes.imshow(values, cmap=colours(), vmin=-limit, vmax=limit, alpha=OPACITY, aspect="auto")
     page.text(x - 0.1, y + 0.07, number(low, places), 8.5, ha="right", va="center")
     page.text(x + bar + 0.1, y + 0.07, number(high, places), 8.5, va="center")
-    left = ends[0] if low < 0 else "adds nothing"
+    left = ends[0] if low < 0 else "contributes nothing"
     page.text(x, y + 0.2, left, 8.5, color=FAINT)
     page.text(x + bar, y + 0.2, ends[1], 8.5, color=FAINT, ha="right")

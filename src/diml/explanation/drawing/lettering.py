@@ -11,7 +11,7 @@ from diml.explanation.words import without_middle
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
 
-# Comes with matplotlib; the others serve the scripts that it lacks, where the machine has one of them.
+# Shipped with matplotlib; the fallbacks, where installed, cover scripts that it lacks.
 FONT = "DejaVu Sans"
 FALLBACKS = (
     "Noto Sans CJK JP",
@@ -22,13 +22,13 @@ FALLBACKS = (
     "Microsoft YaHei",
     "Arial Unicode MS",
 )
-# On a grid of pixels every letter is rounded to whole ones, which makes a line up to this much wider.
+# Letters are rounded to whole pixels, which makes a line up to this much wider.
 HINTING = 1.08
 
 
 @cache
 def _characters(name: str) -> frozenset[int]:
-    """The codepoints that a font can show, upright and bold; none where it is not installed."""
+    """The codepoints that a font has both in regular and in bold; none where it is not installed."""
     from matplotlib.font_manager import FontProperties, fontManager, get_font
 
     if name not in {entry.name for entry in fontManager.ttflist}:
@@ -39,7 +39,7 @@ def _characters(name: str) -> frozenset[int]:
 
 
 def _fonts_for(text: str) -> list[str]:
-    """The font, and the first installed one that helps where it does not do."""
+    """The default font, and where it lacks characters the installed fallback that covers most of them."""
     lacking = {ord(character) for character in text} - _characters(FONT)
     if not lacking:
         return [FONT]
@@ -50,8 +50,8 @@ def _fonts_for(text: str) -> list[str]:
 def legible(text: str) -> tuple[str, list[str]]:
     """A text that can be shown, and the names of the fonts for it.
 
-    Control and direction characters (a file name may hold them) become spaces or vanish; what no font can show is
-    written as an escape.
+    Control and direction characters (a file name may contain them) become spaces or are removed; characters that no
+    font can show are escaped.
 
     >>> legible("a$b\\n.jpg")
     ('a$b .jpg', ['DejaVu Sans'])
@@ -66,7 +66,7 @@ def legible(text: str) -> tuple[str, list[str]]:
 
 
 def _escaped(character: str) -> str:
-    """As Python writes it, but for a byte of a name that is not UTF-8, which is written as that byte.
+    """As Python escapes it; a byte of a name that is not UTF-8 is written as that byte.
 
     >>> print(_escaped("\\u65e5"), _escaped("\\udcff"))
     \\u65e5 \\xff
@@ -82,7 +82,7 @@ def properties(text: str, size: float, bold: bool = False) -> FontProperties:
 
 
 def width(text: str, size: float, bold: bool = False) -> float:
-    """How wide a legible text will be at most, in inches, at a size in points."""
+    """An upper bound of the width of a legible text in inches, at a size in points."""
     from matplotlib.textpath import text_to_path
 
     measured: float = text_to_path.get_text_width_height_descent(text, properties(text, size, bold), ismath=False)[0]
@@ -90,7 +90,7 @@ def width(text: str, size: float, bold: bool = False) -> float:
 
 
 def shorten(text: str, inches: float, size: float, bold: bool = False) -> str:
-    """The text, legible; if it is wider than it may be, without its middle (both ends of a file name tell most).
+    """The text, legible; without its middle if it is too wide (both ends of a file name tell most).
 
     >>> shorten("DSC_0001.jpg", 1.5, 10)
     'DSC_0001.jpg'
@@ -98,7 +98,7 @@ def shorten(text: str, inches: float, size: float, bold: bool = False) -> str:
     text = legible(text)[0]
     if width(text, size, bold) <= inches:
         return text
-    # Hardly a letter is narrower than a tenth of its size, so the search need not begin with thousands of them.
+    # Hardly a letter is narrower than a tenth of its size, which bounds the search.
     few, many = 0, min(len(text) - 1, int(inches * 72 / size * 10))
     while few < many:
         middle = (few + many + 1) // 2
@@ -110,7 +110,7 @@ def shorten(text: str, inches: float, size: float, bold: bool = False) -> str:
 
 
 def wrap(text: str, inches: float, size: float) -> list[str]:
-    """Lines that are no wider than `inches`; broken at spaces, and a single word that is too wide is shortened."""
+    """Lines no wider than `inches`, broken at spaces; a single word that is too wide is shortened."""
     lines: list[str] = []
     for word in legible(text)[0].split():
         longer = f"{lines[-1]} {word}" if lines else word

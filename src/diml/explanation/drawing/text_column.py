@@ -1,4 +1,4 @@
-"""What stands beside the images of a picture: a number in large type, sentences, a table of what is marked."""
+"""The text beside the images of a picture: a number in large type, sentences, a table of what is marked."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from diml.explanation.drawing.page import FAINT, Page, leading, paragraphs
 from diml.explanation.marks import Tag
-from diml.explanation.words import CAVEAT, digits, signed
+from diml.explanation.words import CAVEAT, Words, digits, signed
 
 # All in inches.
-SIDE = 3.9
+COLUMN = 3.9
 ROW = 0.27
 BODY, SMALL = 10.0, 8.5
-# More marks than these rows are neither listed nor drawn: nobody could tell them apart.
+# The table has room for so many rows; no more marks are drawn, as nobody could tell them apart.
 MOST_ROWS = 16
 
 
@@ -31,23 +31,21 @@ class TextColumn:
     """A column of text, broken into lines, so that its height is known before the page is made."""
 
     headline: tuple[str, str]
-    words: list[list[str]]
+    sentences: list[list[str]]
     title: str
     how: list[str]
     caveat: list[str]
     rows: list[Row]
 
     @classmethod
-    def of(
-        cls, headline: tuple[str, str], words: Sequence[str], title: str, how: str, rows: Sequence[Row]
-    ) -> TextColumn:
-        """The column of a name and its number, sentences, and a table with its title and how to read it."""
-        small, caveat = paragraphs([how, CAVEAT], SIDE, SMALL)
-        return cls(headline, paragraphs(list(words), SIDE, BODY), title, small, caveat, list(rows))
+    def of(cls, words: Words, title: str, how: str, rows: Sequence[Row], caveat: str = CAVEAT) -> TextColumn:
+        """The words of an explanation, and a table with its title and how to read it."""
+        small, last = paragraphs([how, caveat], COLUMN, SMALL)
+        return cls(words.headline, paragraphs(words.sentences, COLUMN, BODY), title, small, last, list(rows))
 
     @property
     def height(self) -> float:
-        lines = sum(len(each) for each in self.words) * leading(BODY) + len(self.words) * 0.08
+        lines = sum(len(each) for each in self.sentences) * leading(BODY) + len(self.sentences) * 0.08
         table = 0.5 + len(self.how) * leading(SMALL) + len(self.rows) * ROW
         return 1.25 + lines + table + 0.2 + len(self.caveat) * leading(SMALL)
 
@@ -55,7 +53,7 @@ class TextColumn:
         page.text(x, y, self.headline[0], 12, color=FAINT)
         page.text(x, y + 0.22, self.headline[1], 44, weight="bold")
         y += 1.05
-        for lines in self.words:
+        for lines in self.sentences:
             y = page.paragraph(x, y, lines, BODY) + 0.08
         y += 0.15
         page.text(x, y, self.title, 12, weight="bold")
@@ -73,7 +71,7 @@ def _draw_row(page: Page, x: float, y: float, row: Row, strongest: float) -> Non
     page.badge(x + 0.11, y + 0.09, row.tag)
     page.text(x + 0.95, y + 0.09, signed(row.value, digits(strongest)), 9.5, ha="right", va="center")
     page.text(x + 1.05, y + 0.09, row.note, 9.5, color=FAINT, va="center")
-    longest = SIDE - 2.0
+    longest = COLUMN - 2.0
     length = longest * abs(row.value) / strongest if strongest > 0 else 0.0
     at, (wide, tall) = page.place(x + 2.0, y + 0.16), (length / page.width, 0.14 / page.height)
     bar = Rectangle(at, wide, tall, facecolor=row.tag.colour, edgecolor="black", linewidth=0.4)

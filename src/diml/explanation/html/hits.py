@@ -1,20 +1,20 @@
-"""The hits of a search as one HTML page that needs nothing but itself: no request, no script."""
+"""The hits of a search as one self-contained HTML page, without requests and scripts."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diml.explanation.frame import Frame
-from diml.explanation.hits import Hit, hit_marks, made_of, outlines, query_title, reading
+from diml.explanation.hits import SearchedImage, composition, hit_marks, hit_size, reading
 from diml.explanation.html.page import fill, image_uri, jpeg_uri, template, text
-from diml.explanation.images import opened
-from diml.explanation.marks import Box, Mark, inset, spread
+from diml.explanation.images import NO_IMAGE, blank
+from diml.explanation.marks import Box, Mark, Size, inset, spread
+from diml.explanation.numbers import check_parts
 from diml.explanation.words import digits, number, signed
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from diml.search import Hit, SearchResult
 
 # Units of the drawing of one hit; the browser scales it.
 QUERY, GAP, FOUND = 130.0, 30.0, 190.0
@@ -22,52 +22,42 @@ WIDE = QUERY + GAP + FOUND
 QUERY_PIXELS = 320
 
 
-def hits_page(
-    hits: Iterable[Hit],
-    query_image: Image | str | os.PathLike[str],
-    *,
-    query_name: str | None = None,
-    index: str = "",
-    parts: int = 3,
-    chosen: Sequence[int] | None = None,
-    where: str | None = None,
-) -> str:
+def hits_page(result: SearchResult, parts: int = 3) -> str:
     """A self-contained HTML page of the hits of a search, for wide and narrow screens.
 
     Args:
-        hits: as a search gave them, best first.
-        query_image: a path or a PIL image.
-        query_name: what to call the query; its file name if left out.
-        index: the name of what was searched.
-        parts: how many pairs of parts to show on each hit, from 1.
-        chosen: for a part query, the numbers of the cells of the query that were chosen; they are outlined.
-        where: the condition of the search; named where nothing was found.
+        result: of a search.
+        parts: how many pairs of parts are shown on each hit, from 1.
+
+    Returns:
+        The page; `draw_hits(result, "hits.html")` writes it.
 
     Raises:
         UsageError: `parts` is below 1.
-        ImageError: the query cannot be read.
     """
-    hits = list(hits)
-    query = opened(query_image)
-    dotted = outlines(hits, query.size, chosen)
-    cards = "\n".join(_card(hit, query.size, hit_marks(hit, query.size, parts, chosen), dotted) for hit in hits)
-    found = f"{len(hits)} image{'' if len(hits) == 1 else 's'}" + (f" from {index}" if index else "")
+    check_parts(parts)
+    query = SearchedImage.of(result)
     values = {
-        "name": text(query_title(query_image, query_name, chosen)),
-        "data": image_uri(query, QUERY_PIXELS),
-        "found": text(found),
-        "reading": text(reading(hits, chosen, where)),
-        "cards": cards,
+        "name": text(query.title),
+        "data": image_uri(query.picture or blank(), QUERY_PIXELS),
+        "found": text(_found(result)),
+        "reading": text(reading(result)),
+        "cards": "\n".join(_card(hit, query, hit_marks(hit, query.size, parts)) for hit in result),
     }
     return fill(template("hits.html"), values)
 
 
-def _card(hit: Hit, query_size: tuple[int, int], shown: list[Mark], dotted: list[Box]) -> str:
+def _found(result: SearchResult) -> str:
+    index = Path(result.index).name
+    return f"{len(result)} image{'' if len(result) == 1 else 's'}" + (f" from {index}" if index else "")
+
+
+def _card(hit: Hit, query: SearchedImage, shown: list[Mark]) -> str:
     label = "" if hit.label is None else f'<p class="label"><bdi>{text(hit.label)}</bdi></p>'
     return (
         f'<li><p class="head"><span class="rank">{hit.rank}</span> <strong>{number(hit.similarity)}</strong>'
-        f' <span class="faint">{made_of(hit, " · ")}</span></p>\n'
-        f'{_drawing(hit, query_size, shown, dotted)}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
+        f' <span class="faint">{composition(hit, " · ")}</span></p>\n'
+        f'{_drawing(hit, query, shown)}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
         f'<p class="faint">{_contributions(shown)}</p></li>'
     )
 
@@ -81,32 +71,39 @@ def _contributions(shown: list[Mark]) -> str:
     )
 
 
-def _drawing(hit: Hit, query_size: tuple[int, int], shown: list[Mark], dotted: list[Box]) -> str:
-    size = (int(hit.size[0]), int(hit.size[1]))
-    tall = max(_fitted(query_size, QUERY)[1], _fitted(size, FOUND)[1])
-    left, right = _frame(query_size, 0, QUERY, tall), _frame(size, QUERY + GAP, FOUND, tall)
+def _drawing(hit: Hit, query: SearchedImage, shown: list[Mark]) -> str:
+    size = hit_size(hit)
+    tall = max(_fitted(query.size, QUERY)[1], _fitted(size, FOUND)[1])
+    left, right = _frame(query.size, 0, QUERY, tall), _frame(size, QUERY + GAP, FOUND, tall)
     alt = (
         f"Hit {hit.rank}: {hit.path}, similarity {number(hit.similarity)}, "
-        "beside the query; the parts that counted most are boxed"
+        "beside the query; the parts that contributed most are boxed"
     )
-    chosen = "".join(f'<rect class="{kind}" {_box(box, left)}/>' for box in dotted for kind in ("lift", "chosen"))
+    chosen = "".join(f'<rect class="{kind}" {_box(box, left)}/>' for box in query.chosen for kind in ("lift", "chosen"))
     marked = "".join(_mark(mark, left, right) for mark in reversed(shown))
     return (
         f'<svg viewBox="-8 -4 {WIDE + 16:g} {tall + 8:.1f}" role="img" aria-label="{text(alt)}">'
         f'<use href="#query" transform="translate({left.x:.1f} {left.y:.1f})'
         f' scale({left.width:.1f} {left.height:.1f})"/>'
-        f'<image href="{jpeg_uri(hit.thumbnail)}" {_rectangle(right)} preserveAspectRatio="none"/>'
+        f"{_thumbnail(hit, right)}"
         f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{chosen}{marked}</svg>'
     )
 
 
-def _fitted(size: tuple[int, int], side: float) -> tuple[float, float]:
-    """Width and height of an image in a square of that side; a hair keeps a visible width."""
+def _thumbnail(hit: Hit, frame: Frame) -> str:
+    if hit.thumbnail:
+        return f'<image href="{jpeg_uri(hit.thumbnail)}" {_rectangle(frame)} preserveAspectRatio="none"/>'
+    x, y = frame.x + frame.width / 2, frame.y + frame.height / 2
+    return f'<rect class="blank" {_rectangle(frame)}/><text class="none" x="{x:.1f}" y="{y:.1f}">{NO_IMAGE}</text>'
+
+
+def _fitted(size: Size, side: float) -> tuple[float, float]:
+    """Width and height of an image in a square of that side; extreme shapes keep a visible width."""
     scale = side / max(size)
     return max(size[0] * scale, 3.0), max(size[1] * scale, 3.0)
 
 
-def _frame(size: tuple[int, int], x: float, side: float, tall: float) -> Frame:
+def _frame(size: Size, x: float, side: float, tall: float) -> Frame:
     width, height = _fitted(size, side)
     return Frame(x + (side - width) / 2, (tall - height) / 2, width, height, size)
 

@@ -1,4 +1,4 @@
-"""What the HTML pages share: escaping, pictures inside of the page, a template filled in one pass, a strict policy."""
+"""What the HTML pages share: escaping, embedded pictures, templates filled in one pass, a strict security policy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# An image of so few colours is a drawing: PNG keeps its edges and is smaller.
+# An image with at most so many colours is a drawing: PNG keeps its edges and is smaller.
 FEW_COLOURS = 4096
 
 
 def text(raw: str) -> str:
-    """Text as HTML, for elements and quoted attributes; what is no Unicode (a broken file name) becomes `?`.
+    """Text as HTML, for elements and quoted attributes; what is not Unicode (a broken file name) becomes `?`.
 
     >>> text('<b> & "c"')
     '&lt;b&gt; &amp; &quot;c&quot;'
@@ -28,12 +28,12 @@ def text(raw: str) -> str:
 
 
 def template(name: str) -> str:
-    """A file that lies beside this one."""
+    """The text of a file in this folder."""
     return files("diml.explanation.html").joinpath(name).read_text(encoding="utf-8")
 
 
 def fill(page: str, values: Mapping[str, str]) -> str:
-    """The page with every `{{key}}` replaced, in one pass: a placeholder's look-alike in a file name stays what it is.
+    """The page with every `{{key}}` replaced in one pass, so that a file name that looks like a placeholder is kept.
 
     >>> fill("<p>{{a}}, {{b}}</p>", {"a": "{{b}}", "b": "2"})
     '<p>{{b}}, 2</p>'
@@ -54,7 +54,7 @@ def image_uri(image: Image, side: int) -> str:
     if small.getcolors(FEW_COLOURS) is None:
         return jpeg_uri(jpeg)
     png = _encoded(small, "PNG")
-    # A grey photograph has few colours, too.
+    # A grey photograph has few colours as well.
     return jpeg_uri(jpeg) if len(png) > 2 * len(jpeg) else f"data:image/png;base64,{_base64(png)}"
 
 
@@ -69,7 +69,7 @@ def _base64(data: bytes) -> str:
 
 
 def fingerprint(source: str) -> str:
-    """How a Content-Security-Policy names an inline script or style: by the SHA-256 of what is between its tags.
+    """How a Content-Security-Policy names an inline script or style: by the SHA-256 of its content.
 
     >>> fingerprint("")
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
@@ -78,10 +78,10 @@ def fingerprint(source: str) -> str:
 
 
 def json_block(document: Any) -> str:
-    """JSON that may stand in a `<script type="application/json">`: no `<`, so nothing in it can end the block.
+    """JSON for a `<script type="application/json">`: without `<`, so that nothing in it can end the block.
 
     >>> json_block({"name": "</script>"})
     '{"name":"\\\\u003c/script>"}'
     """
-    # ASCII throughout, so that a broken file name is a sequence of escapes and the page remains UTF-8.
+    # ASCII only, so that a broken file name becomes escapes and the page stays valid UTF-8.
     return json.dumps(document, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,6 +1,6 @@
 
 "use strict";
-// Everything on the page that moves. Numbers come from the block of data; nothing is fetched.
+// The interaction on the page. All numbers come from the embedded data; nothing is fetched.
 const data = JSON.parse(document.getElementById("data").textContent);
 const said = document.getElementById("said");
 const greeting = said.textContent;
@@ -47,7 +47,7 @@ function side(name, columns, cells, row) {
   let line;
   self.targets = cells.map((box, i) => {
     if (i % columns === 0) line = draw("g", { role: "row" }, layers.grid);
-    const label = `${self.where(i)} of ${name.toUpperCase()}, brings ${signed(self.heat[i])}`;
+    const label = `${self.where(i)} of ${name.toUpperCase()}, contributes ${signed(self.heat[i])}`;
     const target = draw("rect", { class: "cell", role: "gridcell", tabindex: i ? -1 : 0, "aria-label": label, ...place(box) }, line);
     target.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") point({ side: self, i }); });
     target.addEventListener("pointerleave", () => point(null));
@@ -85,7 +85,7 @@ function veil(one, i, colour, opacity) {
   one.veils[i].style.fillOpacity = opacity;
 }
 
-// What lights up: `pointed` at by a mouse for now, else `held` by the keyboard, a tap or a click.
+// What is highlighted: `pointed` at by the mouse, or else `held` by the keyboard, a tap or a click.
 let pointed = null, held = null;
 function point(what) { pointed = what; render(); }
 function hold(what) { held = what; render(); }
@@ -119,11 +119,11 @@ function lightPart(what) {
 }
 
 function sentence(one, other, i, order, shares, found) {
-  const brings = `${one.name.toUpperCase()}, ${one.where(i)}, brings ${signed(one.heat[i])} to the similarity.`;
-  if (!(one.mass[i] > 0)) return brings + (one === a && data.chosen ? " It is not among the chosen parts." : " The matching gives it no mass.");
+  const contributes = `${one.name.toUpperCase()}, ${one.where(i)}, contributes ${signed(one.heat[i])} to the similarity.`;
+  if (!(one.mass[i] > 0)) return contributes + (one === a && data.chosen ? " It is not among the chosen parts." : " The matching gives it no mass.");
   const told = order.filter((k) => shares[k] >= 0.005).map((k) =>
     `${other.where(k)} (${percent(shares[k])} of its mass, alike ${number(found[k].alike, 2)}, ${signed(found[k].contribution)})`);
-  return `${brings} In ${other.name.toUpperCase()} it is matched with ${told.join("; ")}.`;
+  return `${contributes} In ${other.name.toUpperCase()} it is matched with ${told.join("; ")}.`;
 }
 
 function lightPair(what) {
@@ -156,7 +156,7 @@ function showMarks() {
       seen.set(cell(k), at + 1);
       return mark(one, k, cell(k), at, total.get(cell(k)), u);
     });
-    // The strongest last, so that it lies on top; numbers above all boxes.
+    // The strongest is drawn last and lies on top; numbers lie above all boxes.
     drawn.reverse();
     for (const [boxes] of drawn) one.layers.marks.append(...boxes);
     for (const [, badge] of drawn) one.layers.marks.append(...badge);
@@ -181,7 +181,7 @@ function mark(one, k, i, at, n, u) {
   return [boxes, badge];
 }
 
-// Each image is one stop of the Tab key; the arrow keys go from part to part.
+// Tab stops once at each image; the arrow keys move from part to part.
 function rove(one, i) {
   one.targets[one.at].setAttribute("tabindex", -1);
   one.targets[i].setAttribute("tabindex", 0);

@@ -1,0 +1,59 @@
+"""Drawing what lies below explanations: the hits of a search, and a match."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from diml.explanation.files import write
+from diml.explanation.images import NamedImage
+from diml.explanation.pair import PairExplanation
+
+if TYPE_CHECKING:
+    from diml.matching import Match
+    from diml.model import Source
+    from diml.search import SearchResult
+
+
+def draw_match(
+    match: Match,
+    path: str | os.PathLike[str],
+    a: Source | NamedImage | None = None,
+    b: Source | NamedImage | None = None,
+    *,
+    parts: int = 6,
+) -> None:
+    """Draw why two images are similar; the same as `PairExplanation(match, ...).draw(path)`.
+
+    Args:
+        match: of this pair of images; best from `model.explain`.
+        path: what to write: .png, .svg, .pdf or .html.
+        a, b: the images, or smaller copies of them; without them grey boxes are drawn.
+        parts: how many pairs of parts are shown, the strongest first, from 1.
+
+    Raises:
+        UsageError: the match is not of one pair of images, `parts` is below 1, another ending, or a folder that does
+            not exist.
+        ImageError: an image cannot be read.
+        DimlError: the file cannot be written.
+    """
+    first, second = NamedImage.of(a, "first image"), NamedImage.of(b, "second image")
+    PairExplanation(match, first, second).draw(path, parts)
+
+
+def draw_hits(result: SearchResult, path: str | os.PathLike[str], *, parts: int = 3) -> None:
+    """Draw the hits of a search, each beside the query and joined to it by its strongest pairs of parts.
+
+    Args:
+        result: of `index.search`, which knows its query.
+        path: what to write: .png, .svg, .pdf or .html.
+        parts: how many pairs of parts are shown on each hit, from 1.
+
+    Raises:
+        UsageError: `parts` is below 1, another ending, or a folder that does not exist.
+        DimlError: the file cannot be written.
+    """
+    from diml.explanation.drawing import hits_figure
+    from diml.explanation.html import hits_page
+
+    write(path, lambda: hits_figure(result, parts), lambda: hits_page(result, parts))
