@@ -19,7 +19,7 @@ from diml.data.collection import open_folder
 from diml.errors import StoreError
 from diml.model import StructuralModel
 from diml.search import AddReport, Index, index_folder
-from diml.search.intake import image_id
+from diml.search.items import image_id
 from diml.search.manifest import LOCK, is_index
 
 Make = Callable[..., Path]
@@ -78,8 +78,7 @@ def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def stored_paths(index: Index) -> list[str]:
-    assert index._opened is not None
-    return sorted(index._opened.store.scan(["path"])["path"].to_pylist())
+    return sorted(index._state.require().store.scan(["path"])["path"].to_pylist())
 
 
 def add_in_threads(into: Path, model: StructuralModel, folders: list[Path], dim: int) -> list[AddReport]:
@@ -220,7 +219,7 @@ def test_killed_while_it_is_made(tmp_path: Path, model: StructuralModel, make_fo
     wait_until((into / LOCK).exists)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with pytest.raises(StoreError, match="cut off; run the same `diml index` command again"):
+    with pytest.raises(StoreError, match="interrupted; run the same `diml index` command again"):
         Index.open(into)
     index, report = index_folder(photos, into, model=model, dim=4)
     assert (report.added, index.stats().dim) == (20, 4)

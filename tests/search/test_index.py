@@ -18,7 +18,7 @@ from diml.errors import DatasetError, ImageError, StoreError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 from diml.search import Index, index_folder
-from diml.search.intake import image_id
+from diml.search.items import image_id
 from diml.search.stored_maps import stored_maps
 from diml.search.writer import Writer
 
@@ -39,8 +39,7 @@ def index(tmp_path: Path, model: StructuralModel, photos: Path) -> Index:
 
 def all_maps(index: Index) -> dict[str, FeatureMaps]:
     """The stored maps by id."""
-    assert index._opened is not None
-    manifest, store = index._opened
+    manifest, store = index._state.require()
     rows = store.rows(sorted(store.ids()))
     maps = stored_maps(rows, manifest)
     return {id: maps[i] for i, id in enumerate(rows["id"].to_pylist())}
@@ -68,7 +67,7 @@ class TestAdd:
         os.utime(photos / "a" / "0000.png", ns=(1, 1))
         assert index.add(photos).unchanged == 12
         assert backbone.images == before
-        known = index._opened.store.known()[image_id("a/0000.png")]  # type: ignore[union-attr]
+        known = index._state.require().store.known()[image_id("a/0000.png")]
         assert known.mtime_ns == 1  # so that the next time it need not even be read
         assert known.meta == {"label": "a"}
 
@@ -284,7 +283,7 @@ class TestHead:
         index = Index.create(tmp_path / "h.diml", model)
         index.add(photos)
         assert (index.stats().dim, index.stats().head) == (5, "something")
-        with pytest.raises(UsageError, match="dim 6"):
+        with pytest.raises(UsageError, match=r"expected dim 5, .* got 6"):
             Index.create(tmp_path / "i.diml", model, dim=6)
 
 
@@ -421,11 +420,11 @@ class TestIndexFolder:
 
     def test_refuses_other_models_grids_and_dims(self, index: Index, photos: Path, model: StructuralModel) -> None:
         other = StructuralModel.wrap(torch.nn.Conv2d(3, 12, 8, 8), model.encoder.preprocessing, name="other")
-        with pytest.raises(StoreError, match=r"made with the model tiny .* and other"):
+        with pytest.raises(StoreError, match=r"made with the model tiny .* got other"):
             index_folder(photos, index.path, model=other)
-        with pytest.raises(StoreError, match="grid 4x4 and 2x2"):
+        with pytest.raises(StoreError, match=r"expected grid 4x4, .* got 2x2"):
             index_folder(photos, index.path, model=model, grid=2)
-        with pytest.raises(StoreError, match="dim 12 and 7"):
+        with pytest.raises(StoreError, match=r"expected dim 12, .* got 7"):
             index_folder(photos, index.path, model=model, dim=7)
 
     def test_refuses_folders_of_others(self, photos: Path, model: StructuralModel) -> None:

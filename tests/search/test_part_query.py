@@ -35,8 +35,7 @@ def index(tmp_path: Path, model: StructuralModel, photos: Path) -> Index:
 
 def by_hand(index: Index, query: FeatureMaps, regions: list) -> list[tuple[float, str]]:
     """Similarity and path of every stored image, best first."""
-    assert index._opened is not None
-    manifest, store = index._opened
+    manifest, store = index._state.require()
     rows = store.rows(sorted(store.ids()))
     weights = region_weights(query, regions)
     query = query.to(torch.float64)

@@ -15,10 +15,11 @@ import torch
 
 from diml.errors import DimlError, StoreError
 from diml.feature_maps import FeatureMaps, Geometry
-from diml.model import StructuralModel
+from diml.model import StructuralModel, storable
 from diml.search import Index
+from diml.search.blocks import Block
 from diml.search.coarse import nearest
-from diml.search.intake import Block, FileState, Item, image_id, storable
+from diml.search.items import FileState, Item, image_id
 from diml.search.schema import table_schema
 from diml.search.store import Store
 from diml.search.stored_maps import stored_maps
@@ -80,7 +81,7 @@ class TestOpen:
 
     def test_something_else(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        assert "is a file and not an index" in self.refusal(tmp_path / "file")
+        assert "is a file; expected an index" in self.refusal(tmp_path / "file")
         assert "is not an index" in self.refusal(tmp_path)
 
     def test_cut_off(self, path: Path) -> None:
@@ -114,19 +115,19 @@ class TestOpen:
     def test_damaged_and_newer_manifests(self, path: Path) -> None:
         manifest = json.loads((path / "manifest.json").read_text())
         (path / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
-        assert "has format 99 and this diml reads up to 1; upgrade diml" in self.refusal(path)
+        assert "has format 99, and this diml reads up to 1; upgrade diml" in self.refusal(path)
         (path / "manifest.json").write_text(json.dumps({**manifest, "format": "x"}))
-        assert "belongs to something else" in self.refusal(path)
+        assert "belongs to another program" in self.refusal(path)
         for text in ("{", "[]", "3", json.dumps({k: v for k, v in manifest.items() if k != "grid"})):
             (path / "manifest.json").write_text(text)
             assert "copy the index again, or make it anew" in self.refusal(path)
 
     def test_other_model(self, path: Path, model: StructuralModel) -> None:
-        with pytest.raises(StoreError, match="grid 4x4 and 2x2"):
+        with pytest.raises(StoreError, match=r"expected grid 4x4, .* got 2x2"):
             Index.open(path, model=model.with_grid((2, 2)))
         with torch.no_grad():
             next(model.parameters()).add_(1)
-        with pytest.raises(StoreError, match=r"made with the model tiny \(.{8}\) and tiny \(.{8}\) came"):
+        with pytest.raises(StoreError, match=r"made with the model tiny \(.{8}\), got tiny \(.{8}\)"):
             Index.open(path, model=model)
 
     def test_create_over_an_index(self, path: Path, model: StructuralModel) -> None:
@@ -266,8 +267,7 @@ class TestStorable:
         index = Index.create(tmp_path / "i.diml", model, dim=0)
         photos = make_folder(5)
         index.add(photos)
-        assert index._opened is not None
-        manifest, store = index._opened
+        manifest, store = index._state.require()
         rows = store.rows(sorted(store.ids()))
         fresh = model.encode([photos / path for path in rows["path"].to_pylist()])
         stored = stored_maps(rows, manifest)

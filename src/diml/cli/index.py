@@ -43,10 +43,10 @@ def index(
         raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
     shape = None if grid is None else parse_grid(grid)
     from diml.search import Index, index_folder
-    from diml.search.intake import open_collection
+    from diml.search.as_collection import as_collection
     from diml.search.manifest import is_index
 
-    collection = open_collection(folder, labels_from)
+    collection = as_collection(folder, labels_from)
     if is_index(into):
         Index.open(into)  # says what is wrong with it, if anything, before a model is loaded
     loaded = load_model(model or (str(into) if is_index(into) else "lite0"), device=device)

@@ -1,9 +1,10 @@
 """Search: an index of a collection, kept in one folder, and the images in it that are most similar to another."""
 
+from diml.search.entries import Entry
 from diml.search.folder import index_folder
 from diml.search.hits import Hit, SearchResult
 from diml.search.index import Index
 from diml.search.stats import IndexStats
 from diml.search.writer import AddReport
 
-__all__ = ["AddReport", "Hit", "Index", "IndexStats", "SearchResult", "index_folder"]
+__all__ = ["AddReport", "Entry", "Hit", "Index", "IndexStats", "SearchResult", "index_folder"]

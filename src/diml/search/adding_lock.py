@@ -1,4 +1,4 @@
-"""Writers beside each other: who begins at which end, and what is watched on the way."""
+"""The lock that tells several writers of one index apart, and the folder that holds it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,21 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from diml.errors import StoreError
-from diml.search.intake import Block
 from diml.search.manifest import LOCK, TURN
-from diml.search.writer import Progress
 
 
 @dataclass
-class Watch:
-    """Looks on while the sample of a new index is embedded."""
+class AddingLock:
+    """Held while images are added; nobody waits for it.
 
-    total: int
-    strict: bool
-    progress: Progress | None
-    done: int = 0
-
-    def __call__(self, block: Block) -> None:
-        self.done += len(block) + len(block.failures)
-        if self.progress is not None:
-            self.progress(self.done, self.total)
-        if self.strict and block.failures:
-            raise block.failures[0][1]
-
-
-@dataclass
-class Turn:
-    """Who adds first begins at the front, who comes while that goes on begins at the end: they meet in the middle."""
+    The writer that holds it, `first`, embeds its images from the front, and a writer that joins meanwhile from the end:
+    of the same folder they meet in the middle.
+    """
 
     path: Path
     first: bool = field(default=False, init=False)
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> AddingLock:
         make_folder(self.path)
         self._lock = FileLock(self.path / TURN)
         try:

@@ -1,4 +1,4 @@
-"""Creation: from a model and a first collection to an empty table, a stored model and, last of all, the manifest."""
+"""Creation: an empty table, a stored model and, last of all, the manifest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -14,42 +15,49 @@ from diml.errors import StoreError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import HeadFitting, StructuralModel, head_dim
 from diml.model.head import DIM
-from diml.search.intake import Block, Item, blocks, column_names, examine
+from diml.search.blocks import Block, blocks
+from diml.search.features_only import features_model
+from diml.search.items import Item, column_names, examine
 from diml.search.manifest import FILE, MODEL, TABLE, Manifest, sizes
 from diml.search.schema import check_columns, table_schema
+from diml.search.settings import IndexSettings
 from diml.search.store import Store
 
 # Images on which the head of an index is fitted. Nothing can be stored before, so fewer are better, and whitening 128
 # directions gains little from more: on emoji, 0.3 points of Recall@1 from 1,000 to 1,584.
 SAMPLE = 1000
-EXACT_LIMIT = 100_000
+
+
+class Created(NamedTuple):
+    """A new index, and what was embedded to fit its head, ready to be stored."""
+
+    manifest: Manifest
+    store: Store
+    model: StructuralModel
+    embedded: list[Block]
 
 
 @dataclass(frozen=True)
-class IndexSettings:
-    """How an index is to be made.
+class MapShape:
+    """What all maps of an index have in common."""
 
-    Attributes:
-        model: the model as it came.
-        dim: outputs of the head that is fitted for a model without one; None for the default, 0 for no head.
-        columns: further columns beyond those that the first collection has.
-        exact_limit: number of images up to which the coarse search is exact.
-    """
+    grid: tuple[int, int]
+    dim: int
+    own_pooled: bool
 
-    model: StructuralModel
-    dim: int | None = None
-    columns: tuple[str, ...] = ()
-    exact_limit: int = EXACT_LIMIT
+    @classmethod
+    def of(cls, maps: FeatureMaps) -> MapShape:
+        return cls(maps.grid, maps.dim, maps.own_pooled is not None)
 
-    def __post_init__(self) -> None:
-        if self.dim is not None and self.dim < 0:
-            raise UsageError(f"dim {self.dim} came; expected 1 or more, or 0 to keep the backbone's own channels")
-        check_columns(self.columns)
-        if self.dim and self.model.head_fitted and self.dim != self.model.dim:
-            raise UsageError(
-                f"dim {self.dim} was asked for and the model {self.model.name} has a head of dim {self.model.dim}; "
-                "leave dim out"
-            )
+    def check(self, maps: FeatureMaps) -> None:
+        """Refuse maps of another shape."""
+        given = MapShape.of(maps)
+        if given != self:
+            raise UsageError(f"expected feature maps of {self}, got {given}; compute both alike")
+
+    def __str__(self) -> str:
+        pooled = "a pooled vector of their own" if self.own_pooled else "the mean as pooled vector"
+        return f"grid {self.grid[0]}x{self.grid[1]}, dim {self.dim} and {pooled}"
 
 
 def create(
@@ -59,63 +67,72 @@ def create(
     items: Sequence[Item],
     batch_size: int,
     seen: Callable[[Block], None],
-) -> tuple[Manifest, Store, StructuralModel, list[Block]]:
-    """Make an index under its lock; whatever an earlier creation left behind is made anew.
+) -> Created:
+    """Make an index under its lock; what an interrupted creation left behind is removed first.
 
     Args:
-        seen: called with every block that is embedded on the way.
-
-    Returns:
-        The manifest, the store, the model with its head, and what was embedded for fitting it, ready to be stored.
+        seen: called with every block that is embedded to fit the head.
     """
-    columns = check_columns(dict.fromkeys([*column_names(collection), *settings.columns]))
+    assert settings.model is not None
+    columns = _columns(settings, collection)
     clear(folder)
-    model, embedded = _with_head(settings, collection.name, items, batch_size, seen)
-    shape = embedded[0].maps if embedded else probe(model)
-    model.save_pretrained(folder / MODEL)
-    store = Store.create(folder, table_schema(shape.dim, shape.parts, columns))
-    manifest = Manifest(
-        model=model.name,
-        fingerprint=model.fingerprint,
-        made_from=settings.model.fingerprint,
-        grid=shape.grid,
-        dim=shape.dim,
-        asked_dim=DIM if settings.dim is None else settings.dim,
-        head=model.head_fitted_on or "none",
-        own_pooled=shape.own_pooled is not None,
-        columns=columns,
-        exact_limit=settings.exact_limit,
-        collection=str(collection.root.absolute()),
-        model_files=sizes(folder / MODEL),
-        table_version=store.version,
-    )
-    manifest.write(folder)
-    return manifest, store, model, embedded
+    model, embedded = _with_head(settings, settings.model, collection.name, items, batch_size, seen)
+    shape = MapShape.of(embedded[0].maps if embedded else probe(model))
+    manifest, store = _write(folder, settings, model, shape, columns, str(collection.root.absolute()))
+    return Created(manifest, store, model, embedded)
+
+
+def create_for_maps(folder: Path, settings: IndexSettings, collection: Collection, maps: FeatureMaps) -> Created:
+    """As `create`, for features that were computed elsewhere: no head is fitted.
+
+    Raises:
+        UsageError: maps of another shape than the model makes, or than was asked for.
+    """
+    expected_shape(settings, maps).check(maps)
+    columns = _columns(settings, collection)
+    clear(folder)
+    model = settings.model or features_model(maps.grid)
+    manifest, store = _write(folder, settings, model, MapShape.of(maps), columns, "")
+    return Created(manifest, store, model, [])
+
+
+def expected_shape(settings: IndexSettings, maps: FeatureMaps) -> MapShape:
+    """The shape of the maps that a new index is to hold; without a model, that of the maps where none was asked for."""
+    if settings.model is not None:
+        return MapShape.of(probe(settings.model))
+    given = MapShape.of(maps)
+    return MapShape(settings.grid or given.grid, settings.dim or given.dim, given.own_pooled)
 
 
 def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -> None:
-    """Let a model in that the index was made with, before or after its head was fitted.
+    """Accept only the model that the index was made with, before or after its head was fitted.
 
     Raises:
         StoreError: another model, or another grid.
     """
+    if not manifest.embeds:
+        raise StoreError(f"{folder} holds features that were computed elsewhere, without a model; leave the model out")
     if model.grid != manifest.grid:
-        ours, theirs = ("x".join(map(str, grid)) for grid in (manifest.grid, model.grid))
-        raise StoreError(f"{folder} has grid {ours} and {theirs} came; leave the grid out, or make another index")
+        stored, given = ("x".join(map(str, grid)) for grid in (manifest.grid, model.grid))
+        raise StoreError(
+            f"expected grid {stored}, that of {folder}, got {given}; leave the grid out, or make another index"
+        )
     if model.fingerprint not in (manifest.fingerprint, manifest.made_from):
         raise StoreError(
-            f"{folder} was made with the model {manifest.model} ({manifest.fingerprint[:8]}) and {model.name} "
-            f"({model.fingerprint[:8]}) came; leave the model out to use the index's own, or make another index"
+            f"{folder} was made with the model {manifest.model} ({manifest.fingerprint[:8]}), got {model.name} "
+            f"({model.fingerprint[:8]}); leave the model out to use that of the index, or make another index"
         )
 
 
 def check_same_dim(folder: Path, manifest: Manifest, dim: int | None) -> None:
     if dim is not None and dim not in (manifest.asked_dim, manifest.dim):
-        raise StoreError(f"{folder} has dim {manifest.dim} and {dim} came; leave dim out, or make another index")
+        raise StoreError(
+            f"expected dim {manifest.dim}, that of {folder}, got {dim}; leave dim out, or make another index"
+        )
 
 
 def clear(folder: Path) -> None:
-    """Remove what makes an index, under its lock: first the manifest, so that no one finds half of one."""
+    """Remove what makes an index, under its lock: the manifest first, so that nobody finds half of an index."""
     (folder / FILE).unlink(missing_ok=True)
     for part in (MODEL, TABLE + ".lance"):
         if (folder / part).exists():
@@ -123,30 +140,69 @@ def clear(folder: Path) -> None:
     (folder / (FILE + ".part")).unlink(missing_ok=True)
 
 
+def probe(model: StructuralModel) -> FeatureMaps:
+    """The map of a grey image, which has the shape of every map; a grid that the backbone lacks is refused here."""
+    return model.encode(Image.new("RGB", (64, 64), "grey"))
+
+
+def _columns(settings: IndexSettings, collection: Collection) -> tuple[str, ...]:
+    return check_columns(dict.fromkeys([*column_names(collection), *settings.columns]))
+
+
+def _write(
+    folder: Path,
+    settings: IndexSettings,
+    model: StructuralModel,
+    shape: MapShape,
+    columns: tuple[str, ...],
+    collection: str,
+) -> tuple[Manifest, Store]:
+    model.save_pretrained(folder / MODEL)
+    store = Store.create(folder, table_schema(shape.dim, shape.grid[0] * shape.grid[1], columns))
+    manifest = Manifest(
+        model=model.name,
+        fingerprint=model.fingerprint,
+        made_from=(settings.model or model).fingerprint,
+        grid=shape.grid,
+        dim=shape.dim,
+        asked_dim=(DIM if settings.model else shape.dim) if settings.dim is None else settings.dim,
+        head=model.head_fitted_on or "none",
+        own_pooled=shape.own_pooled,
+        columns=columns,
+        exact_limit=settings.exact_limit,
+        collection=collection,
+        model_files=sizes(folder / MODEL),
+        table_version=store.version,
+        embeds=settings.model is not None,
+    )
+    manifest.write(folder)
+    return manifest, store
+
+
 def _with_head(
-    settings: IndexSettings, name: str, items: Sequence[Item], batch_size: int, seen: Callable[[Block], None]
+    settings: IndexSettings,
+    model: StructuralModel,
+    name: str,
+    items: Sequence[Item],
+    batch_size: int,
+    seen: Callable[[Block], None],
 ) -> tuple[StructuralModel, list[Block]]:
-    """The model with a head fitted on a sample of the images; as it came if it has one or the images are too few."""
-    dim = 0 if settings.model.head_fitted else head_dim(settings.dim, settings.model.dim)
+    """The model with a head fitted on a sample of the images; unchanged if it has one or the images are too few."""
+    dim = 0 if model.head_fitted else head_dim(settings.dim, model.dim)
     if dim == 0:
-        return settings.model, []
+        return model, []
     fitting = HeadFitting(dim, most=SAMPLE)
     wanted = ((items[at], examine(items[at].file)) for at in fitting.sample(len(items)))
     sample = []
-    for block in blocks(settings.model, wanted, batch_size):
+    for block in blocks(model, wanted, batch_size):
         sample.append(block)
         seen(block)
-    model = settings.model.with_grid(settings.model.grid)  # a shallow copy: the caller's own gets no head
-    if not fitting.fit(model, [block.maps.mean for block in sample], len(items), name):
-        return settings.model, sample
-    head = model.encoder.head
+    fitted = model.with_grid(model.grid)  # a shallow copy: the caller's model gets no head
+    if not fitting.fit(fitted, [block.maps.mean for block in sample], len(items), name):
+        return model, sample
+    head = fitted.encoder.head
     assert head is not None
     head.to("cpu")
     embedded = [block.through(head) for block in sample]
-    head.to(model.encoder.device)
-    return model, embedded
-
-
-def probe(model: StructuralModel) -> FeatureMaps:
-    """The map of a grey image, of the same shape as any; a grid that the backbone does not have is refused here."""
-    return model.encode(Image.new("RGB", (64, 64), "grey"))
+    head.to(fitted.encoder.device)
+    return fitted, embedded

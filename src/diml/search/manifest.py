@@ -1,4 +1,4 @@
-"""The manifest: what an index is made of. It is the last file of its creation, so a folder without one is no index."""
+"""The manifest: what an index is made of. It is written last, so a folder without one is not a complete index."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ MODEL = "model"
 LOCK = "writer.lock"
 TURN = "adding.lock"
 TABLE = "images"
-# All that may lie in the folder while its creation is under way; anything else is somebody's own.
+# Everything that an interrupted creation can leave in the folder; anything else belongs to the user.
 PARTS = frozenset({FILE, FILE + ".part", MODEL, LOCK, TURN, TABLE + ".lance"})
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is written beside the table.
+    """What is recorded about an index, beside its table.
 
     Attributes:
         model: name of the model.
         fingerprint: of the model that the index carries and its rows were embedded with.
-        made_from: fingerprint of the model as it came, before a head was fitted; the same where none was.
+        made_from: fingerprint of the model as it was given; the same as `fingerprint` if no head was fitted.
         grid, dim: of the stored maps.
-        asked_dim: the dim that was asked for when it was made; a small collection keeps the backbone's own channels.
-        head: in words, where the head came from.
-        own_pooled: whether the model brings a pooled vector that is not the mean of its parts.
-        columns: further columns, all text; fixed, as the table is.
+        asked_dim: the dim that was asked for at creation; a small collection keeps the backbone's own channels.
+        head: in words, what the head was fitted on.
+        own_pooled: whether the model has a pooled vector that is not the mean of its parts.
+        columns: further columns, all text; fixed at creation.
         exact_limit: number of images up to which the coarse search is exact.
-        collection: folder of the collection it was made for.
-        model_files: size of each file of the model, so that a half-copied index is noticed.
-        table_version: version of the table that is there at least, for the same reason.
+        collection: folder of the collection it was made for; empty for features that were added without image files.
+        model_files: size of each file of the model, to detect an index that was copied in part.
+        table_version: the table has at least this version, for the same purpose.
+        embeds: whether the model embeds images; False for an index that was made without a model, for features
+            computed elsewhere. Older manifests do not have it.
     """
 
     model: str
@@ -53,9 +55,10 @@ class Manifest:
     collection: str
     model_files: dict[str, int]
     table_version: int = 0
+    embeds: bool = True
 
     def write(self, folder: Path) -> None:
-        """Write it in one step: a reader sees the former manifest, or this one, whatever happens."""
+        """Write it atomically: a reader sees the former manifest or this one."""
         part = folder / (FILE + ".part")
         with part.open("w", encoding="utf-8") as file:
             json.dump({"format": FORMAT, "version": VERSION, **asdict(self)}, file, indent=1)
@@ -71,7 +74,7 @@ class Manifest:
         """Read and check it.
 
         Raises:
-            StoreError: no index, an unfinished one, one of a newer format, or one that was copied in part.
+            StoreError: there is no index, or it is unfinished, of a newer format, or was copied in part.
         """
         _check_presence(folder)
         manifest = _parse(folder)
@@ -80,20 +83,20 @@ class Manifest:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether an index is there; its creation ends with the manifest."""
+    """Whether the folder is a complete index."""
     return (folder / FILE).is_file()
 
 
 def check_free(folder: Path) -> None:
-    """Let an index be made where nothing is, or where a creation was cut off, and nowhere else."""
+    """Refuse to make an index in a folder that holds anything other than an interrupted creation."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file; an index is a folder: give another name")
-    strangers = sorted(set(os.listdir(folder)) - PARTS)
-    if strangers:
+    others = sorted(set(os.listdir(folder)) - PARTS)
+    if others:
         raise StoreError(
-            f"{folder} holds {strangers[0]!r} and is not an index; give a folder that does not exist yet, say NAME.diml"
+            f"{folder} holds {others[0]!r} and is not an index; give a folder that does not exist yet, say NAME.diml"
         )
 
 
@@ -107,32 +110,33 @@ def _check_presence(folder: Path) -> None:
     if not folder.exists():
         raise StoreError(f"{folder} does not exist; make an index with: diml index FOLDER --into {folder}")
     if not folder.is_dir():
-        raise StoreError(f"{folder} is a file and not an index; an index is a folder that `diml index` made")
+        raise StoreError(f"{folder} is a file; expected an index, which is a folder made by `diml index`")
     if is_index(folder):
         return
     if any((folder / part).exists() for part in (LOCK, MODEL, TABLE + ".lance")):
         raise StoreError(
-            f"{folder} has no {FILE}: its creation or its copying was cut off; run the same `diml index` command again "
-            "to finish it, or copy it again"
+            f"{folder} has no {FILE}: its creation or its copying was interrupted; run the same `diml index` command "
+            "again to finish it, or copy it again"
         )
-    raise StoreError(f"{folder} is not an index: it has no {FILE}; give a folder that `diml index` made")
+    raise StoreError(f"{folder} is not an index: it has no {FILE}; give a folder made by `diml index`")
 
 
 def _parse(folder: Path) -> Manifest:
     damaged = StoreError(
-        f"{folder / FILE} cannot be read as an index's manifest; copy the index again, or make it anew"
+        f"{folder / FILE} cannot be read as the manifest of an index; copy the index again, or make it again"
     )
     try:
         values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
-            raise StoreError(f"{folder} is not an index of images: its {FILE} belongs to something else")
+            raise StoreError(f"{folder} is not an index of images: its {FILE} belongs to another program")
         version = int(values.pop("version"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged from error
     if version > VERSION:
-        raise StoreError(f"{folder} has format {version} and this diml reads up to {VERSION}; upgrade diml to open it")
+        raise StoreError(f"{folder} has format {version}, and this diml reads up to {VERSION}; upgrade diml to open it")
     try:
         values["grid"], values["columns"] = tuple(values["grid"]), tuple(values["columns"])
+        values.setdefault("embeds", True)
         return Manifest(**{field.name: values[field.name] for field in fields(Manifest)})
     except (KeyError, TypeError) as error:
         raise damaged from error

@@ -41,7 +41,7 @@ def measure_stages(model: StructuralModel, candidates: int, dim: int) -> dict[st
 
 
 def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
-    manifest, store = index.opened
+    manifest, store = index._state.require()
     image = open_image(path)
     query = index.model.query(image)
     device, vector = query.maps.device, coarse_vector(query)

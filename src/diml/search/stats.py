@@ -17,14 +17,14 @@ class IndexStats:
     Attributes:
         path: of the index.
         images: how many.
-        model: name of the model that it carries; `fingerprint` tells it from others of that name.
+        model: name of its model, "none" without one; `fingerprint` distinguishes models of one name.
         grid, dim: rows and columns of the matching grid, numbers per part.
         head: what the head was fitted on, in words; "none" without one.
         format: version of the index's format.
         labels: number of distinct labels.
         columns: names of the further columns.
-        bytes: on the disk, the model included.
-        collection: the folder it was made of.
+        bytes: on disk, the model included.
+        collection: the folder it was made of; empty for feature maps.
         exact_limit: number of images up to which the coarse search is exact.
         graph: whether there is an HNSW graph for more.
     """
@@ -45,12 +45,12 @@ class IndexStats:
     graph: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, as `diml info --json` prints them."""
+        """The same as plain values: what `diml info --json` prints."""
         return {**asdict(self), "grid": list(self.grid), "columns": list(self.columns)}
 
 
 def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
-    """Count; the model is not loaded for it."""
+    """Read the manifest and count rows and bytes."""
     return IndexStats(
         path=str(folder),
         images=store.count(),

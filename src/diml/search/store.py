@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -118,6 +118,10 @@ class Store:
         """The ids that are stored, or of the rows that meet a condition."""
         return set(self.scan(["id"], where)["id"].to_pylist())
 
+    def ids_among(self, ids: Iterable[str]) -> set[str]:
+        """Which of these ids are stored."""
+        return {id for where in _in_chunks(sorted(ids)) for id in self.scan(["id"], where)["id"].to_pylist()}
+
     def labels(self) -> list[str | None]:
         """The distinct labels, sorted."""
         found = pc.unique(self.scan(["label"])["label"]).to_pylist()
@@ -132,6 +136,18 @@ class Store:
         """The rows of these ids that are stored, in no order."""
         parts = [self.scan(self.schema.names, where).cast(self.schema) for where in _in_chunks(ids)]
         return pa.concat_tables(parts) if parts else self.schema.empty_table()
+
+    def rows_in_order(self, ids: Sequence[str]) -> pa.Table:
+        """The rows of these ids, in their order; an id may be repeated.
+
+        Raises:
+            StoreError: one of them is not stored any more.
+        """
+        rows = self.rows(sorted(set(ids)))
+        place = {id: at for at, id in enumerate(rows["id"].to_pylist())}
+        if gone := [id for id in ids if id not in place]:
+            raise StoreError(f"{gone[0]} was removed from {self.folder} while it was read; ask again")
+        return rows.take([place[id] for id in ids])
 
     def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
         """Some columns of all rows, or of those that meet a condition."""

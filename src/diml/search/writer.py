@@ -12,7 +12,8 @@ from filelock import BaseFileLock
 
 from diml.data.collection import Skipped
 from diml.model import StructuralModel
-from diml.search.intake import Block, FileState, Item, blocks, examine
+from diml.search.blocks import Block, blocks
+from diml.search.items import FileState, Item, examine
 from diml.search.store import Known, Store
 
 Progress = Callable[[int, int], None]
@@ -87,6 +88,22 @@ class Writer:
             self._finished.update(item.id for item in block.items)
             self._finished.update(item.id for item, _ in block.failures)
         self.commit()
+
+    def store_given(self, given: Block) -> None:
+        """Commit feature maps that were computed elsewhere; of stored ones, take over labels and columns."""
+        self._refresh()
+        new = []
+        for i, (item, state) in enumerate(zip(given.items, given.states, strict=True)):
+            known = self._known.get(item.id)
+            if known is None or known.hash != state.hash:
+                new.append(i)
+            else:
+                self._leave(item, known, None)
+        if new:
+            self._waiting.append(given.part(new))
+            self.commit()
+        self._amend()
+        self._amendments = {}
 
     def run(self, items: Sequence[Item], batch_size: int, backwards: bool = False) -> None:
         """Embed and store what is new or changed, and take over labels and columns.

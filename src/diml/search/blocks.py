@@ -1,12 +1,12 @@
-"""The intake: from files to blocks of rows. What was read is hashed before it is decoded, so a file that changes under
-our hands is embedded anew the next time."""
+"""Blocks of images that were embedded together, and their rows.
+
+A file is hashed before it is decoded, so one that changes in between is embedded again the next time.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,94 +18,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from diml.data.collection import Collection, open_csv, open_folder
-from diml.errors import ImageError, UsageError
+from diml.errors import ImageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel, storable
+from diml.search.items import FileState, Item
 
+# Longest side of a thumbnail in pixels.
 THUMBNAIL = 160
-
-
-def image_id(path: str) -> str:
-    """The id of an image: the first 16 hex digits of the SHA-256 of its path, relative to its collection.
-
-    >>> image_id("cats/tom.jpg")
-    'c20dca593997b815'
-    """
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
-
-
-def open_collection(
-    images: str | os.PathLike[str] | Collection, labels_from: str | os.PathLike[str] | None
-) -> Collection:
-    """A collection from a folder, a CSV file, or a collection."""
-    if isinstance(images, Collection):
-        if labels_from is not None:
-            raise UsageError("labels_from came with a collection, which has its labels already; leave it out")
-        return images
-    if Path(images).suffix.lower() == ".csv" and Path(images).is_file():
-        if labels_from is not None:
-            raise UsageError(f"labels_from came with {images}, which has its labels already; leave it out")
-        return open_csv(images, labelled=False)
-    return open_folder(images, labels_from)
-
-
-@dataclass(frozen=True)
-class Item:
-    """An image of a collection, and what the collection says about it: only the columns that it knows."""
-
-    id: str
-    path: str
-    file: Path
-    meta: dict[str, str | None]
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A file's size, time and SHA-256 in hex; the hash is empty where it could not be read."""
-
-    bytes: int
-    mtime_ns: int
-    hash: str
-
-
-def items(collection: Collection) -> list[Item]:
-    """The images of a collection; a `split` is a column as any other."""
-    columns: dict[str, Sequence[str | None]] = dict(collection.columns)
-    if collection.splits is not None:
-        columns["split"] = collection.splits
-    if collection.labels is not None:
-        columns["label"] = collection.labels
-    return [
-        Item(image_id(path), path, collection.file(i), {name: values[i] for name, values in columns.items()})
-        for i, path in enumerate(collection.paths)
-    ]
-
-
-def column_names(collection: Collection) -> list[str]:
-    """Names of the further columns of a collection."""
-    return [*collection.columns, *(["split"] if collection.splits is not None else [])]
-
-
-def examine(file: Path) -> FileState:
-    """Size, time and hash; without a hash where the file cannot be read, which decoding will explain."""
-    try:
-        status = os.stat(file)
-        # A FIFO would keep us waiting.
-        readable = stat.S_ISREG(status.st_mode)
-        return FileState(status.st_size, status.st_mtime_ns, _sha256(file) if readable else "")
-    except OSError:
-        return FileState(0, 0, "")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
 class Block:
-    """Images that went through the model together; the maps lie on the CPU, with geometry."""
+    """Images that were embedded together; the maps are on the CPU and have a geometry."""
 
     items: list[Item]
     states: list[FileState]
@@ -117,7 +41,7 @@ class Block:
         return len(self.items)
 
     def rows(self, keep: Sequence[int], metas: Sequence[Mapping[str, str | None]], schema: pa.Schema) -> pa.Table:
-        """Rows of the images at the positions `keep`, with a label and further columns each."""
+        """Rows of the images at the positions `keep`; `metas` are the label and the further columns of each."""
         items, states = [self.items[i] for i in keep], [self.states[i] for i in keep]
         maps = self.maps[torch.tensor(keep, dtype=torch.int64)]
         geometry = maps.geometry
@@ -139,8 +63,18 @@ class Block:
         columns = [values.get(name, [meta.get(name) for meta in metas]) for name in schema.names]
         return pa.table([_array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
 
+    def part(self, keep: Sequence[int]) -> Block:
+        """The images at these positions."""
+        return Block(
+            [self.items[i] for i in keep],
+            [self.states[i] for i in keep],
+            self.maps[list(keep)],
+            [self.thumbnails[i] for i in keep],
+            self.failures,
+        )
+
     def through(self, head: nn.Linear) -> Block:
-        """The same block with its maps sent through a head; what is affine commutes with the resampling to the grid."""
+        """The same block after a head; being affine, it may be applied after the resampling to the grid."""
         maps = self.maps
         with torch.no_grad():
             pooled = None if maps.own_pooled is None else head(maps.own_pooled)
@@ -166,8 +100,21 @@ def blocks(model: StructuralModel, wanted: Iterable[tuple[Item, FileState]], bat
         )
 
 
+def given_block(items: Sequence[Item], maps: FeatureMaps) -> Block:
+    """Feature maps that were computed elsewhere, hashed in place of a file, without thumbnails."""
+    maps = maps.detach().to("cpu")
+    assert maps.geometry is not None
+    local, pooled = storable(maps)
+    columns = (local, pooled, maps.geometry.size, maps.geometry.visible)
+    states = []
+    for values in zip(*columns, strict=True):
+        digest = hashlib.sha256(b"".join(value.contiguous().numpy().tobytes() for value in values))
+        states.append(FileState(0, 0, digest.hexdigest()))
+    return Block(list(items), states, maps, [b""] * len(items), [])
+
+
 def thumbnail(image: Image.Image) -> bytes:
-    """JPEG bytes, longest side at most 160 px."""
+    """JPEG bytes, longest side at most 160 pixels."""
     scale = min(1.0, THUMBNAIL / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     file = io.BytesIO()

@@ -1,0 +1,45 @@
+"""Images as users name them: by id, or by path relative to the collection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diml.errors import UsageError
+from diml.search.items import image_id, is_id
+from diml.search.paths import AnyPath
+from diml.search.store import Store
+
+
+@dataclass(frozen=True)
+class Named:
+    """Images that were named.
+
+    Attributes:
+        ids: of those that are stored, in the order they were named.
+        unknown: names of those that are not.
+    """
+
+    ids: list[str]
+    unknown: list[str]
+
+    def known(self, index: Path) -> list[str]:
+        """The ids, if all images are stored.
+
+        Raises:
+            UsageError: one of them is not.
+        """
+        if self.unknown:
+            raise UsageError(f"{self.unknown[0]} is not in {index}; give an id, or a path relative to the collection")
+        return self.ids
+
+
+def resolve(store: Store, images: AnyPath | Sequence[AnyPath]) -> Named:
+    """Look images up."""
+    listed = [images] if isinstance(images, str | os.PathLike) else images
+    names = [Path(image).as_posix() for image in listed]
+    stored = store.ids_among({*filter(is_id, names), *map(image_id, names)})
+    ids = [name if name in stored else image_id(name) for name in names]
+    return Named([id for id in ids if id in stored], [n for n, id in zip(names, ids, strict=True) if id not in stored])
