@@ -120,7 +120,7 @@ class TestOpen:
         assert "belongs to another program" in self.refusal(path)
         for text in ("{", "[]", "3", json.dumps({k: v for k, v in manifest.items() if k != "grid"})):
             (path / "manifest.json").write_text(text)
-            assert "copy the index again, or make it anew" in self.refusal(path)
+            assert "copy the index again, or make it again" in self.refusal(path)
 
     def test_other_model(self, path: Path, model: StructuralModel) -> None:
         with pytest.raises(StoreError, match=r"expected grid 4x4, .* got 2x2"):

@@ -14,14 +14,14 @@ def info(
     index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Say what is in an index, and which model made it.
+    """Show what is in an index, and which model made it.
 
     Example: diml info photos.diml --json
     """
     existing(index, "index")
     from diml.search import Index
 
-    stats = Index.open(index).stats().to_dict()
+    stats = {**Index.open(index).stats().to_dict(), "path": str(index)}
     if json:
         print_json(stats)
         return
