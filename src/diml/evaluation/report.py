@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diml.data import Skipped
+from diml.markdown import table
 
 RECALLS = (1, 2, 4, 8)
 METRICS = (*(f"recall@{k}" for k in RECALLS), "r_precision", "map@r")
@@ -71,11 +72,8 @@ class Evaluation:
         | --------: | -------: | -------: | -------: | -------: | ----------: | -----: |
         |       100 |   0.5000 |   0.6250 |   0.7500 |   1.0000 |      0.4000 | 0.2500 |
         """
-        names = ("shortlist", *METRICS)
-        lines = [[f"{row[name]:.4f}" if name in METRICS else str(row[name]) for name in names] for row in self.results]
-        widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
-        rules = ["-" * (width - 1) + ":" for width in widths]
-        return "\n".join(_line(cells, widths) for cells in (names, rules, *lines))
+        rows = [[str(row["shortlist"]), *(f"{row[name]:.4f}" for name in METRICS)] for row in self.results]
+        return table(["shortlist", *METRICS], rows, left=0)
 
     def summary(self) -> str:
         """What was measured, in a few lines of words, to stand above the table."""
@@ -90,7 +88,3 @@ class Evaluation:
         if self.skipped:
             lines.append(f"images left out, each with its reason: {len(self.skipped)}")
         return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "| " + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from diml.errors import DimlError, UsageError
+from diml.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,18 +120,6 @@ def write_file(path: str | os.PathLike[str], content: bytes | Callable[[IO[bytes
         DimlError: the file cannot be written (folder missing, permission, disk full).
     """
     try:
-        _write_atomic(path, content if callable(content) else lambda file: file.write(content))
+        write_atomic(path, content)
     except OSError as error:
         raise DimlError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
-
-
-def _write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".diml-{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-        os.replace(temporary, target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

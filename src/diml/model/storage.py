@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from diml.embedding import Encoder, TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.errors import ModelError, first_line
+from diml.files import write_atomic
 from diml.matching import Matcher
 from diml.model.config import preprocessing_of, read_config
 
@@ -60,8 +61,8 @@ def save(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS, to_bytes({name: _own(value) for name, value in state.items()}))
-        _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        write_atomic(folder / WEIGHTS, to_bytes({name: _own(value) for name, value in state.items()}), durable=True)
+        write_atomic(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode(), durable=True)
     except OSError as error:
         raise ModelError(f"{folder}: the model cannot be written ({error.strerror or error})") from error
 
@@ -69,17 +70,6 @@ def save(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -
 def _own(value: Tensor) -> Tensor:
     """A copy: safetensors does not support tied weights, which share memory."""
     return value.detach().cpu().clone(memory_format=torch.contiguous_format)
-
-
-def _replace(file: Path, content: bytes) -> None:
-    part = file.with_name(file.name + ".part")
-    try:
-        part.write_bytes(content)
-        settle(part, file)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def settle(part: Path, file: Path) -> None:

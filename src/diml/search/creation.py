@@ -18,7 +18,7 @@ from diml.model.head import DIM
 from diml.search.blocks import Block, blocks
 from diml.search.features_only import features_model
 from diml.search.items import Item, column_names, examine
-from diml.search.manifest import FILE, MODEL, TABLE, Manifest, sizes
+from diml.search.manifest import FILE, MODEL, TABLE, UNFINISHED, Manifest, sizes
 from diml.search.schema import check_columns, table_schema
 from diml.search.settings import IndexSettings
 from diml.search.store import Store
@@ -137,7 +137,8 @@ def clear(folder: Path) -> None:
     for part in (MODEL, TABLE + ".lance"):
         if (folder / part).exists():
             shutil.rmtree(folder / part)
-    (folder / (FILE + ".part")).unlink(missing_ok=True)
+    for unfinished in folder.glob(UNFINISHED):
+        unfinished.unlink(missing_ok=True)
 
 
 def probe(model: StructuralModel) -> FeatureMaps:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from diml.errors import StoreError
+from diml.files import write_atomic
 
 FORMAT = "diml-index"
 VERSION = 1
@@ -18,7 +20,9 @@ LOCK = "writer.lock"
 TURN = "adding.lock"
 TABLE = "images"
 # Everything that an interrupted creation can leave in the folder; anything else belongs to the user.
-PARTS = frozenset({FILE, FILE + ".part", MODEL, LOCK, TURN, TABLE + ".lance"})
+PARTS = frozenset({FILE, MODEL, LOCK, TURN, TABLE + ".lance"})
+# A manifest that was being written when the process was killed.
+UNFINISHED = FILE + "*.part"
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it atomically: a reader sees the former manifest or this one."""
-        part = folder / (FILE + ".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, "version": VERSION, **asdict(self)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, folder / FILE)
+        document = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1)
+        write_atomic(folder / FILE, document.encode(), durable=True)
 
     def at_version(self, table_version: int) -> Manifest:
         return replace(self, table_version=table_version)
@@ -93,7 +93,7 @@ def check_free(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file; an index is a folder: give another name")
-    others = sorted(set(os.listdir(folder)) - PARTS)
+    others = sorted(name for name in set(os.listdir(folder)) - PARTS if not fnmatch(name, UNFINISHED))
     if others:
         raise StoreError(
             f"{folder} holds {others[0]!r} and is not an index; give a folder that does not exist yet, say NAME.diml"
