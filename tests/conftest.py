@@ -12,16 +12,18 @@ import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
+MATCHING = [
+    *("concentration", "functional", "marginals", "match", "matcher", "newton", "pair_lists", "partial", "parts"),
+    *("reference", "regions", "score", "topk", "transport", "unit_maps"),
+]
 # The shapes in signatures are checked wherever tests call; compiled kernels are left as they are.
 jaxtyping.install_import_hook(
     [
         "diml.feature_maps",
         "diml.embedding",
         "diml.evaluation.metrics",
-        *(f"diml.matching.{module}" for module in ("topk", "functional", "marginals", "match", "matcher", "transport")),
-        *(f"diml.matching.{room}" for room in ("concentration", "newton", "partial", "parts", "regions")),
+        *(f"diml.matching.{module}" for module in MATCHING),
         "diml.model.rollout",
-        "diml.matching.unit_maps",
     ],
     "beartype.beartype",
 )

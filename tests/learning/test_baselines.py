@@ -130,8 +130,8 @@ def test_options_arrive():
         ({"name": "histogram", "options": {"bins": 2.5}}, "came as 2.5; expected a whole number above 0"),
         ({"name": "triplet-random", "options": {"scale": 1}}, "expected margin$"),
         ({"classes": 0}, "expected numbers of at least 1"),
-        ({"marginals": "even"}, "marginals 'even' came"),
-        ({"weight": 2}, "weight 2.0 came"),
+        ({"marginals": "even"}, "marginals to be one of .*, got 'even'"),
+        ({"weight": 2}, "expected weight from 0 .* got 2.0"),
     ],
 )
 def test_what_cannot_be_is_refused(wanted, said):

@@ -209,10 +209,11 @@ def test_gradients_take_the_reference():
         assert not Matcher().similarity(a, b).requires_grad
 
 
-def test_functions_have_the_settings_of_the_paper():
+def test_functions_have_the_settings_of_the_matcher():
     a, b = maps(14, 3, dtype=torch.float16), maps(15, 5, dtype=torch.float16)
     whole = similarity(a, b)
-    assert torch.equal(whole, Matcher("cross_correlation", 0.5, 0.05, 1e-3).similarity(a, b))
+    assert torch.equal(whole, Matcher().similarity(a, b))
+    assert torch.equal(whole, Matcher("uniform", 0.5, 0.05, 1e-3).similarity(a, b))
     assert torch.equal(rerank(a, b, torch.tensor([[4, 0]] * 3)), whole[:, [4, 0]])
 
 

@@ -9,7 +9,7 @@ import torch
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, Matcher, cross_correlation, prepare, top_k, topk, uniform
-from diml.matching import matcher as matcher_module
+from diml.matching import pair_lists as pair_lists_module
 
 
 def maps(seed, n, grid=(4, 4), dim=32, dtype=torch.float32):
@@ -51,7 +51,7 @@ def test_tiles_do_not_change_the_matrix(monkeypatch):
         assert torch.equal(tile.similarity, Matcher().similarity(a, b)[tile.rows, tile.columns])
     monkeypatch.setenv("DIML_KERNEL", "torch")
     whole, itself = Matcher().similarity(a, b), Matcher().similarity(a, a)
-    monkeypatch.setattr(matcher_module, "TILE", 37)
+    monkeypatch.setattr(pair_lists_module, "BLOCK", 37)
     assert torch.equal(Matcher().similarity(a, b), whole)
     assert torch.equal(Matcher().similarity(a, a), itself)
 
@@ -75,7 +75,7 @@ def test_marginals_of_the_callers():
     equal = Matcher((torch.ones(3, 16), torch.ones(4, 4))).tight().similarity(a, b)
     torch.testing.assert_close(equal, Matcher("uniform").tight().similarity(a, b))
     torch.testing.assert_close(equal, Matcher(uniform).tight().similarity(a, b))
-    for wrong, said in [(-mu_a, ">= 0"), (mu_a * 0, "without mass"), (mu_a[:2], "expected"), (mu_a / 0 - 1, "finite")]:
+    for wrong, said in [(-mu_a, ">= 0"), (mu_a * 0, "all 0"), (mu_a[:2], "expected"), (mu_a / 0 - 1, "finite")]:
         with pytest.raises(UsageError, match=said):
             Matcher((wrong, mu_b)).similarity(a, b)
 
@@ -149,9 +149,9 @@ def test_lists_that_are_no_pairs_are_refused(kernel, monkeypatch):
     products = torch.einsum("nkd,mld->nkml", prepare(a).rows, prepare(a).rows)
     for i, j in ((many, few), (few, many), (few, few[:0])):
         for ask in (Matcher().pairs, Matcher().plans, Matcher().bounds):
-            with pytest.raises(UsageError, match=f"{len(i)} images of a came to be paired with {len(j)}"):
+            with pytest.raises(UsageError, match=f"got {len(i)} and {len(j)}"):
                 ask(a, a, i, j)
-        with pytest.raises(UsageError, match="to be paired"):
+        with pytest.raises(UsageError, match="to form pairs"):
             Matcher().plans_of(products, i, j)
     for wrong in (few.float(), few > 2):
         with pytest.raises(UsageError, match="expected whole numbers"):

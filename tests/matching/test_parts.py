@@ -166,7 +166,7 @@ def test_gradients_reach_the_maps_and_not_the_plan():
 @pytest.mark.parametrize(
     ("weights", "eps", "said"),
     [
-        (torch.zeros(1, 12), 0.05, "without mass"),
+        (torch.zeros(1, 12), 0.05, "all 0"),
         (-torch.ones(1, 12), 0.05, ">= 0"),
         (torch.ones(1, 7), 0.05, "shape"),
         (torch.ones(1, 12), 0.0, "eps"),

@@ -143,7 +143,7 @@ class TestMatcher:
 
     @pytest.fixture
     def matcher(self, monkeypatch):
-        monkeypatch.setattr("diml.matching.matcher.choose_backend", lambda device: backend)
+        monkeypatch.setattr("diml.matching.dispatch.choose_backend", lambda device: backend)
         monkeypatch.setattr("diml.matching.unit_maps.KEEPS_HALF", ("cpu", "cuda"))
         return Matcher("cross_correlation", tolerance=1e-6)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
     from diml.model import StructuralModel
 
 
-class Scheme(StrEnum):
-    """The named marginals."""
-
-    uniform = "uniform"
-    cross_correlation = "cross_correlation"
-
-
 ModelName = Annotated[
     str,
     typer.Option(
@@ -38,7 +30,12 @@ ModelName = Annotated[
 Grid = Annotated[
     str | None, typer.Option(help="Matching grid: 4, or 4x6 for 4 rows and 6 columns; up to the backbone's own.")
 ]
-Marginals = Annotated[Scheme | None, typer.Option(help="How parts are weighed; by default as the model has it.")]
+Marginals = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SCHEME", help="How parts are weighed: uniform or cross_correlation; by default as the model has it."
+    ),
+]
 Mass = Annotated[
     float | None,
     typer.Option(
@@ -69,26 +66,27 @@ def load_model(
     name: str,
     *,
     grid: str | None = None,
-    marginals: Scheme | None = None,
+    marginals: str | None = None,
     mass: float | None = None,
     weight: float | None = None,
     eps: float | None = None,
     device: str = "auto",
 ) -> StructuralModel:
     """The model of that name, on that device, with what the options change of it."""
+    from diml.matching import check_scheme
     from diml.model import StructuralModel
     from diml.search import Index
     from diml.search.manifest import is_index
 
     if Path(name).suffix.lower() == ".diml":
         existing(Path(name), "index")
+    if marginals is not None:
+        check_scheme(marginals)
     # An index is checked as a whole before its model is used.
     model = Index.open(name).model if is_index(Path(name)) else StructuralModel.from_pretrained(name)
     if grid is not None:
         model = model.with_grid(parse_grid(grid))
-    if marginals is not None:
-        model = model.with_matcher(marginals=str(marginals))
-    changes = {"mass": mass, "weight": weight, "eps": eps}
+    changes = {"marginals": marginals, "mass": mass, "weight": weight, "eps": eps}
     model = model.with_matcher(**{setting: value for setting, value in changes.items() if value is not None})
     return model.to(parse_device(device))
 

@@ -12,6 +12,7 @@ from diml.learning.distances import StructuralDistance, StructuralSimilarity
 from diml.learning.library_objective import Adjusted, LibraryObjective
 from diml.learning.objectives import Objective
 from diml.matching import Matcher
+from diml.matching.defaults import EPS, WEIGHT
 
 SIMILARITIES = ("structural", "pooled")
 # Options that divide, count or multiply a whole loss.
@@ -28,8 +29,8 @@ def build_objective(
     dim: int,
     grid: tuple[int, int],
     marginals: str = "cross_correlation",
-    weight: float = 0.5,
-    eps: float = 0.05,
+    weight: float = WEIGHT,
+    eps: float = EPS,
     options: Mapping[str, float | str] | None = None,
 ) -> Objective:
     """The objective of that name.

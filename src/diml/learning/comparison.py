@@ -20,7 +20,7 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.learning.combined import combined, exact
 from diml.learning.formula import SIMILARITY, Formula
-from diml.matching import Matcher, UnitMaps, prepare
+from diml.matching import Matcher, UnitMaps, combine, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,4 +120,4 @@ def _pairs(rows_a: Tensor, rows_b: Tensor, plan: Tensor | None, weight: float, f
     if plan is None:
         return formula.value((rows_a[:, -1] * rows_b[:, -1]).sum(dim=-1))
     value = formula.value(rows_a @ rows_b.mT)
-    return (1 - weight) * value[:, -1, -1] + weight * (plan * value[:, :-1, :-1]).sum(dim=(1, 2))
+    return combine(value[:, -1, -1], (plan * value[:, :-1, :-1]).sum(dim=(1, 2)), weight)

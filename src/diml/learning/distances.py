@@ -16,7 +16,8 @@ from diml.learning.comparison import Comparison
 from diml.learning.formula import DISTANCE, SIMILARITY, Formula
 from diml.learning.library import distances
 from diml.matching import Matcher, UnitMaps, prepare
-from diml.matching.kernels import indices, whole
+from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE, WEIGHT
+from diml.matching.kernels import as_int64, checked_indices
 
 
 def flattened(maps: FeatureMaps) -> Float[Tensor, "n width"]:
@@ -38,10 +39,10 @@ class _StructuralBase(distances.BaseDistance):
         self,
         grid: tuple[int, int] = (4, 4),
         marginals: str = "cross_correlation",
-        weight: float = 0.5,
-        eps: float = 0.05,
-        tolerance: float = 1e-3,
-        max_iterations: int = 1000,
+        weight: float = WEIGHT,
+        eps: float = EPS,
+        tolerance: float = TOLERANCE,
+        max_iterations: int = MAX_ITERATIONS,
         *,
         dim: int | None = None,
         **settings: Any,
@@ -87,7 +88,7 @@ class _StructuralBase(distances.BaseDistance):
         """
         if len(i) != len(j):
             raise UsageError(f"{len(i)} images came to be paired with {len(j)}; give as many of each")
-        self._asked = whole(i), whole(j)
+        self._asked = as_int64(i), as_int64(j)
         try:
             yield
         finally:
@@ -100,7 +101,7 @@ class _StructuralBase(distances.BaseDistance):
         a = self.units(query_emb)
         b = a if ref_emb is None or ref_emb is query_emb else self.units(ref_emb)
         if self._asked is not None:
-            i, j = (indices(index, n) for index, n in zip(self._asked, (len(a), len(b)), strict=True))
+            i, j = (checked_indices(index, n) for index, n in zip(self._asked, (len(a), len(b)), strict=True))
             asked = torch.unique(i * len(b) + j)
             if 4 * len(asked) < len(a) * len(b):  # beyond that one large product is quicker than many small ones
                 return self._sparse(a, b, asked)
@@ -126,7 +127,7 @@ class StructuralSimilarity(_StructuralBase):
 
     Args:
         grid: rows and columns of the maps, r = rows * columns.
-        marginals: "cross_correlation" or "uniform".
+        marginals: name of a scheme in `diml.matching.MARGINALS`.
         weight: w, share of the matched parts; 0 gives the cosine of the pooled vectors.
         eps: strength of the plan's entropy.
         tolerance: L1 error of the marginals at which a pair stops.

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from diml.embedding import RESAMPLINGS
 from diml.errors import DimlError
 from diml.evaluation import METRICS
+from diml.matching import MARGINALS
+from diml.matching.defaults import EPS, WEIGHT
 
 try:
     from pydantic import (
@@ -159,10 +161,15 @@ class LossSettings(Section):
 
     name: str = "margin"
     similarity: Literal["structural", "pooled"] = "structural"
-    marginals: Literal["uniform", "cross_correlation"] = "cross_correlation"
-    weight: Share = 0.5
-    eps: PositiveFloat = 0.05
+    marginals: str = "cross_correlation"
+    weight: Share = WEIGHT
+    eps: PositiveFloat = EPS
     options: dict[str, Option] = Field(default_factory=dict)
+
+    @field_validator("marginals")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _one_of(name, MARGINALS)
 
 
 class OptimSettings(Section):

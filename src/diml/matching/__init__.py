@@ -2,9 +2,9 @@
 
 from diml.matching.concentration import concentration
 from diml.matching.functional import rerank, similarity
-from diml.matching.marginals import MARGINALS, Marginal, cross_correlation, uniform
+from diml.matching.marginals import MARGINALS, Marginal, check_scheme, cross_correlation, uniform
 from diml.matching.match import Match, PartPair
-from diml.matching.matcher import Matcher, PairScores
+from diml.matching.matcher import Matcher
 from diml.matching.partial import partial_plan
 from diml.matching.parts import chosen_parts, find_part, part_similarity
 from diml.matching.regions import (
@@ -16,6 +16,7 @@ from diml.matching.regions import (
     mask_weights,
     region_weights,
 )
+from diml.matching.score import PairScores, combine
 from diml.matching.topk import TopK, top_k
 from diml.matching.transport import TransportPlan, transport_plan
 from diml.matching.unit_maps import UnitMaps, prepare
@@ -34,7 +35,9 @@ __all__ = [
     "UnitMaps",
     "as_regions",
     "check_regions",
+    "check_scheme",
     "chosen_parts",
+    "combine",
     "concentration",
     "cross_correlation",
     "find_part",

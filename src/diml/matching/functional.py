@@ -1,4 +1,4 @@
-"""Matching in one call, for those who need no `Matcher` at hand: the paper's settings by default."""
+"""Matching in one call, without a `Matcher`: functions with the matcher's default settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diml.feature_maps import FeatureMaps
+from diml.matching.defaults import EPS, SCHEME, TOLERANCE, WEIGHT
 from diml.matching.marginals import Marginal
 from diml.matching.matcher import Matcher
 from diml.matching.unit_maps import UnitMaps
@@ -18,21 +19,21 @@ def rerank(
     gallery_maps: Maps,
     shortlist: Int[Tensor, "q k"],
     *,
-    marginals: str | Marginal | tuple[Tensor, Tensor] = "cross_correlation",
-    weight: float = 0.5,
-    eps: float = 0.05,
-    tolerance: float = 1e-3,
+    marginals: str | Marginal | tuple[Tensor, Tensor] = SCHEME,
+    weight: float = WEIGHT,
+    eps: float = EPS,
+    tolerance: float = TOLERANCE,
 ) -> Float[Tensor, "q k"]:
     """Similarity of every query with the gallery images on its shortlist, in the shortlist's order.
 
-    From maps as they are stored, float16 or float32, to the numbers; the fastest kernel that fits is chosen by itself
-    (see `diml.matching.kernels.choose_backend`). Memory beyond maps and scores does not grow with the number of pairs.
+    Takes maps as they are stored, float16 or float32, and uses the fastest kernel available (see
+    `diml.matching.kernels.choose_backend`). Memory beyond maps and scores does not grow with the number of pairs.
 
     Args:
         query_maps: of q images.
         gallery_maps: of n images.
-        shortlist: (q, K) indices into the gallery; negative ones count from its end, so cut what is padded with -1.
-        marginals, weight, eps, tolerance: see `Matcher`.
+        shortlist: (q, K) indices into the gallery; negative ones count from its end, so remove padding with -1 first.
+        marginals, weight, eps, tolerance: see `Matcher`, which has the same defaults.
 
     Raises:
         UsageError: shapes that do not fit, or a setting out of its range.
@@ -50,12 +51,12 @@ def similarity(
     maps_a: Maps,
     maps_b: Maps,
     *,
-    marginals: str | Marginal | tuple[Tensor, Tensor] = "cross_correlation",
-    weight: float = 0.5,
-    eps: float = 0.05,
-    tolerance: float = 1e-3,
+    marginals: str | Marginal | tuple[Tensor, Tensor] = SCHEME,
+    weight: float = WEIGHT,
+    eps: float = EPS,
+    tolerance: float = TOLERANCE,
 ) -> Float[Tensor, "n m"]:
-    """(n, m) similarity of all pairs; a set with itself is solved once per unordered pair. See `rerank`.
+    """(n, m) similarity of all pairs; of a set with itself each unordered pair is solved once. See `rerank`.
 
     >>> import torch
     >>> maps = FeatureMaps(torch.eye(4).reshape(2, 2, 4), grid=(1, 2))

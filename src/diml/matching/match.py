@@ -13,6 +13,8 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.matching.defaults import WEIGHT
+from diml.matching.score import combine
 from diml.matching.transport import TransportPlan
 
 Cell = tuple[int, int]
@@ -74,7 +76,7 @@ class Match:
     maps_a: FeatureMaps
     maps_b: FeatureMaps
     transport: TransportPlan
-    weight: float = 0.5
+    weight: float = WEIGHT
     part_weights: Float[Tensor, "n r_a"] | None = None
 
     def __post_init__(self) -> None:
@@ -139,7 +141,7 @@ class Match:
     @property
     def similarity(self) -> Float[Tensor, " n"]:
         """`(1 - w) p + w s`, -1..1."""
-        return (1 - self.weight) * self.pooled + self.weight * self.structural
+        return combine(self.pooled, self.structural, self.weight)
 
     @cached_property
     def contributions(self) -> Float[Tensor, "n r_a r_b"]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diml.errors import UsageError
+from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
 from diml.matching.newton import State, solve, solved
 from diml.matching.transport import CHUNK, TransportPlan, check_problem, iterate, store
 
@@ -25,9 +26,9 @@ def partial_plan(
     mu_a: Float[Tensor, "*n r_a"],
     mu_b: Float[Tensor, "*n r_b"],
     mass: float,
-    eps: float = 0.05,
-    tolerance: float = 1e-3,
-    max_iterations: int = 1000,
+    eps: float = EPS,
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
     newton_after: int | None = None,
 ) -> TransportPlan:
     """The plan of least cost `1 - S` that moves only `mass` of 1, blurred by entropy.

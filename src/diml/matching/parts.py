@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.matching.defaults import EPS
 from diml.matching.marginals import given
 from diml.matching.match import Match
 from diml.matching.transport import TransportPlan
@@ -17,7 +18,7 @@ from diml.matching.unit_maps import prepare
 CHUNK = 1024
 
 
-def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "n r_a"], eps: float = 0.05) -> Match:
+def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "n r_a"], eps: float = EPS) -> Match:
     """Match the chosen parts of image k of a with the most similar parts of image k of b.
 
     `T_ij = mu_i softmax_j(S_ij / eps)`: only the rows have marginals, so the part may be anywhere in b, and whatever
@@ -55,7 +56,7 @@ def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "
 
 @torch.no_grad()
 def part_similarity(
-    maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "1 r_a"], eps: float = 0.05
+    maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "1 r_a"], eps: float = EPS
 ) -> Float[Tensor, " n"]:
     """(n,) one-sided similarity of the chosen parts of one image with each of n images, in float32 or better.
 

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import BACKENDS, VARIABLE, BackendSettings
+from diml.matching.kernels import BACKENDS, SCHEMES, VARIABLE, BackendSettings
 from diml.matching.matcher import Matcher
 
 # A measurement runs at least so long, and at least so often.
 SECONDS, RUNS = 0.5, 3
-SCHEMES = ("uniform", "cross_correlation")
 # Images on each side of a matrix whose tiles are compared: enough to keep a GPU busy for milliseconds.
 TILED_IMAGES = 2048
 # Queries whose candidates are matched at a time.

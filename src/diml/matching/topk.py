@@ -24,8 +24,9 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import indices
-from diml.matching.matcher import Matcher
+from diml.matching.kernels import checked_indices
+from diml.matching.matcher import Matcher, check_shortlist
+from diml.matching.score import combine
 from diml.matching.unit_maps import UnitMaps, both
 
 # By how much rounding may lift a similarity above its bound; 2e-6 was seen.
@@ -78,12 +79,9 @@ def top_k(
     if not isinstance(k, int) or k < 1:
         raise UsageError(f"k={k} came; expected a whole number of at least 1")
     queries, gallery = both(query_maps, gallery_maps)
-    if shortlist is not None and (shortlist.ndim != 2 or len(shortlist) != len(queries)):
-        raise UsageError(
-            f"a shortlist of shape {tuple(shortlist.shape)} came for {len(queries)} queries; expected (queries, K)"
-        )
     if shortlist is not None:
-        shortlist = indices(shortlist.to(gallery.device), len(gallery))
+        check_shortlist(shortlist, len(queries))
+        shortlist = checked_indices(shortlist.to(gallery.device), len(gallery))
     width = len(gallery) if shortlist is None else shortlist.shape[1]
     block = max(1, HELD // max(width, 1))
     results = []
@@ -143,7 +141,7 @@ class _Search:
 
     def _at_most(self, pooled: Tensor, structural: Tensor | float) -> Tensor:
         weight = self.matcher.weight
-        return (1 - weight) * pooled + weight * structural + MARGIN
+        return combine(pooled, structural, weight) + MARGIN
 
     def _promising(self, active: Tensor, piece: slice, possible: Tensor) -> Tensor:
         """Which candidates their bound leaves in, of those that may be."""

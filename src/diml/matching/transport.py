@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diml.errors import UsageError
+from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
 from diml.matching.newton import newton_plan
 
 # Problems are solved a few hundred at a time so that their kernels stay in the cache.
@@ -51,9 +52,9 @@ def transport_plan(
     local_similarity: Float[Tensor, "*n r_a r_b"],
     mu_a: Float[Tensor, "*n r_a"],
     mu_b: Float[Tensor, "*n r_b"],
-    eps: float = 0.05,
-    tolerance: float = 1e-3,
-    max_iterations: int = 1000,
+    eps: float = EPS,
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
     newton_after: int | None = None,
 ) -> TransportPlan:
     """The plan of least cost `1 - S` between two sets of parts, blurred by entropy.

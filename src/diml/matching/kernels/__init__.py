@@ -22,8 +22,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diml.errors import UsageError
+from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
 
 VARIABLE = "DIML_KERNEL"
+# Marginal schemes that are compiled into the backends; the reference computes all others.
+SCHEMES = ("uniform", "cross_correlation")
 # Name of a backend: its module, and what to install where that cannot be imported.
 BACKENDS = {"cpu": ("cpu_scores", "numba"), "cuda": ("triton_scores", "triton")}
 
@@ -33,14 +36,14 @@ class BackendSettings:
     """What a backend has to know of a `Matcher`.
 
     Attributes:
-        scheme: "uniform" or "cross_correlation".
+        scheme: name of the marginal scheme.
         eps, tolerance, max_iterations: as in `transport_plan`.
     """
 
     scheme: str
-    eps: float = 0.05
-    tolerance: float = 1e-3
-    max_iterations: int = 1000
+    eps: float = EPS
+    tolerance: float = TOLERANCE
+    max_iterations: int = MAX_ITERATIONS
 
 
 class BackendScores(NamedTuple):
@@ -106,7 +109,7 @@ class ShortlistBackend(Protocol):
         """Each (q, K)."""
 
 
-def whole(index: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+def as_int64(index: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     """int64.
 
     Raises:
@@ -117,17 +120,17 @@ def whole(index: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     return index.detach().to(torch.int64)
 
 
-def indices(index: Int[Tensor, "*n"], images: int) -> Int[Tensor, "*n"]:
+def checked_indices(index: Int[Tensor, "*n"], images: int) -> Int[Tensor, "*n"]:
     """int64, 0..images: compiled code looks where it is told, without asking whether there is anything.
 
     Raises:
         UsageError: no whole numbers.
         IndexError: an image that there is not.
 
-    >>> indices(torch.tensor([0, -1]), 3)
+    >>> checked_indices(torch.tensor([0, -1]), 3)
     tensor([0, 2])
     """
-    index = whole(index)
+    index = as_int64(index)
     if index.numel():
         lowest, highest = (int(end) for end in index.aminmax())
         if lowest < -images or highest >= images:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diml.matching.kernels import BackendPlans, BackendScores, BackendSettings, indices
+from diml.matching.kernels import SCHEMES, BackendPlans, BackendScores, BackendSettings, checked_indices
 from diml.matching.kernels.compiling import CONVERGED, OUT_OF_RANGE, Array, new_workspace
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
@@ -35,7 +35,7 @@ def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Backen
     """Why the kernel cannot do this, in words that can follow "because"; None where it can."""
     if dtype != torch.float32:
         return f"the rows are {dtype}"
-    if settings.scheme not in ("uniform", "cross_correlation"):
+    if settings.scheme not in SCHEMES:
         return f"marginals {settings.scheme!r} are not built into it"
     return None
 
@@ -195,7 +195,7 @@ def _flat(rows: Tensor) -> Array:
 
 
 def _indices(index: Tensor, images: int) -> Array:
-    numbers: Array = indices(index.cpu(), images).numpy().reshape(-1)
+    numbers: Array = checked_indices(index.cpu(), images).numpy().reshape(-1)
     return numbers
 
 

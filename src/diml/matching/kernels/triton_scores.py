@@ -31,7 +31,7 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import BackendScores, BackendSettings, indices
+from diml.matching.kernels import SCHEMES, BackendScores, BackendSettings, checked_indices
 from diml.matching.kernels.scaled_maps import TYPES, ScaledMaps
 from diml.matching.kernels.triton_kernels import listed, matrix
 
@@ -73,7 +73,7 @@ def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Backen
         return f"maps have {max(parts_a, parts_b)} parts and the kernel holds at most {MAX_PARTS}"
     if dtype not in TYPES:
         return f"the rows are {dtype}"
-    if settings.scheme not in ("uniform", "cross_correlation"):
+    if settings.scheme not in SCHEMES:
         return f"marginals {settings.scheme!r} are not built into it"
     return None
 
@@ -169,12 +169,12 @@ def _lists(
 ) -> BackendScores:
     """Row l of candidates with image i[l] of a, or image l."""
     device = a.parts.device
-    candidates = indices(candidates.to(device), len(b))
+    candidates = checked_indices(candidates.to(device), len(b))
     out = _empty(tuple(candidates.shape), device)
     lists, length = candidates.shape
     programs = lists * triton.cdiv(length, tile.images_b)
     if programs:
-        index_a = candidates if i is None else indices(i.to(device), len(a))
+        index_a = candidates if i is None else checked_indices(i.to(device), len(a))
         lists_ = {"LISTED_A": i is not None, "LISTED_B": True, "BOUNDS": bounds_only}
         arguments, options = _arguments(a, b, settings, tile, **lists_)
         with _device(device):

@@ -1,0 +1,158 @@
+"""The choice between a compiled backend and the reference, made once a call.
+
+A backend leaves a pair to the reference where its costs are too wide for float32: `iterations` is -1 there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diml.matching import reference
+from diml.matching.kernels import (
+    Backend,
+    BackendPlans,
+    BackendScores,
+    BackendSettings,
+    BoundBackend,
+    PlanBackend,
+    ShortlistBackend,
+    choose_backend,
+)
+from diml.matching.pair_lists import all_pairs
+from diml.matching.score import PairScores, combine
+from diml.matching.settings import MatchSettings
+from diml.matching.transport import TransportPlan
+from diml.matching.unit_maps import UnitMaps
+
+Solved = TypeVar("Solved", PairScores, TransportPlan)
+
+
+@dataclass(frozen=True, eq=False)
+class Dispatch:
+    """Solves pairs by a backend where there is one, and by the reference otherwise.
+
+    Attributes:
+        settings: of the matching.
+        backend: takes all pairs first; None leaves them to the reference.
+    """
+
+    settings: MatchSettings
+    backend: Backend | None
+
+    @classmethod
+    def of(cls, settings: MatchSettings, a: UnitMaps, b: UnitMaps) -> Self:
+        """For images of a with images of b, or with slices of them."""
+        wants_gradient = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+        if wants_gradient or a.device != b.device:
+            return cls(settings, None)
+        return cls.of_parts(settings, a.parts, b.parts, a.dtype, a.device)
+
+    @classmethod
+    def of_parts(
+        cls, settings: MatchSettings, parts_a: int, parts_b: int, dtype: torch.dtype, device: torch.device
+    ) -> Self:
+        """For images of so many parts, without a gradient."""
+        if not isinstance(settings.marginals, str) or settings.mass < 1:
+            return cls(settings, None)
+        backend = choose_backend(device)
+        if backend is not None and backend.unsupported(parts_a, parts_b, dtype, _backend_settings(settings)):
+            backend = None
+        return cls(settings, backend)
+
+    def of_images(self, a: slice, b: slice) -> Self:
+        """The same for some images of each side; see `MatchSettings.of_images`."""
+        return dataclasses.replace(self, settings=self.settings.of_images(a, b))
+
+    @property
+    def backend_settings(self) -> BackendSettings:
+        return _backend_settings(self.settings)
+
+    def pairs(self, a: UnitMaps, b: UnitMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]) -> PairScores:
+        """Scores of the pairs (a[i_k], b[j_k])."""
+        if self.backend is None:
+            return reference.pair_scores(self.settings, a, b, i, j)
+        return self._completed(self.backend.score_pairs(a.held, b.held, i, j, self.backend_settings), a, b, i, j)
+
+    def shortlists(self, a: UnitMaps, b: UnitMaps, shortlist: Int[Tensor, "q k"]) -> Float[Tensor, "q k"]:
+        """Similarities of each image of a with the images of b on its shortlist."""
+        i = torch.arange(len(a), device=a.device).repeat_interleave(shortlist.shape[1])
+        j = shortlist.reshape(-1)
+        if not isinstance(self.backend, ShortlistBackend):
+            return self.pairs(a, b, i, j).similarity.reshape(shortlist.shape)
+        scores = self.backend.score_shortlists(a.held, b.held, shortlist, self.backend_settings)
+        return self._completed(_flat(scores), a, b, i, j).similarity.reshape(shortlist.shape)
+
+    def matrix(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
+        """Similarities of all pairs; symmetric where b is a."""
+        n, m = len(a), len(b)
+        if self.backend is not None:
+            scores = self.backend.score_matrix(a.held, b.held, self.backend_settings)
+            at = torch.arange(n * m, device=a.device)
+            return self._completed(_flat(scores), a, b, at // m, at % m).similarity.reshape(n, m)
+        [(i, j)] = all_pairs(n, m, a.device, block=n)
+        similarity = reference.pair_scores(self.settings, a, b, i, j).similarity.reshape(n, m)
+        return similarity.triu() + similarity.triu(1).mT if b is a else similarity
+
+    def plans(self, a: UnitMaps, b: UnitMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]) -> TransportPlan:
+        """Plans of the pairs (a[i_k], b[j_k])."""
+        if not isinstance(self.backend, PlanBackend):
+            return reference.pair_plans(self.settings, a, b, i, j)
+        found = _transport_plan(self.backend.plan_pairs(a.held, b.held, i, j, self.backend_settings))
+        if len(left := _left(found)):
+            _fill(found, left, reference.pair_plans(self.settings, a, b, i[left], j[left]))
+        return found
+
+    def product_plans(
+        self, products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"]
+    ) -> TransportPlan:
+        """As `plans`, from the products of the unit rows."""
+        if not isinstance(self.backend, PlanBackend):
+            return reference.product_plans(self.settings, products, i, j)
+        found = _transport_plan(self.backend.plan_products(products, i, j, self.backend_settings))
+        if len(left := _left(found)):
+            _fill(found, left, reference.product_plans(self.settings, products, i[left], j[left]))
+        return found
+
+    def bounds(
+        self, a: UnitMaps, b: UnitMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]] | None:
+        """Upper bounds of the structural similarity, and the pooled similarity; None without a cheap way to them."""
+        if not isinstance(self.backend, BoundBackend):
+            return None
+        return self.backend.bound_pairs(a.held, b.held, i, j, self.backend_settings)
+
+    def _completed(self, scores: BackendScores, a: UnitMaps, b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
+        similarity = combine(scores.pooled, scores.structural, self.settings.weight)
+        found = PairScores(similarity, scores.structural, scores.pooled, scores.converged, scores.iterations.long())
+        if len(left := _left(found)):
+            _fill(found, left, reference.pair_scores(self.settings, a, b, i[left], j[left]))
+        return found
+
+
+def _backend_settings(settings: MatchSettings) -> BackendSettings:
+    assert isinstance(settings.marginals, str)
+    return BackendSettings(settings.marginals, settings.eps, settings.tolerance, settings.max_iterations)
+
+
+def _flat(scores: BackendScores) -> BackendScores:
+    return BackendScores(*(score.reshape(-1) for score in scores))
+
+
+def _transport_plan(plans: BackendPlans) -> TransportPlan:
+    return TransportPlan(plans.plan, plans.iterations.long(), plans.error, plans.converged)
+
+
+def _left(found: PairScores | TransportPlan) -> Int[Tensor, " l"]:
+    """The pairs that a backend left to the reference."""
+    return (found.iterations < 0).nonzero()[:, 0]
+
+
+def _fill(found: Solved, where: Tensor, solved: Solved) -> None:
+    for field in dataclasses.fields(found):
+        getattr(found, field.name)[where] = getattr(solved, field.name)

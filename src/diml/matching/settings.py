@@ -1,0 +1,52 @@
+"""The settings of a matching, checked: what `Matcher`, the dispatch to backends and the reference have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.matching.defaults import EPS, MAX_ITERATIONS, SCHEME, TOLERANCE, WEIGHT
+from diml.matching.marginals import Marginal, check_given, check_scheme
+from diml.matching.partial import check_mass
+from diml.matching.transport import check_limits
+
+
+@dataclass(frozen=True, eq=False)
+class MatchSettings:
+    """The settings of a matching; their meaning is described at `Matcher`.
+
+    Raises:
+        UsageError: an unknown scheme, or a number out of its range.
+    """
+
+    marginals: str | Marginal | tuple[Tensor, Tensor] = SCHEME
+    weight: float = WEIGHT
+    eps: float = EPS
+    tolerance: float = TOLERANCE
+    max_iterations: int = MAX_ITERATIONS
+    mass: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.marginals, str):
+            check_scheme(self.marginals)
+        elif not callable(self.marginals):
+            check_given(self.marginals)
+        if not 0 <= self.weight <= 1:
+            raise UsageError(f"expected weight from 0 (pooled only) to 1 (structural only), got {self.weight}")
+        check_limits(self.eps, self.tolerance, self.max_iterations)
+        check_mass(self.mass)
+
+    def replace(self, **changes: object) -> Self:
+        """The same settings with some of them changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def of_images(self, a: slice, b: slice) -> Self:
+        """The settings for some images of each side: weights given per image are sliced like their maps."""
+        if not isinstance(self.marginals, tuple):
+            return self
+        mu_a, mu_b = self.marginals
+        return self.replace(marginals=(mu_a[a], mu_b[b]))
