@@ -12,7 +12,7 @@ from torch import nn
 
 from diml.errors import DimlError, ImageError, ModelError, UsageError
 from diml.matching import Matcher
-from diml.model import StructuralModel, read_image, storage
+from diml.model import StructuralModel, read_image
 
 PHOTOS = Path(__file__).parents[2] / "sample" / "photos"
 CAT, CUP = PHOTOS / "chelsea.jpg", PHOTOS / "coffee.jpg"
@@ -47,15 +47,16 @@ def test_lite0_has_its_imagenet_weights(lite0):
     assert scores[1].argmax().item() == 967
 
 
-def test_a_file_that_cannot_be_put_in_its_place_leaves_the_one_before(tmp_path):
-    file = tmp_path / "file"
-    storage._replace(file, b"before")
-    storage._replace(file, b"after")
-    assert file.read_bytes() == b"after"
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        storage._replace(tmp_path / "folder", b"content")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+def test_a_model_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    model = StructuralModel.wrap(Average())
+    model.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ModelError, match="cannot be written"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_the_account_adds_up_on_photographs(lite0):

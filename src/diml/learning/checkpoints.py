@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
@@ -21,7 +21,7 @@ class WholeFiles(CheckpointIO):
         write_by: lets a function fill a file that then takes a path's place, see `RunFolder.write_by`.
     """
 
-    def __init__(self, write_by: Callable[[Path, Callable[[Path], object]], None]) -> None:
+    def __init__(self, write_by: Callable[[Path, Callable[[IO[bytes]], object]], None]) -> None:
         self._write_by = write_by
 
     def save_checkpoint(
@@ -32,7 +32,7 @@ class WholeFiles(CheckpointIO):
         # Through memory: on a full disk torch's own writer raises a RuntimeError of another matter.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        self._write_by(Path(path), lambda part: part.write_bytes(buffer.getbuffer()))
+        self._write_by(Path(path), lambda file: file.write(buffer.getbuffer()))
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = True

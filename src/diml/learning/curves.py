@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 LOSS, FOUND, FAINT = "#b3470f", "#1f5f99", "#6b6b6b"
 
@@ -13,7 +12,7 @@ def draw_curves(
     rows: Sequence[Mapping[str, Any]],
     select: str,
     best: int | None,
-    write: Callable[[Callable[[Path], object]], object],
+    write: Callable[[Callable[[IO[bytes]], object]], object],
 ) -> None:
     """Draw `metrics.csv`: above the mean loss of each epoch, below a metric of the validation classes.
 
@@ -41,7 +40,7 @@ def draw_curves(
     axes[-1].set_xlabel("epoch (0: before training)")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1].set_xlim(-0.3, max(1, rows[-1]["epoch"]) + 0.3)
-    write(lambda part: figure.savefig(part, format="png", dpi=120))
+    write(lambda file: figure.savefig(file, format="png", dpi=120))
 
 
 def _line(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, colour: str) -> None:

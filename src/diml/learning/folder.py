@@ -9,16 +9,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diml.errors import TrainingError, UsageError
+from diml.files import write_atomic
 from diml.learning.settings import Settings, load_settings
-from diml.model.storage import settle
 
 PACKAGES = ("diml", "torch", "lightning", "pytorch-metric-learning", "timm")
 # What a run may go on with in another way: how the work is spread, and how long it lasts.
@@ -166,22 +165,18 @@ class RunFolder:
 
     def write(self, file: Path, content: bytes) -> None:
         """A whole file or none."""
-        self.write_by(file, lambda part: part.write_bytes(content))
+        self.write_by(file, lambda opened: opened.write(content))
 
-    def write_by(self, file: Path, write: Callable[[Path], object]) -> None:
-        """Let `write` fill a file beside it, which then takes its place.
+    def write_by(self, file: Path, write: Callable[[IO[bytes]], object]) -> None:
+        """Write a file by a function that fills an open one, atomically and durably.
 
         Raises:
             TrainingError: it cannot be written; what was there before is still there.
         """
-        part = file.with_name(file.name + ".part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write(part)
-            settle(part, file)
+            write_atomic(file, write, durable=True)
         except OSError as error:
-            with suppress(OSError):
-                part.unlink()
             raise TrainingError(
                 f"{file}: cannot be written ({error.strerror or error}); free some space or check the permissions; "
                 f"{self.kept}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -70,24 +68,6 @@ def save(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -
 def _own(value: Tensor) -> Tensor:
     """A copy: safetensors does not support tied weights, which share memory."""
     return value.detach().cpu().clone(memory_format=torch.contiguous_format)
-
-
-def settle(part: Path, file: Path) -> None:
-    """Let a file that is written take another's place, so that a power cut leaves the one or the other, and whole.
-
-    Raises:
-        OSError: it cannot be; what was there before is still there.
-    """
-    with part.open("rb+") as written:
-        os.fsync(written.fileno())
-    os.replace(part, file)
-    # The name is in the folder; a system that cannot open one keeps it in its own time.
-    with suppress(OSError):
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _from_timm(spec: str) -> Loaded:
