@@ -58,15 +58,15 @@ def test_batches_change_nothing(found, maps_of):
     for other in (at_once, halves):
         torch.testing.assert_close(other.sums.contributions, found.sums.contributions, atol=1e-12, rtol=0)
         torch.testing.assert_close(other.sums.similarities, found.sums.similarities, atol=1e-12, rtol=0)
-        assert other.sums.partners.tolist() == found.sums.partners.tolist()
+        assert other.sums.counterparts.tolist() == found.sums.counterparts.tolist()
         assert other.sums.boxes == found.sums.boxes
 
 
-def test_partners_are_the_strongest_pairs(found, matches):
+def test_counterparts_are_the_strongest_pairs(found, matches):
     for k, match in enumerate(matches):
         for part in found.parts(3):
             strongest = next(pair for pair in match.parts() if pair.a == part.cell)
-            assert found.partner_box(k, part.cell, (60, 90)) == strongest.b_box
+            assert found.counterpart_box(k, part.cell, (60, 90)) == strongest.b_box
 
 
 def test_copies_of_one_image_agree_wholly(maps_of):

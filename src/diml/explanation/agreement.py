@@ -130,9 +130,9 @@ class Agreement:
         shared = [SharedPart(divmod(i, maps.grid[1]), boxes[i], means[i], deviations[i]) for i in range(maps.parts)]
         return sorted(shared, key=lambda part: -part.contribution)
 
-    def partner_box(self, other: int, cell: tuple[int, int], size: tuple[int, int]) -> Box:
-        """Where the strongest partner of a part lies in another image, of `size` where the geometry is unknown."""
-        at = int(self.sums.partners[other, cell[0] * self.sums.maps.grid[1] + cell[1]])
+    def counterpart_box(self, other: int, cell: tuple[int, int], size: tuple[int, int]) -> Box:
+        """Where the strongest counterpart of a part lies in another image, of `size` where the geometry is unknown."""
+        at = int(self.sums.counterparts[other, cell[0] * self.sums.maps.grid[1] + cell[1]])
         boxes = self.sums.boxes[other]
         return boxes[at] if boxes else cell_box(divmod(at, self.sums.grid[1]), self.sums.grid, size)
 

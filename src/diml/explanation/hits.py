@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diml.explanation.images import NamedImage
 from diml.explanation.marks import Box, Mark, Size, chosen_boxes, marks_of, original_size
-from diml.explanation.words import number, without_middle
+from diml.explanation.words import SCALE, number, without_middle
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from diml.search import Hit, SearchResult
 
 READING = (
-    "Ranked by similarity: 1 means identical, 0 unrelated, below 0 opposed. Boxes with the same number and colour mark "
+    f"Ranked by similarity: {SCALE} Boxes with the same number and colour mark "
     "the pairs that contribute most: a part of the query (small, left) and the part of the hit it was matched with. "
     "\u201cWhole\u201d compares the images as a whole, \u201cparts\u201d their matched parts."
 )
 PART_READING = (
-    "Ranked by the similarity of the chosen part, outlined by dots, with whatever resembles it most in the hit: 1 "
-    "means identical, 0 unrelated, below 0 opposed. Boxes with the same number and colour mark the pairs that "
+    "Ranked by the similarity of the chosen part, outlined by dots, with whatever resembles it most in the hit: "
+    f"{SCALE} Boxes with the same number and colour mark the pairs that "
     "contribute most: a cell of the part (small, left) and what it was matched with. The rest of the hit is ignored."
 )
 # Longest condition that is repeated where nothing was found, in characters.

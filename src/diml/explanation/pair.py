@@ -11,7 +11,7 @@ from diml.explanation.conditions import UNKNOWN, Conditions
 from diml.explanation.files import write
 from diml.explanation.images import FIRST, SECOND, NamedImage
 from diml.explanation.numbers import check_parts, one_pair, plain_box, scalar
-from diml.explanation.words import NOTICEABLE, Words, digits, number, percent, place, residual_sentence, signed
+from diml.explanation.words import NOTICEABLE, SCALE, Words, digits, number, percent, place, residual_sentence, signed
 
 if TYPE_CHECKING:
     from diml.matching import Match, PartPair
@@ -167,7 +167,7 @@ def pair_words(match: Match, shown: Sequence[PartPair] = ()) -> Words:
 
 
 def _scale(match: Match) -> str:
-    text = "1 means identical, 0 unrelated, below 0 opposed."
+    text = SCALE
     similarity = scalar(match.similarity)
     if float(f"{similarity:.3f}") < 1 and (_same(match) or similarity >= NEAR_ONE):
         text += " Even an image compared with itself scores slightly below 1, because the matching is soft."

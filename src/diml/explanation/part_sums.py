@@ -26,7 +26,7 @@ class PartSums:
         maps: of the image (n = 1).
         contributions: (n, r), what each part of the image contributes to the similarity with each of the others.
         similarities: (n,), with each of the others.
-        partners: (n, r), the part of each other image that forms the strongest pair with each part of the image.
+        counterparts: (n, r), the part of each other image that forms the strongest pair with each part of the image.
         boxes: for each of the others the boxes of its parts in pixels; None where the geometry is unknown.
         sizes: (width, height) of each of the others in pixels; None where the geometry is unknown.
         grid: rows and columns of the others.
@@ -38,7 +38,7 @@ class PartSums:
     maps: FeatureMaps
     contributions: Float[Tensor, "n r"]
     similarities: Float[Tensor, " n"]
-    partners: Int[Tensor, "n r"]
+    counterparts: Int[Tensor, "n r"]
     boxes: list[list[Box] | None]
     sizes: list[tuple[int, int] | None]
     grid: tuple[int, int]
@@ -68,7 +68,7 @@ class PartSums:
             first.maps,
             torch.cat([each.contributions for each in sums]),
             torch.cat([each.similarities for each in sums]),
-            torch.cat([each.partners for each in sums]),
+            torch.cat([each.counterparts for each in sums]),
             [boxes for each in sums for boxes in each.boxes],
             [size for each in sums for size in each.sizes],
             first.grid,

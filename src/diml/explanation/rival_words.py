@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from diml.explanation.words import NOTICEABLE, digits, number, place, signed
+from diml.explanation.words import NOTICEABLE, SCALE, digits, number, place, signed
 
 if TYPE_CHECKING:
     from diml.explanation.rival_document import HeatCell, RivalAnswer
@@ -74,7 +74,7 @@ def describe_method(name: str) -> list[str]:
 
 def describe_rival(answer: RivalAnswer) -> list[str]:
     """The similarity of one pair of images and what of it the method accounts for, a sentence or two per line."""
-    lines = [f"Similarity {number(answer.similarity)}: 1 is the same, 0 is unrelated, below 0 is opposed."]
+    lines = [f"Similarity {number(answer.similarity)}: {SCALE}"]
     lines.append(_account(answer))
     if not bool(answer.match.converged[0]):
         lines.append("The matching stopped before it had converged, so the similarity is approximate.")

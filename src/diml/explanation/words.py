@@ -10,6 +10,8 @@ NOTICEABLE = 5e-4
 
 CAVEAT = "This explains the score, not the world: it shows what the model compared."
 
+SCALE = "1 means identical, 0 unrelated, below 0 opposed."
+
 
 @dataclass(frozen=True)
 class Words:

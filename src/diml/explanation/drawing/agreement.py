@@ -134,7 +134,7 @@ def _draw_heat(page: Page, cell: Box, image: DrawnImage, agreement: Agreement) -
 def _heading(agreement: Agreement, inches: float) -> str:
     few = "The other image" if len(agreement) == 1 else f"The most similar of {len(agreement):,}"
     where = Path(agreement.against).name
-    text = f"{few}{' in ' + where if where else ''}, with the strongest partner of each part"
+    text = f"{few}{' in ' + where if where else ''}, with the strongest counterpart of each part"
     return shorten(text, inches, BODY, bold=True)
 
 
@@ -143,7 +143,7 @@ def _draw_other(page: Page, cell: Box, agreement: Agreement, k: int, marked: Mar
     picture, grid = other.picture, agreement.sums.grid
     size = agreement.sums.sizes[k] or (picture.size if picture else (100 * grid[1], 100 * grid[0]))
     panel = page.image(picture, cell, size)
-    boxes = [agreement.partner_box(k, part.cell, size) for _, part in marked]
+    boxes = [agreement.counterpart_box(k, part.cell, size) for _, part in marked]
     for at in reversed(range(len(boxes))):
         tag, place = marked[at][0], (boxes[:at].count(boxes[at]), boxes.count(boxes[at]))
         page.box(panel, tag, boxes[at], place, 1.4)

@@ -32,9 +32,9 @@ NOTES = "Both values stand beside it: with A / with B."
 def contrast_figure(contrast: Contrast, parts: int = 6) -> Figure:
     """Draw which parts of a query give one image its lead over another.
 
-    The parts that favour a most are boxed in the query, between the two images, and joined to their strongest partner
-    in either. Beneath stands the query three times: what each part contributes with a, the difference, and what it
-    contributes with b.
+    The parts that favour a most are boxed in the query, between the two images, and joined to their strongest
+    counterpart in either. Beneath stands the query three times: what each part contributes with a, the difference, and
+    what it contributes with b.
 
     Args:
         contrast: of the query with the two images.
@@ -64,7 +64,7 @@ def contrast_figure(contrast: Contrast, parts: int = 6) -> Figure:
 
 
 def _marks(leads: Sequence[PartLead], match: Match, query: DrawnImage, other: DrawnImage) -> list[Mark]:
-    """Each part with its strongest partner; dashed where the part favours b, whatever the pair itself does."""
+    """Each part with its strongest counterpart; dashed where the part favours b, whatever the pair itself does."""
     best = {pair.a: pair for pair in reversed(match.parts())}
     marks = marks_between([best[lead.cell] for lead in leads], match, query.size, other.size)
     return [replace(mark, dashed=lead.difference < 0) for mark, lead in zip(marks, leads, strict=True)]

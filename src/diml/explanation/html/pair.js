@@ -65,7 +65,7 @@ const a = side("a", data.a.columns, data.a.cells, (i) => data.b.cells.map((_, j)
 const b = side("b", data.b.columns, data.b.cells, (j) => data.a.cells.map((_, i) => pair(i, j)));
 const sides = [a, b];
 const otherOf = (one) => (one === a ? b : a);
-const partner = (one, found) => (one === a ? found.j : found.i);
+const counterpart = (one, found) => (one === a ? found.j : found.i);
 
 // Units of the drawing in one pixel of the screen.
 const unit = (one) => one.svg.viewBox.baseVal.width / Math.max(one.svg.getScreenCTM().a * one.svg.viewBox.baseVal.width, 1);
