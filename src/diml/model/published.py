@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from diml.data import printable
-from diml.embedding import Encoder, Preprocessing, TimmBackbone
-from diml.errors import ModelError, first_line
+from diml.embedding import Encoder, Preprocessing, TimmBackbone, fit_names, read_weights
+from diml.errors import ModelError
 from diml.matching import Matcher
 from diml.model.structural import StructuralModel
 
@@ -21,7 +20,6 @@ ARCHITECTURE, CHANNELS = "resnet50", 2048
 HEAD = "last_linear"
 # Copies of the layers under other names, and the ImageNet classifier, which is not used.
 REPEATED, CLASSIFIER, LAYERS = "layer_blocks.", "fc.", ("0", "1", "2", "3")
-STATES = ("model", "state_dict")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 
 # The field's preprocessing (resized to 256, cropped to 224) and the paper's matching.
@@ -44,12 +42,12 @@ class Imported:
 
 
 def import_checkpoint(file: Path) -> Imported:
-    """Make a model from a checkpoint of ResNet-50 with a linear embedding, in one of the two public formats.
+    """Make a model from a checkpoint of ResNet-50 with a linear embedding.
 
-    These are `{"model": state, ...}` and `{"state_dict": state, ...}`. The state uses the names of torchvision's
-    ResNet-50, such as `layer1.0.conv1.weight`, and holds the embedding as `last_linear`, a linear layer or a 1x1
-    convolution. Names may have the prefix `model.`, and before it `module.`; `layer_blocks.0` to `layer_blocks.3` may
-    repeat the four layers.
+    The state dict may be an entry of the checkpoint, such as `model` (see `diml.embedding.read_weights`). It uses the
+    names of torchvision's ResNet-50, such as `layer1.0.conv1.weight`, and holds the embedding as `last_linear`, which
+    is a linear layer or a 1x1 convolution. A common prefix such as `module.model.` may stand before the names;
+    `layer_blocks.0` to `layer_blocks.3` may repeat the four layers.
 
     Images are prepared and compared as in the paper: ImageNet's statistics, resized to 256, cropped to 224, resampled
     by `bilinear16` to 4x4, cross-correlation marginals.
@@ -59,7 +57,7 @@ def import_checkpoint(file: Path) -> Imported:
             that are missing, unknown or of another shape are named.
     """
     file = file.expanduser()
-    state = _plain(file, _read(file))
+    state = _read(file)
     left_out = [name for name in state if name.startswith((REPEATED, CLASSIFIER))]
     own = {name: value for name, value in state.items() if name not in left_out}
     _check_repeated(file, state)
@@ -71,35 +69,21 @@ def import_checkpoint(file: Path) -> Imported:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise ModelError(f"{file}: no such checkpoint; give a file written by torch.save")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an unusual file either loads or raises
-            held: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); check the permissions") from error
-    except Exception as error:
-        raise ModelError(
-            f"{file}: cannot be read without running code in it ({first_line(error)}); if you trust it, "
-            "convert it: checkpoint = torch.load(FILE, weights_only=False, map_location='cpu'), then "
-            "torch.save({'model': checkpoint['model']}, NEW), or 'state_dict' for 'model'"
-        ) from error
-    state = next(
-        (held[key] for key in STATES if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)), None
-    )
-    if state is None:
-        raise ModelError(f"{file}: expected a dict with the entry model or state_dict, got {_what(held)}")
+    """The checkpoint's tensors under torchvision's names, without the prefix that wrappers put before them."""
+    state = read_weights(file)
     for name, value in state.items():
         if wrong := _wrong(value):
             raise ModelError(f"{file}: expected finite tensors, but {_some([name])} {wrong}")
-    return {str(name): value for name, value in state.items()}
+    own = [*TimmBackbone(ARCHITECTURE).model.state_dict(), f"{HEAD}.weight", f"{HEAD}.bias"]
+    prefix = fit_names(state, own).prefix
+    plain = {name.removeprefix(prefix): value for name, value in state.items()}
+    if len(plain) < len(state):
+        raise ModelError(f"{file}: expected each name once, got some both with and without the prefix {prefix}")
+    return plain
 
 
-def _wrong(value: Any) -> str | None:
-    """Why a value cannot be a weight, in words; None if it can."""
-    if not isinstance(value, Tensor):
-        return "is not a tensor"
+def _wrong(value: Tensor) -> str | None:
+    """Why a tensor cannot be a weight, in words; None if it can."""
     plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
     if not plain or value.dtype not in DTYPES:
         return "is not a dense tensor of real numbers on the CPU"
@@ -107,20 +91,6 @@ def _wrong(value: Any) -> str | None:
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return "has a shape larger than its data"
     return None if bool(value.isfinite().all()) else "contains NaN or infinity"
-
-
-def _what(held: Any) -> str:
-    if not isinstance(held, Mapping):
-        return f"a {type(held).__name__}"
-    return f"a dict with the entries {_some(held)}" if held else "an empty dict"
-
-
-def _plain(file: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with the prefixes `module.` and `model.` removed."""
-    plain = {name.removeprefix("module.").removeprefix("model."): value for name, value in state.items()}
-    if len(plain) < len(state):
-        raise ModelError(f"{file}: expected each name once, got some both with and without the prefix model.")
-    return plain
 
 
 def _check_repeated(file: Path, state: Mapping[str, Tensor]) -> None:
