@@ -18,15 +18,16 @@ LITE0 = "tf_efficientnet_lite0"
 
 
 class TimmBackbone(nn.Module):
-    """A timm model up to its last feature map: CNNs as they are, plain ViTs with their patch tokens as a grid.
+    """A timm model up to its last feature map: CNNs as they are, ViTs with their patch tokens as a grid.
 
-    Class and register tokens are left out, so that the pooled vector is the mean of what is matched.
+    Class and register tokens are left out, so that the pooled vector is the mean of what is matched. The map is the
+    output of timm's `forward_features`; where that is not a map, the last of timm's `forward_intermediates`.
 
     Args:
         architecture: a timm model name, such as `resnet50` or `vit_small_patch16_224`.
 
     Raises:
-        ModelError: timm does not know the name.
+        ModelError: timm does not know the name; at the first image, the model does not give a feature map.
     """
 
     def __init__(self, architecture: str, *, from_hub: bool = False) -> None:
@@ -44,6 +45,7 @@ class TimmBackbone(nn.Module):
             raise ModelError(f"timm:{architecture}: {what} ({first_line(error)}); pass weights=FILE instead") from error
         self.architecture = architecture
         self.model: Any = model.eval()
+        self._takes_intermediates = False
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -64,32 +66,71 @@ class TimmBackbone(nn.Module):
         )
 
     def forward(self, pixels: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
-        features: Tensor = self.model.forward_features(pixels)
-        if features.ndim == 3:
-            return _tokens_as_grid(features, self.model)
-        # Swin and its like put the channels last.
-        last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-        return features.permute(0, 3, 1, 2) if last else features
+        if not self._takes_intermediates:
+            features = self.model.forward_features(pixels)
+            found = _as_map(features, self.model)
+            if found is not None:
+                return found
+            self._check_intermediates(features)
+            self._takes_intermediates = True
+        # The last stage as a map; some of these models return a list, or their class token alone.
+        last: Tensor = self.model.forward_intermediates(pixels, indices=1, output_fmt="NCHW", intermediates_only=True)[
+            -1
+        ]
+        return last
+
+    def _check_intermediates(self, features: Any) -> None:
+        if not hasattr(self.model, "forward_intermediates"):
+            raise ModelError(
+                f"timm:{self.architecture}: expected a feature map, got {_shape(features)}; choose another model, or "
+                "wrap a module that returns (n, c, h, w)"
+            )
 
 
-def _tokens_as_grid(tokens: Float[Tensor, "n t c"], model: Any) -> Float[Tensor, "n c h w"]:
+def _shape(features: Any) -> str:
+    if isinstance(features, Tensor):
+        return f"a tensor of shape {tuple(features.shape)}"
+    return f"a {type(features).__name__}"
+
+
+def _as_map(features: Any, model: Any) -> Float[Tensor, "n c h w"] | None:
+    """The output of `forward_features` as a map; None where it is not one."""
+    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+        return None
+    if features.ndim == 3:
+        return _tokens_as_grid(features, model)
+    # Swin and similar models put the channels last.
+    last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+    return features.permute(0, 3, 1, 2) if last else features
+
+
+def _tokens_as_grid(tokens: Float[Tensor, "n t c"], model: Any) -> Float[Tensor, "n c h w"] | None:
     patches = tokens[:, getattr(model, "num_prefix_tokens", 0) :]
-    return patches.mT.reshape(len(tokens), tokens.shape[2], *patch_grid(model, patches.shape[1]))
+    grid = _grid_of(model, patches.shape[1])
+    # A single token summarises the image, as the class token of PiT does.
+    if grid is None or grid == (1, 1):
+        return None
+    return patches.mT.reshape(len(tokens), tokens.shape[2], *grid)
 
 
 def patch_grid(model: Any, patches: int) -> tuple[int, int]:
     """Rows and columns of the patches of a timm ViT.
 
     Raises:
-        ModelError: so many tokens are no grid.
+        ModelError: this number of patches does not form a grid.
     """
+    grid = _grid_of(model, patches)
+    if grid is None:
+        raise ModelError(f"expected patches that form a grid, got {patches}; wrap the model to return (n, c, h, w)")
+    return grid
+
+
+def _grid_of(model: Any, patches: int) -> tuple[int, int] | None:
+    """The model's own grid where it has as many patches, else a square of as many; None where there is none."""
     grid = tuple(getattr(getattr(model, "patch_embed", None), "grid_size", None) or ())
     if len(grid) != 2 or math.prod(grid) != patches:
-        side = math.isqrt(patches)
-        grid = (side, side)
-    if math.prod(grid) != patches:
-        raise ModelError(f"the model gave {patches} tokens, which is no grid; wrap it to yield (n, c, h, w)")
-    return grid[0], grid[1]
+        grid = (math.isqrt(patches),) * 2
+    return (grid[0], grid[1]) if math.prod(grid) == patches and patches else None
 
 
 def lite0() -> TimmBackbone:

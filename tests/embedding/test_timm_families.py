@@ -1,0 +1,148 @@
+"""One small model of every family in timm: what it returns is a feature map, or one sentence says that it is not.
+
+`python tests/embedding/test_timm_families.py` prints the table of families.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+
+import pytest
+import timm
+import torch
+
+from diml.embedding import TimmBackbone
+from diml.errors import ModelError
+
+SMALL = r"test|tiny|nano|atto|pico|femto|small|mini|xxs|xs|_s\b|18|s0|m0|b0|050|035"
+LARGEST = 60_000_000
+CANDIDATES = 6
+
+
+def parameters(name: str) -> int:
+    """Counted without making the weights; infinite where the model cannot be built so."""
+    try:
+        with torch.device("meta"):
+            return sum(p.numel() for p in timm.create_model(name, num_classes=0).parameters())
+    except Exception:
+        return sys.maxsize
+
+
+def smallest(family: str) -> tuple[str, int]:
+    names = timm.list_models(module=family)
+    small = [name for name in names if re.search(SMALL, name)] or names
+    sizes = {name: parameters(name) for name in small[:CANDIDATES]}
+    return min(sizes.items(), key=lambda item: item[1])
+
+
+@dataclass(frozen=True)
+class Family:
+    """What came of a family: the shape of the map, or the sentence of the refusal."""
+
+    name: str
+    model: str
+    parameters: int
+    shape: tuple[int, ...] = ()
+    by: str = ""
+    refusal: str = ""
+
+
+@torch.no_grad()
+def examine(family: str) -> Family:
+    """Build the smallest model, check its map, or give the refusal.
+
+    Raises:
+        AssertionError: the map is not finite, depends on the batch, or does not follow the content.
+    """
+    model, count = smallest(family)
+    if count > LARGEST:
+        return Family(family, model, count, refusal=f"has more than {LARGEST / 1e6:.0f} M parameters, not tried")
+    torch.manual_seed(0)
+    try:
+        backbone = TimmBackbone(model)
+        pixels = views(backbone.preprocessing().size)
+        maps = backbone(pixels)
+    except ModelError as error:
+        return Family(family, model, count, refusal=str(error))
+    assert maps.ndim == 4
+    assert len(maps) == 3
+    assert maps.shape[2] * maps.shape[3] > 1
+    assert maps.isfinite().all()
+    alone = backbone(pixels[:1])
+    torch.testing.assert_close(alone, maps[:1], atol=2e-3 * float(maps.abs().max()), rtol=0)
+    blank, left, right = maps
+    assert centre_x(left - blank) < centre_x(right - blank), "the map does not follow what the image shows"
+    by = "forward_intermediates" if backbone._takes_intermediates else "forward_features"
+    return Family(family, model, count, tuple(maps.shape[1:]), by)
+
+
+def views(size: tuple[int, int]) -> torch.Tensor:
+    """Noise, and the same noise with a bright square on the left, and on the right."""
+    height, width = size
+    plain = torch.randn(3, height, width, generator=torch.Generator().manual_seed(1)) * 0.5
+    left, right = plain.clone(), plain.clone()
+    rows, side = slice(height // 4, 3 * height // 4), width // 4
+    left[:, rows, width // 16 : width // 16 + side] += 4
+    right[:, rows, width - width // 16 - side : width - width // 16] += 4
+    return torch.stack([plain, left, right])
+
+
+def centre_x(change: torch.Tensor) -> float:
+    """Mean column of the change of a map (c, h, w), in columns."""
+    weight = change.square().sum(dim=(0, 1))
+    return float((weight * torch.arange(len(weight))).sum() / weight.sum())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", timm.list_modules())
+def test_a_family_gives_a_map_or_a_sentence(family):
+    found = examine(family)
+    assert found.shape or found.refusal
+    assert "\n" not in found.refusal
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [("crossvit_tiny_240", (192, 14, 14)), ("coat_tiny", (152, 7, 7)), ("pit_ti_224", (256, 7, 7))],
+)
+@pytest.mark.slow
+def test_models_whose_features_are_no_map_give_the_map_of_their_last_stage(model, shape):
+    backbone = TimmBackbone(model)
+    with torch.no_grad():
+        assert backbone(torch.randn(2, 3, *backbone.preprocessing().size)).shape == (2, *shape)
+
+
+def test_what_was_a_map_stays_the_same_map():
+    backbone = TimmBackbone("test_vit")
+    pixels = torch.randn(1, 3, *backbone.preprocessing().size)
+    with torch.no_grad():
+        tokens = backbone.model.forward_features(pixels)[:, 1:]
+        assert torch.equal(backbone(pixels).flatten(2).mT, tokens)
+
+
+def test_a_model_without_any_map_is_refused_in_a_sentence():
+    class Vectors(torch.nn.Module):
+        def forward_features(self, pixels):
+            return pixels.mean(dim=(2, 3))
+
+    backbone = TimmBackbone("test_vit")
+    backbone.model = Vectors()
+    with pytest.raises(ModelError, match=r"timm:test_vit: expected a feature map, got a tensor of shape \(1, 3\)"):
+        backbone(torch.randn(1, 3, 32, 32))
+
+
+def main() -> None:
+    print("| family | model | parameters | map | by |\n|---|---|---:|---|---|")
+    maps = refused = 0
+    for name in timm.list_modules():
+        found = examine(name)
+        maps, refused = maps + bool(found.shape), refused + bool(found.refusal)
+        shown = "x".join(map(str, found.shape)) or found.refusal
+        print(f"| {name} | {found.model} | {found.parameters / 1e6:.1f} M | {shown} | {found.by} |", flush=True)
+    print(f"\n{maps} families give a map, {refused} do not or were not tried; timm {timm.__version__}.")
+
+
+if __name__ == "__main__":
+    main()
