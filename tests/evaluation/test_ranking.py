@@ -204,6 +204,6 @@ def test_half_precision_stays_as_it_is_where_the_kernel_reads_it_so(monkeypatch,
     query, gallery = maps(12, 20).to(torch.float16), None if own else maps(13, 45).to(torch.float16)
     expected = orders(query, gallery, matcher=Matcher(), shortlists=shortlists)
     monkeypatch.setattr(unit_maps, "KEEPS_HALF", ("cpu",))
-    assert isinstance(ranking_module._prepared(query).held, ScaledMaps)
+    assert isinstance(ranking_module._prepared(query).stored, ScaledMaps)
     for shortlist, order in orders(query, gallery, matcher=Matcher(), shortlists=shortlists).items():
         assert torch.equal(order, expected[shortlist])

@@ -139,5 +139,5 @@ def test_gradients_with_the_plan_as_input():
 def test_maps_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match="one by one"):
         Matcher().match(maps(0, 2), maps(0, 3))
-    with pytest.raises(UsageError, match="embed both alike"):
+    with pytest.raises(UsageError, match="expected maps of one dim"):
         Matcher().match(maps(0, 2), maps(0, 2, dim=8))

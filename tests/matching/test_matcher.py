@@ -187,9 +187,9 @@ def test_top_k_takes_what_rerank_takes():
     scores = Matcher().rerank(a, b.to(torch.float64), candidates)
     torch.testing.assert_close(found.similarity, scores.sort(dim=1, descending=True).values)
     assert (found.indices >= 0).all()
-    with pytest.raises(UsageError, match="embed both alike"):
+    with pytest.raises(UsageError, match="expected maps of one dim"):
         top_k(Matcher(), a, maps(13, 9, dim=8), 2)
-    with pytest.raises(UsageError, match=r"k=2\.5"):
+    with pytest.raises(UsageError, match=r"expected k to be a whole number >= 1, got 2\.5"):
         top_k(Matcher(), a, b, 2.5)
 
 

@@ -77,7 +77,7 @@ class Dispatch:
         """Scores of the pairs (a[i_k], b[j_k])."""
         if self.backend is None:
             return reference.pair_scores(self.settings, a, b, i, j)
-        return self._completed(self.backend.score_pairs(a.held, b.held, i, j, self.backend_settings), a, b, i, j)
+        return self._completed(self.backend.score_pairs(a.stored, b.stored, i, j, self.backend_settings), a, b, i, j)
 
     def shortlists(self, a: UnitMaps, b: UnitMaps, shortlist: Int[Tensor, "q k"]) -> Float[Tensor, "q k"]:
         """Similarities of each image of a with the images of b on its shortlist."""
@@ -85,14 +85,14 @@ class Dispatch:
         j = shortlist.reshape(-1)
         if not isinstance(self.backend, ShortlistBackend):
             return self.pairs(a, b, i, j).similarity.reshape(shortlist.shape)
-        scores = self.backend.score_shortlists(a.held, b.held, shortlist, self.backend_settings)
+        scores = self.backend.score_shortlists(a.stored, b.stored, shortlist, self.backend_settings)
         return self._completed(_flat(scores), a, b, i, j).similarity.reshape(shortlist.shape)
 
     def matrix(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
         """Similarities of all pairs; symmetric where b is a."""
         n, m = len(a), len(b)
         if self.backend is not None:
-            scores = self.backend.score_matrix(a.held, b.held, self.backend_settings)
+            scores = self.backend.score_matrix(a.stored, b.stored, self.backend_settings)
             at = torch.arange(n * m, device=a.device)
             return self._completed(_flat(scores), a, b, at // m, at % m).similarity.reshape(n, m)
         [(i, j)] = all_pairs(n, m, a.device, block=n)
@@ -103,7 +103,7 @@ class Dispatch:
         """Plans of the pairs (a[i_k], b[j_k])."""
         if not isinstance(self.backend, PlanBackend):
             return reference.pair_plans(self.settings, a, b, i, j)
-        found = _transport_plan(self.backend.plan_pairs(a.held, b.held, i, j, self.backend_settings))
+        found = _transport_plan(self.backend.plan_pairs(a.stored, b.stored, i, j, self.backend_settings))
         if len(left := _left(found)):
             _fill(found, left, reference.pair_plans(self.settings, a, b, i[left], j[left]))
         return found
@@ -125,7 +125,7 @@ class Dispatch:
         """Upper bounds of the structural similarity, and the pooled similarity; None without a cheap way to them."""
         if not isinstance(self.backend, BoundBackend):
             return None
-        return self.backend.bound_pairs(a.held, b.held, i, j, self.backend_settings)
+        return self.backend.bound_pairs(a.stored, b.stored, i, j, self.backend_settings)
 
     def _completed(self, scores: BackendScores, a: UnitMaps, b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
         similarity = combine(scores.pooled, scores.structural, self.settings.weight)

@@ -1,16 +1,16 @@
-"""The k most similar images without solving every plan: what provably cannot be among them is left out.
+"""The k most similar images, without solving the plans of images that provably are not among them.
 
-The bound. Sinkhorn's last half-step sets v, so that the columns of every plan it returns, converged or not, sum to the
+The bound. Sinkhorn's last half-step sets v, so the columns of every plan it returns, converged or not, sum to the
 weights of b: `sum_i T_ij = mu_j`. With `T_ij >= 0`,
 
     s = sum_ij T_ij S_ij  <=  sum_j (sum_i T_ij) max_i S_ij  =  sum_j mu_j max_i S_ij  <=  1,
 
 and `similarity = (1 - w) p + w s` is at most `(1 - w) p + w sum_j mu_j max_i S_ij`. The right-hand side needs the local
-similarities but no plan; with 1 for s it needs nothing but the pooled similarity. A candidate whose bound is below the
-k-th best similarity found so far cannot be among the best k, then or later, as that number only grows.
+similarities but no plan; with 1 in place of s it needs only the pooled similarity. A candidate whose bound is below the
+k-th best similarity found so far cannot be among the best k, now or later, as that number only grows.
 
-No slack for an unfinished plan is needed, as it would be for a bound by the rows: those are met within the tolerance
-only. In floating point the columns are met to some 1e-6; `MARGIN` is for that.
+The bound needs no slack for an unfinished plan, as a bound by the rows would: rows are met within the tolerance only.
+In floating point the columns are met to about 1e-6; `MARGIN` allows for this.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.matching.dispatch import Dispatch
 from diml.matching.kernels import checked_indices
 from diml.matching.matcher import Matcher, check_shortlist
 from diml.matching.score import combine
 from diml.matching.unit_maps import UnitMaps, both
 
-# By how much rounding may lift a similarity above its bound; 2e-6 was seen.
+# How far rounding may lift a similarity above its bound; 2e-6 has been measured.
 MARGIN = 2e-5
-# Candidates of each query that are solved first, as a multiple of k, to have something to compare with.
+# Candidates of each query that are solved first, as a multiple of k, to compare the others with.
 FIRST = 2
-# Scores of queries and candidates that exist at once.
+# Scores of queries and candidates that are held at once.
 HELD = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class TopK:
-    """The best of each query, best first, equal ones by index.
+    """The best candidates of each query, best first, equal ones by index.
 
     Attributes:
         indices: (q, k) into the gallery.
         similarity: (q, k).
-        solved: how many plans were solved for it.
+        solved: how many plans were solved to find them.
     """
 
     indices: Int[Tensor, "q k"]
@@ -60,36 +61,37 @@ def top_k(
     k: int,
     shortlist: Int[Tensor, "q K"] | None = None,
 ) -> TopK:
-    """The k most similar images of the gallery for every query: the same as from solving all of them.
+    """The k most similar images of the gallery for every query, the same as if all plans were solved.
 
     Args:
         query_maps: of q images.
         gallery_maps: of n images.
-        k: how many; all where there are fewer candidates.
+        k: how many; if there are fewer candidates, all of them.
         shortlist: (q, K) candidates of each query; by default the whole gallery.
 
     Raises:
         UsageError: k < 1, a shortlist of another shape or type, maps of different dims or not finite.
-        IndexError: a candidate that there is not.
+        IndexError: a candidate out of range.
 
     >>> maps = FeatureMaps(torch.eye(8).reshape(4, 2, 8), grid=(1, 2))
     >>> top_k(Matcher(), maps, maps, 1).indices[:, 0]
     tensor([0, 1, 2, 3])
     """
     if not isinstance(k, int) or k < 1:
-        raise UsageError(f"k={k} came; expected a whole number of at least 1")
+        raise UsageError(f"expected k to be a whole number >= 1, got {k}")
     queries, gallery = both(query_maps, gallery_maps)
     if shortlist is not None:
         check_shortlist(shortlist, len(queries))
         shortlist = checked_indices(shortlist.to(gallery.device), len(gallery))
+    dispatch = Dispatch.of(matcher, queries, gallery)
     width = len(gallery) if shortlist is None else shortlist.shape[1]
     block = max(1, HELD // max(width, 1))
     results = []
     for start in range(0, len(queries), block):
         where = slice(start, start + block)
         given = None if shortlist is None else shortlist[where]
-        cut = matcher.of_images(where, slice(None))
-        results.append(_Search(cut, queries[where], gallery, min(k, width), given).run())
+        solver = dispatch.of_images(where, slice(None))
+        results.append(_Search(solver, queries[where], gallery, min(k, width), given).run())
     if not results:
         empty = torch.zeros(0, min(k, width), dtype=gallery.dtype, device=gallery.device)
         return TopK(empty.long(), empty, 0)
@@ -101,12 +103,12 @@ def top_k(
 
 
 class _Search:
-    """A block of queries; the candidates of each are taken by their pooled similarity, largest first."""
+    """A block of queries, whose candidates are tried by pooled similarity, largest first."""
 
     def __init__(
-        self, matcher: Matcher, queries: UnitMaps, gallery: UnitMaps, k: int, shortlist: Tensor | None
+        self, dispatch: Dispatch, queries: UnitMaps, gallery: UnitMaps, k: int, shortlist: Tensor | None
     ) -> None:
-        self.matcher, self.queries, self.gallery = matcher, queries, gallery
+        self.dispatch, self.queries, self.gallery = dispatch, queries, gallery
         pooled = queries.pooled @ gallery.pooled.mT
         if shortlist is None:
             self.pooled, self.candidates = pooled.sort(dim=1, descending=True)
@@ -115,7 +117,7 @@ class _Search:
             self.candidates = shortlist.gather(1, order)
         # NaN sorts first and minus infinity last.
         if self.pooled.numel() and not torch.isfinite(self.pooled[:, [0, -1]]).all():
-            raise UsageError("the feature maps hold NaN or infinity; check the model they came from")
+            raise UsageError("expected finite feature maps, got NaN or infinity; check the model that made them")
         self.best = self.pooled.new_full((len(queries), k), -torch.inf)
         self.indices = self.candidates.new_full((len(queries), k), len(gallery))
         self.solved = 0
@@ -124,10 +126,10 @@ class _Search:
         k = self.best.shape[1]
         active = torch.arange(len(self.queries), device=self.best.device)
         for piece in self._pieces(max(1, FIRST * k)):
-            # Not below, rather than above: what is no number is solved, which says so.
-            possible = ~(self._at_most(self.pooled[active, piece], 1.0) < self.best[active, -1:])
+            # "Not below" rather than "above": a NaN is passed on to the solver, which reports it.
+            possible = ~(self._upper_bound(self.pooled[active, piece], 1.0) < self.best[active, -1:])
             self._take(active, piece, self._promising(active, piece, possible) if piece.start else possible)
-            # The pooled similarities fall from here on, so what follows an impossible one is impossible too.
+            # Pooled similarities only fall from here on, so all candidates after an impossible one are impossible.
             active = active[possible[:, -1]]
             if not len(active):
                 break
@@ -139,32 +141,31 @@ class _Search:
             yield slice(start, min(start + size, width))
             start, size = start + size, 2 * size
 
-    def _at_most(self, pooled: Tensor, structural: Tensor | float) -> Tensor:
-        weight = self.matcher.weight
+    def _upper_bound(self, pooled: Tensor, structural: Tensor | float) -> Tensor:
+        weight = self.dispatch.settings.weight
         return combine(pooled, structural, weight) + MARGIN
 
     def _promising(self, active: Tensor, piece: slice, possible: Tensor) -> Tensor:
-        """Which candidates their bound leaves in, of those that may be."""
+        """Which of the possible candidates their bound does not rule out."""
         row, column = possible.nonzero(as_tuple=True)
-        bounds = self.matcher.bounds(
-            self.queries, self.gallery, active[row], self.candidates[active, piece][row, column]
-        )
+        found = self.candidates[active, piece][row, column]
+        bounds = self.dispatch.bounds(self.queries, self.gallery, active[row], found)
         if bounds is None:
             return possible
         structural, pooled = bounds
         left = possible.clone()
-        left[row, column] = ~(self._at_most(pooled, structural) < self.best[active[row], -1])
+        left[row, column] = ~(self._upper_bound(pooled, structural) < self.best[active[row], -1])
         return left
 
     def _take(self, active: Tensor, piece: slice, wanted: Tensor) -> None:
-        """Solve what is wanted, and keep the best, equal ones by index."""
+        """Solve the wanted candidates, and keep the best, equal ones by index."""
         row, column = wanted.nonzero(as_tuple=True)
         if not len(row):
             return
         found = self.candidates[active, piece][row, column]
-        similarity = self.matcher.pairs(self.queries, self.gallery, active[row], found).similarity
+        similarity = self.dispatch.pairs(self.queries, self.gallery, active[row], found).similarity
         self.solved += len(row)
-        # Few are wanted of many: they are moved to the left of a narrow table, a row for each query that has some.
+        # Few of many candidates are wanted: they go to the left of a narrow table, one row for a query that has some.
         counts = wanted.sum(dim=1)
         some = counts > 0
         line = some.cumsum(0)[row] - 1

@@ -1,4 +1,4 @@
-"""Feature maps made ready to be matched: unit vectors, the pooled one beside the parts."""
+"""Feature maps prepared for matching: unit vectors, with the pooled one beside the parts."""
 
 from __future__ import annotations
 
@@ -13,69 +13,72 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching.kernels.scaled_maps import ScaledMaps
 
-# Where maps in half precision stay as they are, because the kernel there reads them so.
+# Devices where half precision maps are kept as they are, because the backend reads them in this form.
 KEEPS_HALF = ("cuda",)
-# Vectors beyond these lengths are brought to the order of 1 before their length is taken.
+# Vectors outside these lengths are brought to the order of 1 before their length is computed.
 SHORT, LONG = 1e-9, 1e18
 
 
 class UnitMaps:
-    """Feature maps with the work that is done once per image done.
+    """Feature maps of n images, with the work done that is needed once per image.
 
     Args:
-        held: the rows, or `ScaledMaps`, from which they are made when they are asked for.
+        stored: the rows, or `ScaledMaps`, from which the rows are computed when they are first used.
     """
 
-    def __init__(self, held: Tensor | ScaledMaps) -> None:
-        self.held = held
+    def __init__(self, stored: Tensor | ScaledMaps) -> None:
+        self.stored = stored
 
     @cached_property
     def rows(self) -> Float[Tensor, "n rows d"]:
         """(n, r + 1, d), float32 or float64: the unit vectors of the parts and, last, of the pooled vector.
 
-        The product of two images' rows then holds local similarities, correlations and the pooled similarity at once.
+        The product of two images' rows contains local similarities, correlations and the pooled similarity at once.
         """
-        return self.held.unit() if isinstance(self.held, ScaledMaps) else self.held
+        return self.stored.unit() if isinstance(self.stored, ScaledMaps) else self.stored
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self.stored)
 
     def __getitem__(self, piece: slice) -> UnitMaps:
-        return UnitMaps(self.held[piece])
+        return UnitMaps(self.stored[piece])
 
     @property
     def parts(self) -> int:
-        return self._like.shape[1] - (not isinstance(self.held, ScaledMaps))
+        """r, without the pooled row."""
+        return self._tensor.shape[1] - (not isinstance(self.stored, ScaledMaps))
 
     @property
     def dim(self) -> int:
-        return self._like.shape[2]
+        return self._tensor.shape[2]
 
     @property
     def pooled(self) -> Float[Tensor, "n d"]:
         """(n, d): the unit pooled vectors."""
-        return self.held.pooled if isinstance(self.held, ScaledMaps) else self.held[:, -1]
+        return self.stored.pooled if isinstance(self.stored, ScaledMaps) else self.stored[:, -1]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the rows."""
-        return torch.float32 if isinstance(self.held, ScaledMaps) else self.held.dtype
+        """Dtype of the rows."""
+        return torch.float32 if isinstance(self.stored, ScaledMaps) else self.stored.dtype
 
     @property
     def device(self) -> torch.device:
-        return self._like.device
+        return self._tensor.device
 
     @property
     def requires_grad(self) -> bool:
-        return self._like.requires_grad
+        return self._tensor.requires_grad
 
     @property
-    def _like(self) -> Tensor:
-        return self.held.parts if isinstance(self.held, ScaledMaps) else self.held
+    def _tensor(self) -> Tensor:
+        return self.stored.parts if isinstance(self.stored, ScaledMaps) else self.stored
 
 
 def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     """Normalise the parts and the pooled vector of every image, in float32 or better.
+
+    Prepare maps that are compared several times; prepared maps are returned as they are.
 
     >>> import torch
     >>> prepare(FeatureMaps(torch.ones(5, 4, 3), (2, 2))).rows.shape
@@ -83,26 +86,30 @@ def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     """
     if isinstance(maps, UnitMaps):
         return maps
-    dtype = torch.promote_types(maps.dtype, torch.float32)
-    local, pooled = maps.local, maps.pooled
-    if torch.is_grad_enabled() and (local.requires_grad or pooled.requires_grad):
-        return UnitMaps(F.normalize(torch.cat([local.to(dtype), pooled.to(dtype)[:, None]], dim=1), dim=-1))
+    if torch.is_grad_enabled() and (maps.local.requires_grad or maps.pooled.requires_grad):
+        dtype = torch.promote_types(maps.dtype, torch.float32)
+        return UnitMaps(F.normalize(torch.cat([maps.local.to(dtype), maps.pooled.to(dtype)[:, None]], dim=1), dim=-1))
     if maps.device.type in KEEPS_HALF and maps.dtype in (torch.float16, torch.bfloat16):
         return UnitMaps(ScaledMaps.of(maps.detach()))
-    # The same numbers, in place.
+    return UnitMaps(_unit_rows(maps))
+
+
+def _unit_rows(maps: FeatureMaps) -> Float[Tensor, "n rows d"]:
+    """The numbers of `F.normalize`, computed in place and without a gradient."""
+    dtype = torch.promote_types(maps.dtype, torch.float32)
     rows = torch.empty(len(maps), maps.parts + 1, maps.dim, dtype=dtype, device=maps.device)
-    rows[:, :-1], rows[:, -1] = local, pooled
+    rows[:, :-1], rows[:, -1] = maps.local, maps.pooled
     lengths = torch.linalg.vector_norm(rows, dim=-1)
     odd = (lengths < SHORT) | (lengths > LONG)
-    if odd.any():  # their squares leave the range of float32
+    if odd.any():  # the squares of these leave the range of float32
         rows[odd] /= rows[odd].abs().amax(dim=-1, keepdim=True).clamp_(min=torch.finfo(dtype).tiny)
         lengths[odd] = torch.linalg.vector_norm(rows[odd], dim=-1)
     rows /= lengths.clamp_(min=1e-12)[:, :, None]
-    return UnitMaps(rows)
+    return rows
 
 
 def both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tuple[UnitMaps, UnitMaps]:
-    """Both prepared, in one type; the same object where the same maps came.
+    """Both sides prepared, in one dtype; the same object for both if the same maps were given.
 
     Raises:
         UsageError: maps of different dims.
@@ -112,7 +119,7 @@ def both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tupl
     if b is a:
         return a, a
     if a.dim != b.dim:
-        raise UsageError(f"maps of dim {a.dim} came to be matched with maps of dim {b.dim}; embed both alike")
+        raise UsageError(f"expected maps of one dim, got dim {a.dim} and dim {b.dim}; embed both with the same model")
     if a.dtype == b.dtype:
         return a, b
     dtype = torch.promote_types(a.dtype, b.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from diml.embedding import Rollout
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Match, RegionLike, chosen_parts, find_part, part_similarity, top_k
+from diml.matching import Match, RegionLike, UnitMaps, chosen_parts, find_part, part_similarity, prepare, top_k
 from diml.model.query_part import Mask, PartChoice, QueryPart
 from diml.model.rollout import rollout_of
 from diml.model.sources import Source, as_list, read_image
@@ -87,12 +88,17 @@ class WholeQuery(Query):
             return given
         return "given" if isinstance(given, tuple) else getattr(given, "__name__", "custom")
 
+    @cached_property
+    def prepared(self) -> UnitMaps:
+        """The maps, prepared for matching once for all galleries that the query is compared with."""
+        return prepare(self.maps.detach())
+
     def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
         every = torch.arange(len(gallery))[None]
-        return self.model.matcher.rerank(self.maps.detach(), gallery.to(self.maps.device), every)[0]
+        return self.model.matcher.rerank(self.prepared, gallery.to(self.maps.device), every)[0]
 
     def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-        found = top_k(self.model.matcher, self.maps.detach(), gallery.to(self.maps.device), k)
+        found = top_k(self.model.matcher, self.prepared, gallery.to(self.maps.device), k)
         return found.indices[0], found.similarity[0]
 
     def match(self, gallery: FeatureMaps) -> Match:

@@ -192,7 +192,7 @@ def _arguments(
     if reason := unsupported(r_a, r_b, dtype, settings):
         raise UsageError(f"the CUDA kernel cannot match these maps because {reason}; DIML_KERNEL=torch can")
     if dim != dim_b:
-        raise UsageError(f"maps of dim {dim} came to be matched with maps of dim {dim_b}; embed both alike")
+        raise UsageError(f"expected maps of one dim, got dim {dim} and dim {dim_b}; embed both with the same model")
     block = min(max(16, triton.next_power_of_2(dim)), 32 if dtype == torch.float32 else 64)
     arguments: list[object] = []
     for rows in (a, b):
