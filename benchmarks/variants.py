@@ -20,8 +20,8 @@ from torch import Tensor
 from diml.data import Collection, open_dataset
 from diml.errors import UsageError
 from diml.evaluation import evaluate_maps
-from diml.evaluation.dataset import Halves
 from diml.evaluation.features import Embedder
+from diml.evaluation.halves import Halves
 from diml.feature_maps import FeatureMaps
 from diml.matching import MARGINALS, Marginal, Matcher
 from diml.model import StructuralModel, rollout_marginals

@@ -88,11 +88,11 @@ def test_broken_and_circular_links_are_left_out(tmp_path: Path) -> None:
     assert found.paths == ["a/1.png"]
     assert reasons(found) == {
         "broken.png": "is a broken link (to nothing.png)",
-        "circle.png": "is a link that leads in a circle",
+        "circle.png": "is a link in a cycle of links",
         "folder": "is a broken link (to nowhere)",
         "a/self": "links to a folder that is in the collection already, as a",
         "a/root": "links to a folder that is in the collection already, as .",
-        "a/up": "links back to a folder that holds this collection",
+        "a/up": "links back to a folder that contains this collection",
     }
 
 
@@ -229,7 +229,7 @@ def test_csv_that_is_missing(tmp_path: Path) -> None:
         (["path,label", "b/../../a.png,x"], r"the path b/\.\./\.\./a\.png leads out of the folder"),
         (["path,label", "/etc/passwd,x"], "the path /etc/passwd leads out of the folder of the table; expected a rel"),
         (["path,label", "nul\0.png,x"], r"the path nul\\x00\.png leads out|is not a CSV table"),
-        (["path,label", ",x"], "line 2: names no file; expected a path relative to the folder of the table"),
+        (["path,label", ",x"], "line 2: does not name a file; expected a path relative to the folder of the table"),
         (["path,label"], "names no images; expected one on each line below the header"),
         (["path,label", "gone.png,x"], r"none of the 1 files that it names \(such as gone\.png\) exists below"),
         (["path,label", '"a.png"x,y'], "is not a CSV table"),

@@ -48,8 +48,8 @@ def test_what_is_visible_is_read(tmp_path: Path, below: str) -> None:
 
 def test_three_parts_have_two_sides(tmp_path: Path) -> None:
     found = cub_keypoints(plant(tmp_path, "1 1 1.0 1.0 1\n"))
-    twins = {name: found.twin(name) for name in found.names if found.twin(name)}
-    assert twins == {
+    mirrored = {name: found.mirrored(name) for name in found.names if found.mirrored(name)}
+    assert mirrored == {
         "left eye": "right eye",
         "right eye": "left eye",
         "left leg": "right leg",
@@ -62,10 +62,10 @@ def test_three_parts_have_two_sides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("1 1 5.0 5.0", "part_locs.txt line 1: says '1 1 5.0 5.0'; expected image id, part id, x, y, and 1 or 0"),
+        ("1 1 5.0 5.0", "part_locs.txt line 1: says '1 1 5.0 5.0'; expected image id, part id, x, y, and 1 (visible) or 0"),
         ("1 1 5.0 5.0 yes", "line 1: says '1 1 5.0 5.0 yes'"),
         ("1 1 five 5.0 1", "line 1: says '1 1 five 5.0 1'"),
-        ("1 1 nan 5.0 1", "line 1: has a position that is no finite number"),
+        ("1 1 nan 5.0 1", "line 1: has a position that is not a finite number"),
         ("9 1 5.0 5.0 1", "line 1: names image 9 and part 1; expected ids of images.txt and parts.txt"),
         ("1 16 5.0 5.0 1", "line 1: names image 1 and part 16"),
     ],

@@ -106,7 +106,7 @@ def test_a_class_of_one_image_asks_nothing_but_is_in_the_way():
     assert (result.queries, result.without_relevant, result.classes) == (2, 1, 2)
     assert result.results[0]["recall@1"] == 0
     assert result.results[0]["recall@2"] == 1
-    assert result.summary().endswith("left out of the averages, as nothing is of their class: 1")
+    assert result.summary().endswith("left out of the averages because no other image has their class: 1")
 
 
 def test_blocks_do_not_change_the_result(monkeypatch):
@@ -125,7 +125,7 @@ def test_blocks_do_not_change_the_result(monkeypatch):
 def test_json_has_the_promised_keys_first_and_is_json():
     labels = [0, 0, 1, 1]
     result = evaluate_maps(clustered(labels), labels, matcher=Matcher(), shortlists=(100, 0, 100))
-    document = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert list(document)[:5] == ["dataset", "images", "classes", "model", "results"]
     assert [list(row) for row in document["results"]] == [
         ["shortlist", "recall@1", "recall@2", "recall@4", "recall@8", "r_precision", "map@r"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Device, Json, load_model, parse_device, parse_grid, print_json
+from diml.cli.options import Device, Json, load_model, parse_device, parse_grid
+from diml.cli.output import print_json
 from diml.errors import UsageError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,19 +9,8 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import (
-    Device,
-    Grid,
-    Json,
-    Marginals,
-    Mass,
-    ModelName,
-    load_model,
-    parse_shortlist,
-    print_json,
-    progress_bar,
-    report_skipped,
-)
+from diml.cli.options import Device, Eps, Grid, Json, Marginals, Mass, ModelName, Weight, load_model, parse_shortlist
+from diml.cli.output import Stages, print_json, report_skipped
 from diml.errors import UsageError
 
 
@@ -49,9 +37,14 @@ def evaluate(
     grid: Grid = None,
     dim: Annotated[
         int | None,
-        typer.Option(help="Numbers per part, by a head fitted for a model that has none; 0 fits none. By default 128."),
+        typer.Option(
+            help="Outputs of the head that is fitted for a model without one; 0 fits none. [default: 128]",
+            show_default=False,
+        ),
     ] = None,
     marginals: Marginals = None,
+    weight: Weight = None,
+    eps: Eps = None,
     mass: Mass = None,
     protocol: Annotated[
         Protocol, typer.Option(help="published counts a query among its own relevant images, as in printed tables.")
@@ -65,17 +58,17 @@ def evaluate(
     Example: diml evaluate cub200:CUB_200_2011 --shortlist 0 --shortlist 100
     """
     if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
+        raise UsageError(f"expected --batch-size >= 1, got {batch_size}")
     shortlists = [parse_shortlist(text) for text in shortlist]
     from diml.data import open_dataset, printable
     from diml.evaluation import evaluate as measure
     from diml.search.manifest import is_index
 
     collection = open_dataset(data)
-    as_it_is = dim is None and is_index(Path(model))
-    if as_it_is:
-        dim = 0  # the embedding that the index searches with is what is measured
-    loaded = load_model(model, grid=grid, marginals=marginals, mass=mass, device=device)
+    of_index = dim is None and is_index(Path(model))
+    if of_index:
+        dim = 0  # evaluate the embedding that the index searches with
+    loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
     with Stages() as stages:
         result = measure(
             collection,
@@ -86,23 +79,10 @@ def evaluate(
             head_dim=dim,
             progress=stages,
         )
-    if as_it_is and not loaded.head_fitted:
+    if of_index and not loaded.head_fitted:
         result = replace(result, head=f"none, as the index {printable(model)} has none")
-    report_skipped(list(result.skipped))
+    report_skipped(result.skipped)
     if json:
-        print_json(result.as_dict() | {"mass": loaded.matcher.mass})
-        return
-    moved = "" if loaded.matcher.mass == 1 else f"\npartial transport of mass {loaded.matcher.mass:g}"
-    typer.echo(f"{result.summary()}{moved}\n\n{result.table()}")
-
-
-class Stages(ExitStack):
-    """A progress bar for each stage, one after the other."""
-
-    stage = ""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self.stage:
-            self.close()
-            self.stage, self.update = stage, self.enter_context(progress_bar(stage))
-        self.update(done, total)
+        print_json(result.to_dict())
+    else:
+        typer.echo(f"{result.summary()}\n\n{result.table()}")

@@ -24,10 +24,8 @@ from diml.cli.options import (
     existing,
     load_model,
     parse_region,
-    print_json,
-    progress_bar,
-    report_skipped,
 )
+from diml.cli.output import print_json, progress_bar, report_skipped
 from diml.errors import UsageError
 
 if TYPE_CHECKING:

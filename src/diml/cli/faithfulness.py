@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.evaluate import Stages
-from diml.cli.options import Device, Grid, Json, Marginals, ModelName, load_model, parse_grid, print_json
+from diml.cli.options import Device, Grid, Json, Marginals, ModelName, load_model, parse_grid
+from diml.cli.output import Stages, print_json
 from diml.errors import DimlError, UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import Device, Grid, load_model, parse_grid, progress_bar, report_skipped
+from diml.cli.options import Device, Grid, load_model, parse_grid
+from diml.cli.output import progress_bar, report_skipped
 from diml.errors import UsageError
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import Json, existing, print_json
+from diml.cli.options import Json, existing
+from diml.cli.output import print_json
 
 
 def info(

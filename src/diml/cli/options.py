@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +13,6 @@ from diml.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from diml.data.collection import Skipped
     from diml.model import StructuralModel
 
 
@@ -72,23 +69,51 @@ def load_model(
     eps: float | None = None,
     device: str = "auto",
 ) -> StructuralModel:
-    """The model of that name, on that device, with what the options change of it."""
-    from diml.matching import check_scheme
+    """Load a model onto a device, with the settings that the options change.
+
+    Raises:
+        UsageError: an option out of its range; the options are checked before the model is loaded.
+        ModelError: there is no such model.
+        StoreError: the index cannot be opened.
+    """
+    shape = None if grid is None else parse_grid(grid)
+    changes = matching_settings(marginals=marginals, mass=mass, weight=weight, eps=eps)
+    place = parse_device(device)
     from diml.model import StructuralModel
     from diml.search import Index
     from diml.search.manifest import is_index
 
     if Path(name).suffix.lower() == ".diml":
         existing(Path(name), "index")
-    if marginals is not None:
-        check_scheme(marginals)
-    # An index is checked as a whole before its model is used.
+    # Opening an index also checks that it holds the model its images were embedded with.
     model = Index.open(name).model if is_index(Path(name)) else StructuralModel.from_pretrained(name)
-    if grid is not None:
-        model = model.with_grid(parse_grid(grid))
-    changes = {"marginals": marginals, "mass": mass, "weight": weight, "eps": eps}
-    model = model.with_matcher(**{setting: value for setting, value in changes.items() if value is not None})
-    return model.to(parse_device(device))
+    if shape is not None:
+        model = model.with_grid(shape)
+    return model.with_matcher(**changes).to(place)
+
+
+def matching_settings(
+    *,
+    marginals: str | None = None,
+    mass: float | None = None,
+    weight: float | None = None,
+    eps: float | None = None,
+) -> dict[str, Any]:
+    """The settings of the matcher that the options change, for `with_matcher` of a model or an index.
+
+    Raises:
+        UsageError: one of them is out of its range.
+
+    >>> matching_settings(weight=1.0)
+    {'weight': 1.0}
+    """
+    values = {"marginals": marginals, "mass": mass, "weight": weight, "eps": eps}
+    changes: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if changes:
+        from diml.matching import Matcher
+
+        Matcher(**changes)  # checks the ranges
+    return changes
 
 
 def parse_grid(text: str, option: str = "--grid") -> tuple[int, int]:
@@ -174,35 +199,3 @@ def existing(path: Path, what: str) -> Path:
     if not path.exists():
         raise UsageError(f"{path}: no such {what}; check the path")
     return path
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error with images per second and time left; it leaves nothing behind, nor in a pipe."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:.1f} images/s")
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def report_skipped(skipped: Sequence[Skipped]) -> None:
-    """Say on standard error which images were left out, and why."""
-    if skipped:
-        typer.echo(f"{len(skipped)} skipped:", err=True)
-    for each in skipped:
-        # The reason for a file that was opened begins with its whole path.
-        named = each.reason.partition(": ")[0].endswith(each.path)
-        typer.echo(f"  {each.reason if named else f'{each.path}: {each.reason}'}", err=True)
-
-
-def print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))

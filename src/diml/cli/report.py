@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import Json, print_json
+from diml.cli.options import Json
+from diml.cli.output import print_json
 from diml.errors import UsageError
 
 

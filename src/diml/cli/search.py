@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import (
-    Json,
-    Mask,
-    Region,
-    check_part,
-    existing,
-    parse_region,
-    parse_shortlist,
-    print_json,
-)
+from diml.cli.options import Json, Mask, Region, check_part, existing, parse_region, parse_shortlist
+from diml.cli.output import print_json
 from diml.errors import UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Json, print_json
+from diml.cli.options import Json
+from diml.cli.output import print_json
 from diml.errors import UsageError
 
 if TYPE_CHECKING:

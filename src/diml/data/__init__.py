@@ -1,7 +1,7 @@
 """Collections of images: folders, CSV tables, the benchmarks of the field; and files to RGB."""
 
-from diml.data.benchmarks import open_dataset
 from diml.data.collection import Collection, Skipped, open_csv, open_folder
+from diml.data.datasets import open_dataset
 from diml.data.images import ENDINGS, MAX_PIXELS, open_image, printable, to_rgb
 from diml.data.masks import open_mask
 

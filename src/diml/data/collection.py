@@ -1,4 +1,4 @@
-"""Collections of images: which files, with which labels and columns, and which were left out and why."""
+"""Collections of images: their files, labels and columns, and what was left out and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diml.data.images import ENDINGS, printable
-from diml.data.tables import Row, Table, Values, read_table
+from diml.data.tables import ListedImage, Table, Values, read_table
 from diml.data.walk import walk
 from diml.errors import DatasetError, UsageError
 
@@ -18,7 +18,7 @@ AnyPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out: its path (relative where it can be, safe to print) and the reason in words."""
+    """A file or folder that was left out: its path (relative if possible, safe to print) and the reason in words."""
 
     path: str
     reason: str
@@ -31,11 +31,11 @@ class Collection:
     Attributes:
         root: the folder that all paths are relative to.
         paths: n POSIX paths relative to `root`, sorted, each once.
-        labels: n class labels, None for an image without one; None altogether where no labels were asked for.
-        splits: n names such as "train" and "test"; None where the collection has no such parts.
-        columns: any further columns by name, n values each.
+        labels: n class labels, None for an image without one; None if no labels were requested.
+        splits: n names such as "train" and "test"; None for a collection without splits.
+        columns: further columns by name, n values each.
         skipped: what was left out.
-        name: what a person calls it, safe to print.
+        name: a name for messages, safe to print.
     """
 
     root: Path
@@ -68,7 +68,7 @@ class Collection:
 
     @property
     def known_labels(self) -> list[str]:
-        """The n labels, where every image has one, as in all that `open_dataset` gives.
+        """The n labels of a collection in which every image has one, such as those of `open_dataset`.
 
         Raises:
             DatasetError: an image has no label.
@@ -83,10 +83,10 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
     """The images in a folder and its subfolders.
 
     Args:
-        folder: where to look. Hidden files and folders are left out; links are followed, each folder once.
-        labels_from: "folder" takes the first folder of a relative path as the label (None for files that lie in no
-            subfolder); a CSV file gives the label and further columns of the files that it names in `path`, relative to
-            `folder` (None for those it does not name); None gives no labels.
+        folder: the folder to search. Hidden files and folders are left out; links are followed, each folder once.
+        labels_from: "folder" takes the first folder of a relative path as the label (None for files outside of a
+            subfolder); a CSV file gives the label and further columns of the files in its column `path`, relative to
+            `folder` (None for all others); None gives no labels.
 
     Raises:
         UsageError: the folder or the CSV does not exist.
@@ -112,23 +112,25 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
 
 
 def open_csv(csv: AnyPath, labelled: bool = True) -> Collection:
-    """The images that a CSV file names: columns `path` (relative to its folder), `label`, optionally `split`, and more.
-
-    Args:
-        labelled: whether there has to be a column `label`.
+    """The images that a CSV file lists: columns `path` (relative to its folder), `label`, optionally `split`, and more.
 
     Rows whose file is missing are left out, with the reason. An empty cell is None.
 
+    Args:
+        csv: the file.
+        labelled: whether the column `label` is required.
+
     Raises:
         UsageError: there is no such CSV.
-        DatasetError: a column is missing, a path comes twice or leads out of the folder, or no row's file exists.
+        DatasetError: a column is missing, a path is listed twice or leads out of the folder, or none of the files
+            exists.
     """
     table = read_table(Path(csv), ("path", "label") if labelled else ("path",))
     return from_table(table.source.parent, table, printable(table.source))
 
 
 def from_table(root: Path, table: Table, name: str) -> Collection:
-    """The images that a table lists below `root`; its columns label and split become the labels and splits."""
+    """The images of a table, below `root`; its columns label and split become the labels and splits."""
     rows = _by_path(table)
     skipped, kept = [], []
     for path in sorted(rows):
@@ -152,9 +154,9 @@ def from_table(root: Path, table: Table, name: str) -> Collection:
 
 def _labelled(found: Collection, table: Table) -> Collection:
     rows = _by_path(table)
-    strays = sorted(rows.keys() - set(found.paths))
-    if len(strays) == len(rows):
-        example = f" (such as {printable(strays[0])})" if strays else ""
+    unknown = sorted(rows.keys() - set(found.paths))
+    if len(unknown) == len(rows):
+        example = f" (such as {printable(unknown[0])})" if unknown else ""
         raise DatasetError(
             f"{printable(table.source)}: none of its {len(rows)} paths{example} is an image in {found.name}; "
             "expected paths relative to that folder"
@@ -163,12 +165,12 @@ def _labelled(found: Collection, table: Table) -> Collection:
     columns = _columns(table, [rows[path].values if path in rows else nothing for path in found.paths])
     labels = columns.pop("label", None)
     reason = f"but is not among the images in {found.name}"
-    missing = [Skipped(printable(path), f"{_where(table, rows[path])}, {reason}") for path in strays]
+    missing = [Skipped(printable(path), f"{_where(table, rows[path])}, {reason}") for path in unknown]
     return Collection(found.root, found.paths, labels, None, columns, found.skipped + missing, found.name)
 
 
-def _by_path(table: Table) -> dict[str, Row]:
-    rows: dict[str, Row] = {}
+def _by_path(table: Table) -> dict[str, ListedImage]:
+    rows: dict[str, ListedImage] = {}
     for row in table.rows:
         first = rows.setdefault(row.path, row)
         if first is not row:
@@ -193,7 +195,7 @@ def _whole_column(table: Table, name: str, values: list[str | None] | None) -> l
     return given or None
 
 
-def _where(table: Table, row: Row) -> str:
+def _where(table: Table, row: ListedImage) -> str:
     return f"is on line {row.line} of {printable(table.source.name)}"
 
 

@@ -1,4 +1,4 @@
-"""Image files to RGB: one way in for every format, and one sentence for every file that cannot be read."""
+"""Reading image files as RGB, with one sentence for every file that cannot be read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDINGS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
     | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
-"""The file endings, in lower case, that a walk through a folder takes for images."""
+"""File endings, in lower case, that are taken for images when a folder is searched."""
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -34,22 +34,22 @@ _UPRIGHT = {
 
 
 class _UnusableError(Exception):
-    """Why an image cannot be used, and what to do about it; the caller puts its name in front."""
+    """Why an image cannot be used, and what to do about it; the caller adds the name."""
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """The image in a file, as 8-bit RGB, upright.
 
-    The EXIF orientation is applied, transparency lies on white, CMYK and palettes are converted, 16-bit and floating
-    point values are scaled (see `to_rgb`), and of an animation the first frame is taken. Only raster formats are read:
-    JPEG, PNG, WebP, GIF, BMP, TIFF, PPM and, where Pillow has it, AVIF. May be called from many threads at once.
+    The EXIF orientation is applied, transparent pixels are blended with white, CMYK and palettes are converted, 16-bit
+    and floating point values are scaled (see `to_rgb`), and the first frame of an animation is used. The formats read
+    are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM and, if Pillow supports it, AVIF. Safe to call from many threads.
 
     Returns:
-        An image of mode RGB that holds no open file.
+        An image of mode RGB without an open file.
 
     Raises:
-        ImageError: there is no such file, it is no regular file, or it holds no image that can be decoded whole. The
-            message is one sentence that starts with the path.
+        ImageError: there is no such file, it is not a regular file, or it cannot be decoded completely. The message is
+            one sentence that starts with the path.
 
     >>> open_image("missing.jpg")
     Traceback (most recent call last):
@@ -66,20 +66,21 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             f"{printable(path)}: is not an image in a format that is read here ({', '.join(_formats())}); "
             "convert it to JPEG or PNG, or leave it out"
         ) from None
-    # Decoders meet arbitrary bytes, and raise what their author did not foresee: KeyError, struct.error, ...
+    # On arbitrary bytes decoders raise errors of many types: KeyError, struct.error, ...
     except Exception as error:
         raise ImageError(f"{printable(path)}: {_reason(error)}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An opened Pillow image as 8-bit RGB, upright; what `open_image` does to a file.
+    """An opened Pillow image as 8-bit RGB, upright, converted as `open_image` converts a file.
 
-    16-bit integers are scaled by their full range, 0 to 65535. Floating point values count as 0 to 1 where they lie
-    within it, else as 0 to 255 where they lie within that, else from their smallest to their largest; so do 32-bit
-    integers, with 0 to 65535 for their range. The result carries no EXIF, so turning it twice does no harm.
+    16-bit integers are scaled by their full range, 0 to 65535. Floating point values are scaled from 0 to 1 if all lie
+    in that range, from 0 to 255 if all lie in that one, and otherwise from the smallest to the largest; 32-bit integers
+    likewise, from 0 to 65535 or from the smallest to the largest. The result has no EXIF data, so that its orientation
+    cannot be applied twice.
 
     Raises:
-        ImageError: the image cannot be decoded, has more than `MAX_PIXELS`, or holds NaN or infinite pixels.
+        ImageError: the image cannot be decoded, has more than `MAX_PIXELS`, or has NaN or infinite pixels.
 
     >>> to_rgb(Image.new("I;16", (1, 1), 65535)).getpixel((0, 0))
     (255, 255, 255)
@@ -94,7 +95,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no regular file with something in it, before it is opened: opening a FIFO would wait forever."""
+    """Refuse anything but a regular, non-empty file before it is opened: opening a FIFO would block forever."""
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         raise _UnusableError("is a folder; expected an image file")
@@ -121,7 +122,7 @@ def _escaped(character: str) -> str:
 
 
 def _formats() -> tuple[str, ...]:
-    """Named one by one: Pillow would also start Ghostscript for EPS, and reads many a format that no one tests."""
+    """The tested formats: with all of its formats, Pillow would also start Ghostscript for EPS."""
     return ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 
 
@@ -141,7 +142,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, read after `load` (TIFF turns itself there); broken EXIF says nothing, so 1, as stored."""
+    """The EXIF orientation, read after `load`, which applies it for TIFF; 1 (as stored) for damaged EXIF data."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
@@ -164,7 +165,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_numbers(values: npt.NDArray[Any], *tops: float) -> Image.Image:
-    """Grey values on the first of the scales 0 to `top` that holds them all, else on their own."""
+    """Grey values on the first of the scales 0 to `top` that contains them all, otherwise on their own range."""
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise _UnusableError("has pixels that are not finite numbers (NaN or infinite); replace these values first")
@@ -191,5 +192,5 @@ def _reason(error: Exception) -> str:
         return f"cannot be opened ({error.strerror}); check the path"
     detail = printable(str(error)).rstrip(". ") or type(error).__name__
     if "truncated" in detail.lower():
-        return f"is truncated, its end is missing ({detail}); fetch it again or leave it out"
+        return f"is truncated, its end is missing ({detail}); copy it again or leave it out"
     return f"is damaged and cannot be decoded ({detail}); replace it or leave it out"

@@ -1,4 +1,4 @@
-"""Masks: images that say by their brightness which part of another image is meant."""
+"""Masks: images whose brightness selects a part of another image."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from diml.data.images import open_image
 
 
 def open_mask(path: str | os.PathLike[str]) -> Image.Image:
-    """The image in a file, upright, in its own mode: unlike for `open_image`, transparency stays what it is.
+    """The image in a file, upright, in its own mode; unlike `open_image`, it keeps transparency.
 
     Raises:
-        ImageError: as `open_image`.
+        ImageError: as for `open_image`.
 
     >>> open_mask("missing.png")
     Traceback (most recent call last):
     diml.errors.ImageError: missing.png: there is no such file; check the path
     """
-    open_image(path)  # whatever cannot be used is refused there, by name
+    open_image(path)  # raises for a file that cannot be used
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).copy()

@@ -16,8 +16,8 @@ Values = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One listed image: its path below the table's folder, what the table says of it, and on which line."""
+class ListedImage:
+    """An image in a table: its path relative to the table's folder, the values of its columns, and its line."""
 
     path: str
     values: Values
@@ -26,18 +26,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A list of images. `columns` are the further columns, without `path`; every row has a value (or None) for each."""
+    """A list of images. `columns` are the columns except `path`; every row has a value (or None) for each."""
 
     source: Path
     columns: list[str]
-    rows: list[Row]
+    rows: list[ListedImage]
 
 
 def read_table(source: Path, required: tuple[str, ...] = ("path", "label")) -> Table:
     """Read a CSV file (UTF-8, comma, a header row) that has at least the required columns.
 
     Raises:
-        UsageError: there is no such file, or it is no regular file.
+        UsageError: there is no such file, or it is not a regular file.
         DatasetError: it is not such a table, or a path in it leads out of its folder.
     """
     if not os.path.lexists(source):
@@ -56,14 +56,17 @@ def read_table(source: Path, required: tuple[str, ...] = ("path", "label")) -> T
 
 
 def inside(path: str, where: str) -> str:
-    """A listed path in its plain POSIX form; refused where it would lead out of the folder of its list.
+    """A listed path in normalised POSIX form.
+
+    Raises:
+        DatasetError: the path is empty or leads out of the folder of its list.
 
     >>> inside("./a//b.jpg", "list.csv line 2")
     'a/b.jpg'
     """
     plain = posixpath.normpath(path)
     if not path or plain == ".":
-        raise DatasetError(f"{where}: names no file; expected a path relative to the folder of the table")
+        raise DatasetError(f"{where}: does not name a file; expected a path relative to the folder of the table")
     if plain.startswith("/") or plain == ".." or plain.startswith("../") or "\0" in plain:
         raise DatasetError(
             f"{where}: the path {printable(path)} leads out of the folder of the table; "
@@ -87,14 +90,14 @@ def _table(source: Path, lines: Iterator[list[str]], required: tuple[str, ...]) 
     return Table(source, [name for name in header if name != "path"], list(_rows(source, header, lines)))
 
 
-def _rows(source: Path, header: list[str], lines: Iterator[list[str]]) -> Iterator[Row]:
+def _rows(source: Path, header: list[str], lines: Iterator[list[str]]) -> Iterator[ListedImage]:
     for cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
-        line: int = lines.line_num  # type: ignore[attr-defined]  # csv.reader has no public type to name here
+        line: int = lines.line_num  # type: ignore[attr-defined]  # csv.reader has no public type
         where = f"{printable(source)} line {line}"
         if len(cells) > len(header):
             raise DatasetError(f"{where}: has {len(cells)} cells under {len(header)} columns; quote cells with commas")
         values: dict[str, str | None] = dict.fromkeys(header)
         values.update((name, cell.strip() or None) for name, cell in zip(header, cells, strict=False))
-        yield Row(inside(values.pop("path") or "", where), values, line)
+        yield ListedImage(inside(values.pop("path") or "", where), values, line)

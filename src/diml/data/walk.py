@@ -1,4 +1,4 @@
-"""A walk through a folder: every image in it once, and a reason for whatever is left out."""
+"""Walking through a folder: every image once, and a reason for everything left out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _Inode = tuple[int, int]
 
 
 def walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """The images in a folder and the folders in it, by their endings; hidden files and folders are left out.
+    """The images in a folder and its subfolders, by their file endings; hidden files and folders are left out.
 
-    Links to folders are followed, after all real folders, so that a folder is found under its own name where it has
-    one; and each folder is entered once, so that links cannot lead in circles.
+    Links to folders are followed after all real folders, so that a folder inside the collection is found under its own
+    name. Each folder is entered once, so that links cannot form a cycle.
 
     Returns:
         The sorted POSIX paths of the images, relative to the folder; and (path, reason) of what was left out.
@@ -52,7 +52,7 @@ class _Walk:
         folder = self.root / relative
         inode = _inode(folder)
         if inode in self._above:
-            return self._leave(relative, "links back to a folder that holds this collection")
+            return self._leave(relative, "links back to a folder that contains this collection")
         if inode in self._entered:
             first = self._entered[inode] or "."
             return self._leave(relative, f"links to a folder that is in the collection already, as {printable(first)}")
@@ -86,7 +86,7 @@ class _Walk:
 
 def _why_unseen(entry: os.DirEntry[str], error: OSError) -> str:
     if error.errno == errno.ELOOP:
-        return "is a link that leads in a circle"
+        return "is a link in a cycle of links"
     if error.errno == errno.ENOENT and entry.is_symlink():
         return f"is a broken link (to {printable(os.readlink(entry.path))})"
     return f"cannot be read ({error.strerror})"

@@ -1,10 +1,10 @@
 """Evaluation: how well a model retrieves images of the same class."""
 
-from diml.evaluation.dataset import evaluate
+from diml.evaluation.evaluate_dataset import evaluate
 from diml.evaluation.metrics import map_at_r, r_precision, recall_at
 from diml.evaluation.order import best, reorder
 from diml.evaluation.protocol import PROTOCOLS, Progress, evaluate_maps
-from diml.evaluation.ranking import Ranked, Reranker, Shortlist, rank
+from diml.evaluation.ranking import Rankings, Reranker, Shortlist, rank
 from diml.evaluation.report import METRICS, Evaluation
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "PROTOCOLS",
     "Evaluation",
     "Progress",
-    "Ranked",
+    "Rankings",
     "Reranker",
     "Shortlist",
     "best",

@@ -41,7 +41,7 @@ class Reranker(Protocol):
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Rankings:
     """The rankings of a block of queries.
 
     Attributes:
@@ -63,7 +63,7 @@ def rank(
     places: int,
     block: int | None = None,
     counter: Counter | None = None,
-) -> Iterator[Ranked]:
+) -> Iterator[Rankings]:
     """Rank the gallery for every query, block by block.
 
     The coarse ranking is by pooled similarity, computed in float64 and compared as float32, so that it does not
@@ -83,7 +83,7 @@ def rank(
         counter: told how far "all" is, before the first block comes.
 
     Yields:
-        Ranked: queries in order.
+        Rankings: queries in order.
 
     Raises:
         UsageError: a negative shortlist or none, maps of different dim or not finite, or nothing to rank.
@@ -124,7 +124,7 @@ def rank(
                 orders[k] = everything[where]
             else:
                 orders[k] = reorder(coarse, similarity[:, :limit])[:, :places]
-        yield Ranked(where, orders)
+        yield Rankings(where, orders)
 
 
 def check_shortlists(shortlists: Sequence[Shortlist]) -> None:

@@ -1,4 +1,4 @@
-"""The result of an evaluation, and the ways to show it."""
+"""The result of an evaluation, as a document, as a table and in words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from diml.data import Skipped
 from diml.markdown import table
+from diml.matching.defaults import EPS, WEIGHT
 
 RECALLS = (1, 2, 4, 8)
 METRICS = (*(f"recall@{k}" for k in RECALLS), "r_precision", "map@r")
@@ -19,18 +20,19 @@ class Evaluation:
 
     Attributes:
         dataset: name of the collection.
-        images: images that took part, as query or in the gallery.
-        classes: their classes.
+        images: number of images evaluated, as queries or in the gallery.
+        classes: number of their classes.
         model: name of the model.
-        head: in words, what head the model had and what it was fitted on.
-        marginals: name of the scheme; "custom" where it has none.
+        head: a description of the model's head and of the images it was fitted on.
+        marginals: name of the scheme; "custom" for marginals without a name.
         grid: rows and columns of the matching grid.
         protocol: "correct" or "published", see `evaluate_maps`.
-        queries: queries that the averages are taken over.
-        without_relevant: queries whose class has no other image; they are left out of the averages.
+        queries: number of queries that the averages are taken over.
+        without_relevant: number of queries that no other image shares a class with; the averages leave them out.
         skipped: images that could not be read, and why.
         results: for each shortlist a row with the keys "shortlist" (a number, or "all") and `METRICS`; the values are
             fractions, 0..1.
+        weight, eps, mass: settings of the matching, see `diml.Matcher`; None for another reranker.
     """
 
     dataset: str
@@ -45,9 +47,12 @@ class Evaluation:
     without_relevant: int
     skipped: Sequence[Skipped] = ()
     results: Sequence[dict[str, Any]] = field(default_factory=list)
+    weight: float | None = None
+    eps: float | None = None
+    mass: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """As it is written as JSON: `dataset`, `images`, `classes`, `model`, `results`, and then the rest."""
+    def to_dict(self) -> dict[str, Any]:
+        """A document that can be written as JSON: `dataset`, `images`, `classes`, `model`, `results`, then the rest."""
         return {
             "dataset": self.dataset,
             "images": self.images,
@@ -61,10 +66,13 @@ class Evaluation:
             "queries": self.queries,
             "without_relevant": self.without_relevant,
             "skipped": [{"path": skipped.path, "reason": skipped.reason} for skipped in self.skipped],
+            "weight": self.weight,
+            "eps": self.eps,
+            "mass": self.mass,
         }
 
     def table(self) -> str:
-        """A Markdown table that is also readable as plain text, one line for each shortlist.
+        """A Markdown table, also readable as plain text, with a row for each shortlist.
 
         >>> row = dict(zip(("shortlist", *METRICS), (100, 0.5, 0.625, 0.75, 1.0, 0.4, 0.25), strict=True))
         >>> print(Evaluation("d", 8, 2, "m", "", "uniform", (4, 4), "correct", 8, 0, results=[row]).table())
@@ -76,7 +84,7 @@ class Evaluation:
         return table(["shortlist", *METRICS], rows, left=0)
 
     def summary(self) -> str:
-        """What was measured, in a few lines of words, to stand above the table."""
+        """What was evaluated and how, in a few lines, to be printed above the table."""
         height, width = self.grid
         lines = [
             f"{self.dataset}: {self.images} images of {self.classes} classes, {self.queries} queries",
@@ -84,7 +92,13 @@ class Evaluation:
             f"head: {self.head}",
         ]
         if self.without_relevant:
-            lines.append(f"queries left out of the averages, as nothing is of their class: {self.without_relevant}")
+            lines.append(
+                f"queries left out of the averages because no other image has their class: {self.without_relevant}"
+            )
         if self.skipped:
-            lines.append(f"images left out, each with its reason: {len(self.skipped)}")
+            lines.append(f"images left out, listed with the reasons: {len(self.skipped)}")
+        if self.weight not in (None, WEIGHT) or self.eps not in (None, EPS):
+            lines.append(f"weight {self.weight:g}, eps {self.eps:g}")
+        if self.mass is not None and self.mass < 1:
+            lines.append(f"partial transport of mass {self.mass:g}")
         return "\n".join(lines)

@@ -74,6 +74,6 @@ def with_keypoints(pair: Pair, keypoints: Keypoints, root: Path) -> Pair:
     a, b = (keypoints.points.get(Path(p.name).relative_to(root).as_posix(), {}) for p in (pair.a, pair.b))
     nowhere = (float("nan"), float("nan"))
     both = [name for name in keypoints.names if name in a and name in b]
-    rows = [(a[name], b[name], b.get(keypoints.twin(name) or "", nowhere)) for name in both]
+    rows = [(a[name], b[name], b.get(keypoints.mirrored(name) or "", nowhere)) for name in both]
     points = torch.tensor(rows, dtype=torch.float64).reshape(-1, 3, 2)
     return replace(pair, points=Points(points[:, 0], points[:, 1], points[:, 2]))

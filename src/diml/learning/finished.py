@@ -23,7 +23,7 @@ class Run:
     Attributes:
         folder: of the run.
         settings: by their dotted names.
-        test: its evaluation on the test half, see `Evaluation.as_dict`.
+        test: its evaluation on the test half, see `Evaluation.to_dict`.
     """
 
     folder: Path

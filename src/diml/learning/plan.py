@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from diml.data import open_dataset
-from diml.evaluation.protocol import Task
+from diml.evaluation.task import Task
 from diml.learning.baselines import build_objective
 from diml.learning.beginning import Stage, bare_model, fit_head
 from diml.learning.chance import derived, seeded

@@ -36,7 +36,7 @@ class TrainingResult:
 
     Attributes:
         folder: of the run.
-        document: what stands in `result.json`: "test" (see `Evaluation.as_dict`; None for data without a test half),
+        document: what stands in `result.json`: "test" (see `Evaluation.to_dict`; None for data without a test half),
             "validation" (the metrics of the best epoch, None without validation classes), "best_epoch" (0 is the model
             that training began with), "seconds" (of training, all resumed parts together), "settings".
         test: the evaluation behind it; None where it was made by an earlier call.
@@ -118,7 +118,7 @@ def _conclude(folder: RunFolder, keeper: Keeper, plan: Plan, watch: Watch) -> Tr
         test = evaluate(plan.splits.test, model, shortlists=SHORTLISTS, progress=watch.stage)
     measured = {name: value for name, value in best.items() if name not in ("images_per_second", "seconds")}
     document = {
-        "test": None if test is None else test.as_dict(),
+        "test": None if test is None else test.to_dict(),
         "validation": None if plan.splits.validation is None else measured,
         "best_epoch": best["epoch"],
         "seconds": round(sum(float(row["seconds"] or 0) for row in keeper.rows), 3),

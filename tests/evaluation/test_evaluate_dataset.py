@@ -187,8 +187,8 @@ def test_unreadable_images_are_left_out_and_listed(folder, tmp_path):
         result = evaluate(str(tmp_path), model(), shortlists=[0], head_dim=dim)
         assert [skipped.path for skipped in result.skipped] == ["c0/1.png", "c2/0.png", "c2/2.png"]
         assert (result.images, result.queries, result.without_relevant) == (6, 5, 1)
-        assert [skipped["path"] for skipped in result.as_dict()["skipped"]] == ["c0/1.png", "c2/0.png", "c2/2.png"]
-        assert result.summary().endswith("images left out, each with its reason: 3")
+        assert [skipped["path"] for skipped in result.to_dict()["skipped"]] == ["c0/1.png", "c2/0.png", "c2/2.png"]
+        assert result.summary().endswith("images left out, listed with the reasons: 3")
 
 
 def test_nothing_readable_is_told(tmp_path):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diml.data import Collection, open_dataset
-from diml.errors import DatasetError
 from diml.evaluation.features import Embedder
-from diml.evaluation.protocol import Progress, Task, check_settings, evaluate_maps
+from diml.evaluation.halves import Halves
+from diml.evaluation.protocol import Progress, check_settings, evaluate_maps
 from diml.evaluation.ranking import Shortlist
 from diml.evaluation.report import Evaluation
+from diml.evaluation.task import Task
 from diml.matching import Marginal
 from diml.model import StructuralModel
 
@@ -84,41 +84,6 @@ def evaluate(
         head=features.head,
         skipped=[*collection.skipped, *embedder.skipped],
     )
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Positions in a collection.
-
-    Attributes:
-        train: what a head may be fitted on; empty where there is no training half.
-        queries: what is looked for.
-        gallery: where it is looked for; None for among the queries.
-    """
-
-    train: list[int]
-    queries: list[int]
-    gallery: list[int] | None
-
-    @property
-    def evaluated(self) -> list[int]:
-        return [*self.queries, *(self.gallery or [])]
-
-    @staticmethod
-    def of(collection: Collection) -> Halves:
-        """Raises DatasetError where the splits have other names."""
-        if collection.splits is None:
-            return Halves([], list(range(len(collection))), None)
-        of: dict[str, list[int]] = {}
-        for at, split in enumerate(collection.splits):
-            of.setdefault(split, []).append(at)
-        if "query" in of and "gallery" in of and "test" not in of:
-            return Halves(of.get("train", []), of["query"], of["gallery"])
-        if "test" in of and not {"query", "gallery"} & of.keys():
-            return Halves(of.get("train", []), of["test"], None)
-        raise DatasetError(
-            f"{collection.name}: its splits are {', '.join(sorted(of))}; expected test among them, or query and gallery"
-        )
 
 
 def _as_asked(

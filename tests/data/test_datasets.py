@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diml.data.benchmarks import open_dataset
+from diml.data.datasets import open_dataset
 from diml.errors import DatasetError, UsageError
 
 
@@ -33,7 +33,7 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
     plant(tmp_path, "cat/1.png", "dog/1.png", "stray.png")
     assert rows(str(tmp_path)) == [("cat/1.png", "cat", "-"), ("dog/1.png", "dog", "-")]
     assert [(s.path, s.reason) for s in open_dataset(str(tmp_path)).skipped] == [
-        ("stray.png", "lies in no class folder")
+        ("stray.png", "is not in a class folder")
     ]
 
 
@@ -53,7 +53,7 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: py
     plant(tmp_path, "cat/1.png")
     monkeypatch.chdir(tmp_path)
     for name in ("", " "):
-        with pytest.raises(UsageError, match="an empty name came"):
+        with pytest.raises(UsageError, match="got an empty name"):
             open_dataset(name)
 
 
