@@ -62,7 +62,7 @@ def test_three_parts_have_two_sides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("1 1 5.0 5.0", "part_locs.txt line 1: says '1 1 5.0 5.0'; expected image id, part id, x, y, and 1 (visible) or 0"),
+        ("1 1 5.0 5.0", "locs.txt line 1: says '1 1 5.0 5.0'; expected image id, part id, x, y, and 1 (visible) or 0"),
         ("1 1 5.0 5.0 yes", "line 1: says '1 1 5.0 5.0 yes'"),
         ("1 1 five 5.0 1", "line 1: says '1 1 five 5.0 1'"),
         ("1 1 nan 5.0 1", "line 1: has a position that is not a finite number"),
