@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -14,9 +14,9 @@ from diml.matching import RegionLike
 from diml.model import Mask, Query, Source, StructuralModel
 from diml.search.adding import AddOptions, add_collection, add_given
 from diml.search.as_collection import Added, as_collection
-from diml.search.entries import Entry, by_path, entries
 from diml.search.given_maps import given_collection, with_sizes
 from diml.search.hits import SearchResult
+from diml.search.index_contents import IndexContents
 from diml.search.index_state import IndexState
 from diml.search.limits import Shortlist, check_k, check_shortlist
 from diml.search.manifest import check_free, is_index
@@ -25,12 +25,10 @@ from diml.search.paths import AnyPath, expanded
 from diml.search.queries import changed_settings, queries_of
 from diml.search.ranking import Ranked, rank
 from diml.search.settings import EXACT_LIMIT, Grid, IndexSettings, ModelLike, as_grid, as_model
-from diml.search.stats import IndexStats, stats_of
-from diml.search.stored_maps import stored_maps
 from diml.search.writer import AddReport, Progress
 
 
-class Index:
+class Index(IndexContents):
     """Images that can be searched: one folder, which holds its model and may be copied to another machine.
 
     Any number of processes and threads may search, also while others add. Of several processes that add, each commits
@@ -60,7 +58,7 @@ class Index:
     """
 
     def __init__(self, state: IndexState, changes: Mapping[str, Any] | None = None) -> None:
-        self._state = state
+        super().__init__(state)
         self._changes = dict(changes or {})
 
     @classmethod
@@ -129,55 +127,10 @@ class Index:
         return Index(self._state, {**self._changes, **changes})
 
     @property
-    def path(self) -> Path:
-        """The folder of the index, absolute."""
-        return self._state.path
-
-    @property
     def model(self) -> StructuralModel:
         """The model of the index, loaded from it on first use."""
         model = self._state.model
         return model.with_matcher(**self._changes) if self._changes else model
-
-    def __len__(self) -> int:
-        """Images that are stored now, by any process."""
-        return self._state.count()
-
-    def __iter__(self) -> Iterator[Entry]:
-        """An entry for each image that is stored now, ordered by path."""
-        opened = self._state.opened
-        return iter(()) if opened is None else entries(opened.store)
-
-    def __contains__(self, image: AnyPath) -> bool:
-        """Whether an image is stored: its id, or its path relative to the collection."""
-        opened = self._state.opened
-        return opened is not None and not resolve(opened.store, [image]).unknown
-
-    @property
-    def paths(self) -> list[str]:
-        """The path of each image, sorted."""
-        opened = self._state.opened
-        return [] if opened is None else by_path(opened.store, ["path", "id"])["path"].to_pylist()
-
-    @property
-    def labels(self) -> list[str | None]:
-        """The label of each image, in the order of `paths`; None for an image without one."""
-        opened = self._state.opened
-        return [] if opened is None else by_path(opened.store, ["path", "id", "label"])["label"].to_pylist()
-
-    def maps(self, images: AnyPath | Sequence[AnyPath]) -> FeatureMaps:
-        """The stored feature maps of some images, in the order asked for: float32, on the CPU, with their geometry.
-
-        Args:
-            images: ids, or paths relative to the collection; one or several.
-
-        Raises:
-            UsageError: one of them is not in the index.
-            StoreError: the index does not exist yet.
-        """
-        manifest, store = self._state.require()
-        ids = resolve(store, images).known(self.path)
-        return stored_maps(store.rows_in_order(ids), manifest)
 
     def add(
         self,
@@ -251,8 +204,8 @@ class Index:
         >>> index.search(maps[1], k=1)[0].path
         'b'
         """
-        sized = with_sizes(maps, sizes)
-        return add_given(self._state, given_collection(sized, paths, labels, columns), sized)
+        collection = given_collection(maps, paths, labels, columns)
+        return add_given(self._state, collection, with_sizes(maps, sizes))
 
     def remove(self, images: AnyPath | Sequence[AnyPath]) -> int:
         """Drop images by id or by path relative to the collection; returns how many.
@@ -324,14 +277,6 @@ class Index:
         """
         hits, limit = check_k(k), check_shortlist(shortlist)
         return [self._result(query, hits, limit, where) for query in queries_of(self.model, images, batch_size)]
-
-    def stats(self) -> IndexStats:
-        """What is in the index; the model is not loaded for it.
-
-        Raises:
-            StoreError: the index does not exist yet.
-        """
-        return stats_of(self.path, *self._state.require())
 
     def __repr__(self) -> str:
         return f"Index({str(self.path)!r}, images={len(self)})"

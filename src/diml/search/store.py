@@ -147,7 +147,7 @@ class Store:
         place = {id: at for at, id in enumerate(rows["id"].to_pylist())}
         if gone := [id for id in ids if id not in place]:
             raise StoreError(f"{gone[0]} was removed from {self.folder} while it was read; ask again")
-        return rows.take([place[id] for id in ids])
+        return rows.take(pa.array([place[id] for id in ids], pa.int64()))
 
     def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
         """Some columns of all rows, or of those that meet a condition."""

@@ -26,4 +26,4 @@ def matrix(rows: pa.Table, name: str) -> np.ndarray:
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks)
     values: np.ndarray = column.flatten().to_numpy()
-    return values.reshape(len(rows), -1)
+    return values.reshape(len(rows), column.type.list_size)

@@ -1,0 +1,74 @@
+"""What is stored in an index, which can be read without its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from diml.feature_maps import FeatureMaps
+from diml.search.entries import Entry, by_path, entries
+from diml.search.index_state import IndexState
+from diml.search.naming import resolve
+from diml.search.paths import AnyPath
+from diml.search.stats import IndexStats, stats_of
+from diml.search.stored_maps import stored_maps
+
+
+class IndexContents:
+    """The stored images of an index. Iterating gives an `Entry` for each, ordered by path."""
+
+    def __init__(self, state: IndexState) -> None:
+        self._state = state
+
+    @property
+    def path(self) -> Path:
+        """The folder of the index, absolute."""
+        return self._state.path
+
+    def __len__(self) -> int:
+        """Images that are stored now, by any process."""
+        return self._state.count()
+
+    def __iter__(self) -> Iterator[Entry]:
+        """An entry for each image that is stored now, ordered by path."""
+        opened = self._state.opened
+        return iter(()) if opened is None else entries(opened.store)
+
+    def __contains__(self, image: AnyPath) -> bool:
+        """Whether an image is stored: its id, or its path relative to the collection."""
+        opened = self._state.opened
+        return opened is not None and not resolve(opened.store, [image]).unknown
+
+    @property
+    def paths(self) -> list[str]:
+        """The path of each image, sorted."""
+        opened = self._state.opened
+        return [] if opened is None else by_path(opened.store, ["path", "id"])["path"].to_pylist()
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The label of each image, in the order of `paths`; None for an image without one."""
+        opened = self._state.opened
+        return [] if opened is None else by_path(opened.store, ["path", "id", "label"])["label"].to_pylist()
+
+    def maps(self, images: AnyPath | Sequence[AnyPath]) -> FeatureMaps:
+        """The stored feature maps of some images, in the order asked for: float32, on the CPU, with their geometry.
+
+        Args:
+            images: ids, or paths relative to the collection; one or several.
+
+        Raises:
+            UsageError: one of them is not in the index.
+            StoreError: the index does not exist yet.
+        """
+        manifest, store = self._state.require()
+        ids = resolve(store, images).known(self.path)
+        return stored_maps(store.rows_in_order(ids), manifest)
+
+    def stats(self) -> IndexStats:
+        """What is in the index; the model is not loaded for it.
+
+        Raises:
+            StoreError: the index does not exist yet.
+        """
+        return stats_of(self.path, *self._state.require())
