@@ -62,7 +62,7 @@ class TestWithoutAModel:
         for index in (own, Index.open(own.path)):
             for shortlist in (0, 4, "all"):
                 found = index.search(maps[1], k=2, shortlist=shortlist, where="label IS NULL OR label <> 'q'")  # type: ignore[arg-type]
-                assert [hit.path for hit in found][0] == "b/x"
+                assert found[0].path == "b/x"
                 assert [hit.thumbnail for hit in found] == [b"", b""]
             expected = Matcher().tight().match(maps[[1]].to(torch.float64), own.maps(["b/x"]).to(torch.float64))
             assert index.search(maps[1], k=1)[0].similarity == pytest.approx(expected.similarity.item(), abs=1e-9)
@@ -92,7 +92,7 @@ class TestWithoutAModel:
 
     def test_grid_and_dim_that_were_asked_for(self, tmp_path: Path, maps: FeatureMaps) -> None:
         index = Index.create(tmp_path / "n.diml", grid=(2, 3), dim=7)
-        with pytest.raises(UsageError, match="expected feature maps of grid 2x3, dim 7 .*, got grid 2x3, dim 5"):
+        with pytest.raises(UsageError, match=r"expected feature maps of grid 2x3, dim 7 .*, got grid 2x3, dim 5"):
             index.add_maps(maps, paths=NAMES, sizes=SIZES)
         assert not (tmp_path / "n.diml").exists()
         assert index.search(maps[0]).hits == []

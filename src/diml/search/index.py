@@ -11,7 +11,7 @@ from torch import nn
 from diml.errors import StoreError
 from diml.feature_maps import FeatureMaps
 from diml.matching import RegionLike
-from diml.model import Mask, Query, Source, StructuralModel
+from diml.model import Mask, Source, StructuralModel
 from diml.search.adding import AddOptions, add_collection, add_given
 from diml.search.as_collection import Added, as_collection
 from diml.search.given_maps import given_collection, with_sizes
@@ -22,8 +22,7 @@ from diml.search.limits import Shortlist, check_k, check_shortlist
 from diml.search.manifest import check_free, is_index
 from diml.search.naming import resolve
 from diml.search.paths import AnyPath, expanded
-from diml.search.queries import changed_settings, queries_of
-from diml.search.ranking import Ranked, rank
+from diml.search.searcher import Searcher
 from diml.search.settings import EXACT_LIMIT, Grid, IndexSettings, ModelLike, as_grid, as_model
 from diml.search.writer import AddReport, Progress
 
@@ -129,8 +128,7 @@ class Index(IndexContents):
     @property
     def model(self) -> StructuralModel:
         """The model of the index, loaded from it on first use."""
-        model = self._state.model
-        return model.with_matcher(**self._changes) if self._changes else model
+        return self._state.model.with_matcher(**self._changes) if self._changes else self._state.model
 
     def add(
         self,
@@ -250,8 +248,8 @@ class Index(IndexContents):
             UsageError: k or shortlist out of range, a condition that cannot be used, maps that do not fit, a region or
                 a mask that does not fit the image, or both.
         """
-        hits, limit = check_k(k), check_shortlist(shortlist)
-        return self._result(self.model.query(image, regions=regions, mask=mask), hits, limit, where)
+        searcher = self._searcher(k, shortlist, where)
+        return searcher.result(searcher.model.query(image, regions=regions, mask=mask))
 
     def search_many(
         self,
@@ -275,14 +273,16 @@ class Index(IndexContents):
             ImageError: the first image that cannot be read.
             UsageError: as `search`.
         """
-        hits, limit = check_k(k), check_shortlist(shortlist)
-        return [self._result(query, hits, limit, where) for query in queries_of(self.model, images, batch_size)]
+        searcher = self._searcher(k, shortlist, where)
+        return [searcher.result(query) for query in searcher.queries(images, batch_size)]
 
     def __repr__(self) -> str:
         return f"Index({str(self.path)!r}, images={len(self)})"
 
-    def _result(self, query: Query, k: int, shortlist: Shortlist, where: str | None) -> SearchResult:
-        opened = self._state.opened
-        found = Ranked([], 0) if opened is None else rank(opened.store, opened.manifest, query, k, shortlist, where)
-        settings = changed_settings(self._state.model.matcher, query)
-        return SearchResult(found.hits, k, found.shortlist, query, where, str(self.path), settings)
+    def _searcher(
+        self, k: SupportsIndex | float, shortlist: Shortlist | SupportsIndex | float, where: str | None
+    ) -> Searcher:
+        hits, limit = check_k(k), check_shortlist(shortlist)
+        opened, own = self._state.snapshot()
+        model = own.with_matcher(**self._changes) if self._changes else own
+        return Searcher(str(self.path), opened, model, own.matcher, hits, limit, where)

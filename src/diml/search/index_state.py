@@ -43,7 +43,7 @@ class IndexState:
         self.lock = FileLock(self.path / LOCK)
         self._model: StructuralModel | None = None
         self._backbone: nn.Module | None = None
-        self._loading = threading.Lock()
+        self._changing = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, model: StructuralModel | None = None, backbone: nn.Module | None = None) -> IndexState:
@@ -64,10 +64,14 @@ class IndexState:
     @property
     def model(self) -> StructuralModel:
         """The model, loaded from the folder on first use; before the index is made, the model it is to be made with."""
-        with self._loading:
+        return self.snapshot()[1]
+
+    def snapshot(self) -> tuple[Opened | None, StructuralModel]:
+        """The opened index and its model, which belong together also while another thread makes the index."""
+        with self._changing:
             if self._model is None:
                 self._model = self._loaded(self.opened)
-            return self._model
+            return self.opened, self._model
 
     def _loaded(self, opened: Opened | None) -> StructuralModel:
         if opened is None:
@@ -100,7 +104,7 @@ class IndexState:
 
     def take(self, made: creation.Created) -> None:
         """Note an index that this process has just made."""
-        with self._loading:
+        with self._changing:
             self.opened, self._model = Opened(made.manifest, made.store), made.model
 
     def join(self) -> None:
@@ -110,13 +114,13 @@ class IndexState:
         opened = joined.require()
         creation.check_same_dim(self.path, opened.manifest, self.settings.dim)
         model = joined.model
-        with self._loading:
+        with self._changing:
             self.opened, self._model = opened, model
 
     def undo_creation(self) -> None:
         """Remove the index, under its lock; the next collection makes it again."""
         creation.clear(self.path)
-        with self._loading:
+        with self._changing:
             self.opened = self._model = None
 
     def check_still_there(self) -> None:
@@ -133,4 +137,5 @@ class IndexState:
             store.tidy(manifest.exact_limit, changed)
             manifest = manifest.at_version(store.version)
             manifest.write(self.path)
-            self.opened = Opened(manifest, store)
+            with self._changing:
+                self.opened = Opened(manifest, store)
