@@ -29,6 +29,7 @@ COPIED = (
     "*.cff",
     "LICENSE",
     "docs/**/*",
+    "examples/*",
     "recipes/*",
     "benchmarks/emoji/*.*",
     "sample/*.*",
@@ -38,11 +39,15 @@ COPIED = (
 
 def main() -> int:
     stage()
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--clean"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--clean"]
     # Material announces MkDocs 2 on every build; pyproject.toml keeps that version out.
-    failed = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, check=False).returncode
-    if failed:
-        return failed
+    # The log is shown when something is wrong; --quiet would hide warnings from --strict.
+    built = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
+    )
+    if built.returncode:
+        print(built.stdout, built.stderr, sep="\n", file=sys.stderr)
+        return built.returncode
     if found := external_assets(SITE):
         print("the site must load nothing from the network, but does:", *found, sep="\n  ", file=sys.stderr)
         return 1

@@ -62,7 +62,7 @@ def test_settings_reach_the_matching(model):
 
 
 def test_a_model_named_in_a_loop_is_loaded_once(monkeypatch):
-    importlib.import_module("diml.explanation.compare")._named.cache_clear()
+    importlib.import_module("diml.explanation.compare_images")._named.cache_clear()
     loaded = []
     real = StructuralModel.from_pretrained
     monkeypatch.setattr(StructuralModel, "from_pretrained", lambda name: loaded.append(name) or real(name))

@@ -1,7 +1,7 @@
 """Explanations: why images are similar, as numbers, in words, as pictures and pages."""
 
 from diml.explanation.agreement import Agreement, SharedPart
-from diml.explanation.compare import compare
+from diml.explanation.compare_images import compare
 from diml.explanation.conditions import Conditions
 from diml.explanation.contrast import Contrast, PartLead
 from diml.explanation.draw import draw_hits, draw_match
