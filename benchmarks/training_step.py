@@ -32,7 +32,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diml.feature_maps import FeatureMaps
-from diml.learning.objectives import Margin, MultiSimilarity, margin_loss
+from diml.learning.losses.margin import Margin, margin_loss
+from diml.learning.losses.multi_similarity import MultiSimilarity
 from diml.matching import Matcher
 from diml.matching.speed import made_up_maps
 

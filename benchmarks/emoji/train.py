@@ -46,9 +46,9 @@ def untrained() -> str:
     """The test half, as the model that training begins with ranks it."""
     from diml.evaluation import evaluate
     from diml.learning import load_settings
-    from diml.learning.plan import Plan
+    from diml.learning.run.prepared_run import PreparedRun
 
-    plan = Plan.of(load_settings(RECIPE, [f"data.spec={DATA}"]))
+    plan = PreparedRun.of(load_settings(RECIPE, [f"data.spec={DATA}"]))
     assert plan.splits.test is not None
     found = evaluate(plan.splits.test, plan.begin("untrained"), shortlists=(0, 100))
     return f"{found.summary()}\n\n{found.table()}"

@@ -99,19 +99,19 @@ def test_what_is_refused_is_said_in_one_line(refused, drawings, tmp_path):
 
 
 def test_a_missing_extra_is_named(refused, drawings, tmp_path, monkeypatch):
-    for module in [name for name in sys.modules if name.startswith(("diml.learning.run", "diml.learning.trainer"))]:
+    for module in [name for name in sys.modules if name.startswith("diml.learning.run.train")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "lightning.pytorch.strategies", None)
     refused(2, "pip install 'diml[train]'", "train", drawings, "--out", tmp_path / "run", *TINY)
 
 
 def test_ctrl_c_before_anything_was_kept(refused, drawings, tmp_path, monkeypatch):
-    from diml.learning import plan
+    from diml.learning.run import prepared_run
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plan, "fit_head", interrupted)
+    monkeypatch.setattr(prepared_run, "fit_head", interrupted)
     refused(130, "stopped; nothing was kept yet", "train", drawings, "--out", tmp_path / "run", *TINY)
 
 
@@ -125,7 +125,7 @@ def test_ctrl_c_before_anything_was_kept(refused, drawings, tmp_path, monkeypatc
     ],
 )
 def test_runs_are_named_after_what_they_do(spec, name):
-    from diml.learning.settings import load_settings
+    from diml.learning.run.settings_file import load_settings
 
     settings = load_settings(None, [f"data.spec={spec}", "run.seed=2", "loss.similarity=pooled"])
     assert str(_default_folder(settings)) == f"runs/{name}-margin-pooled-seed2"

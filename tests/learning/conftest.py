@@ -41,6 +41,6 @@ def tiny_settings(colours):
 @pytest.fixture(scope="session")
 def tiny(tiny_settings):
     """The settings of the smallest of runs, with changes."""
-    from diml.learning.settings import load_settings
+    from diml.learning.run.settings_file import load_settings
 
     return lambda *overrides: load_settings(None, [*tiny_settings, *overrides])

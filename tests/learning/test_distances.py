@@ -18,10 +18,9 @@ from pytorch_metric_learning.distances import BatchedDistance
 import diml.learning
 from diml.errors import DimlError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.learning import Comparison, StructuralDistance, StructuralSimilarity, flattened
-from diml.learning.combined import combined
-from diml.learning.comparison import _pairs
-from diml.learning.formula import DISTANCE, SIMILARITY
+from diml.learning import PairMeasure, StructuralDistance, StructuralSimilarity, flattened
+from diml.learning.losses.all_pairs import combined
+from diml.learning.losses.pair_measure import DISTANCE, SIMILARITY, _pairs
 from diml.matching import Matcher, prepare
 
 GRID, PARTS, DIM = (2, 2), 4, 6
@@ -129,14 +128,14 @@ def test_gradients_with_the_plan_given(formula):
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("formula", [SIMILARITY, DISTANCE], ids=lambda formula: formula.name)
 def test_the_matrix_is_all_pairs_gradient_included(formula, same):
-    comparison = Comparison(Matcher("cross_correlation", **SMOOTH), formula)
+    measure = PairMeasure(Matcher("cross_correlation", **SMOOTH), formula)
     a, b = embeddings(0, 5, torch.float64), embeddings(1, 4, torch.float64)
     maps_a = FeatureMaps(a.unflatten(1, (PARTS, DIM)), GRID)
     maps_b = maps_a if same else FeatureMaps(b.unflatten(1, (PARTS, DIM)), GRID)
     i = torch.arange(5).repeat_interleave(len(maps_b))
     j = torch.arange(len(maps_b)).repeat(5)
     weights = torch.randn(5, len(maps_b), dtype=torch.float64)
-    matrix, pairs = comparison.matrix(maps_a, maps_b), comparison.pairs(maps_a, maps_b, i, j).view_as(weights)
+    matrix, pairs = measure.matrix(maps_a, maps_b), measure.pairs(maps_a, maps_b, i, j).view_as(weights)
     torch.testing.assert_close(matrix, pairs, atol=1e-9, rtol=0)
     ends = (a,) if same else (a, b)
     of_matrix, of_pairs = (torch.autograd.grad((x * weights).sum(), ends, retain_graph=True) for x in (matrix, pairs))
@@ -186,7 +185,7 @@ def test_wrong_embeddings_and_settings_are_refused():
     with pytest.raises(UsageError, match="got 'even'"):
         StructuralDistance(marginals="even")
     with pytest.raises(UsageError, match="scheme"):
-        Comparison(Matcher((torch.ones(2, 4), torch.ones(2, 4))))
+        PairMeasure(Matcher((torch.ones(2, 4), torch.ones(2, 4))))
 
 
 def test_a_pooled_vector_of_the_models_own_comes_last():
@@ -194,7 +193,7 @@ def test_a_pooled_vector_of_the_models_own_comes_last():
     own = FeatureMaps(maps, GRID, pooled=torch.randn(8, DIM))
     assert flattened(own).shape == (8, (PARTS + 1) * DIM)
     found = StructuralSimilarity(GRID, dim=DIM)(flattened(own))
-    torch.testing.assert_close(found, Comparison(Matcher("cross_correlation")).matrix(own))
+    torch.testing.assert_close(found, PairMeasure(Matcher("cross_correlation")).matrix(own))
     assert (found - StructuralSimilarity(GRID, dim=DIM)(maps.flatten(1))).abs().max() > 0.01
 
 
@@ -429,9 +428,9 @@ def test_miners_that_insist_on_a_distance_say_so(name):
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_metric_learning", None)
-    monkeypatch.delitem(sys.modules, "diml.learning.library")
+    monkeypatch.delitem(sys.modules, "diml.learning.losses")
     with pytest.raises(DimlError, match=r"pip install 'diml\[train\]'"):
-        importlib.import_module("diml.learning.library")
+        importlib.import_module("diml.learning.losses")
 
 
 def test_names_are_loaded_when_they_are_used():

@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from diml.embedding import Encoder, Preprocessing
 from diml.feature_maps import FeatureMaps
-from diml.learning.folder import RunFolder
-from diml.learning.gathering import gather
-from diml.learning.learner import Learner
-from diml.learning.run import train
-from diml.learning.settings import load_settings
+from diml.learning.batches.gathering import gather
+from diml.learning.run.folder import RunFolder
+from diml.learning.run.learner import Learner
+from diml.learning.run.settings_file import load_settings
+from diml.learning.run.train import train
 from diml.matching import Matcher
 
 IMAGES, CLASSES = 8, 4

@@ -2,7 +2,7 @@
 
 import errno
 import math
-from pathlib import Path
+import os
 
 import pytest
 import torch
@@ -12,14 +12,13 @@ from diml.embedding import Encoder, Preprocessing, lite0, lite0_preprocessing
 from diml.errors import TrainingError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.learning import Margin
-from diml.learning.chance import derived, seeded
-from diml.learning.checkpoints import WholeFiles
-from diml.learning.folder import RunFolder, flat
-from diml.learning.learner import Learner
-from diml.learning.loading import EpochLoader
-from diml.learning.module import TrainingModule
-from diml.learning.optimisation import factor, groups
-from diml.learning.settings import load_settings
+from diml.learning.batches.loading import EpochLoader
+from diml.learning.batches.seeds import derived, seeded
+from diml.learning.run.folder import RunFolder, flat
+from diml.learning.run.learner import Learner
+from diml.learning.run.module import TrainingModule, factor, groups
+from diml.learning.run.settings_file import load_settings
+from diml.learning.run.trainer import AtomicCheckpoints
 
 
 class Spread(nn.Module):
@@ -196,15 +195,14 @@ def test_maps_that_are_no_numbers_stop_before_miners_see_them(unchecked_shapes):
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
-    files = WholeFiles(folder.write_by)
+    files = AtomicCheckpoints(folder.write_by)
     files.save_checkpoint({"epoch": 1, "weights": torch.ones(3)}, folder.last)
     folder.write_rows([{"epoch": 0}, {"epoch": 1}])
 
-    def full(file, content):
-        file.touch()
+    def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TrainingError, match=r"last\.ckpt: cannot be written \(No space left.*holds the end of epoch 1"):
         files.save_checkpoint({"epoch": 2}, folder.last)
     assert files.load_checkpoint(folder.last)["epoch"] == 1
@@ -213,7 +211,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
 
 def test_a_checkpoint_is_never_unpickled(tmp_path):
     folder = RunFolder(tmp_path)
-    files = WholeFiles(folder.write_by)
+    files = AtomicCheckpoints(folder.write_by)
     files.save_checkpoint({"code": FeatureMaps}, folder.last)
     with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
         files.load_checkpoint(folder.last)

@@ -8,8 +8,8 @@ from pytorch_metric_learning.regularizers import SparseCentersRegularizer
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.learning import Margin, MultiSimilarity, Quadruplet, StructuralDistance, StructuralSimilarity
-from diml.learning.centers import CentersApart
-from diml.learning.mining import another_negative, distance_weighted, random_triplets, softhard
+from diml.learning.losses.library_losses import CentersApart
+from diml.learning.losses.triplets import another_negative, distance_weighted, random_triplets, softhard
 from diml.matching import Matcher
 
 GRID, PARTS, DIM = (2, 2), 4, 6

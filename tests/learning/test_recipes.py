@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diml.feature_maps import FeatureMaps
-from diml.learning.settings import load_settings
+from diml.learning.run.settings_file import load_settings
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 DATA = {"cub200": 150, "cars196": 150, "sop": 100}
@@ -52,7 +52,7 @@ def test_its_first_lines_are_its_command(data, loss, similarity):
 
 @pytest.mark.parametrize(("data", "loss", "similarity"), ROWS)
 def test_its_objective_can_be_built_and_learned_by(data, loss, similarity):
-    from diml.learning.baselines import build_objective
+    from diml.learning.losses.registry import build_objective
 
     settings = load_settings(recipe(data, loss, similarity), ["data.spec=somewhere"])
     chosen = settings.loss
@@ -77,7 +77,7 @@ def test_its_objective_can_be_built_and_learned_by(data, loss, similarity):
 
 @pytest.mark.slow
 def test_its_model_prepares_images_as_the_field_does():
-    from diml.learning.beginning import bare_model
+    from diml.learning.run.initial_model import bare_model
 
     untrained = ["data.spec=somewhere", "model.name=timm:resnet50?weights=random"]
     encoder = bare_model(load_settings(recipe(*ROWS[0]), untrained), "test").encoder

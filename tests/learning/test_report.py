@@ -9,8 +9,8 @@ import pytest
 
 from diml.errors import UsageError
 from diml.evaluation import METRICS
-from diml.learning.report import report
-from diml.learning.settings import load_settings
+from diml.learning.run.report import report
+from diml.learning.run.settings_file import load_settings
 
 
 def values(seed, shortlist):

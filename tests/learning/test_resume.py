@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from diml.errors import UsageError
-from diml.learning.folder import RunFolder
-from diml.learning.keeping import Keeper, Nobody
-from diml.learning.run import StoppedError, train
-from diml.learning.settings import load_settings
+from diml.learning.run.folder import RunFolder
+from diml.learning.run.recorder import EpochRecorder, NullObserver
+from diml.learning.run.settings_file import load_settings
+from diml.learning.run.train import StoppedError, train
 
 MORE = ("optim.epochs=3", "optim.warmup_steps=5")
 
 
 @pytest.fixture(scope="session")
 def three(tiny):
-    """Settings of three epochs."""
+    """TrainingSettings of three epochs."""
     return lambda *overrides: tiny(*MORE, *overrides)
 
 
@@ -33,7 +33,7 @@ def unbroken(three, tmp_path_factory):
     return out
 
 
-class StopAfter(Nobody):
+class StopAfter(NullObserver):
     def __init__(self, images):
         self.images = images
 
@@ -44,7 +44,7 @@ class StopAfter(Nobody):
 
 def stopped(three, out, images):
     with pytest.raises(StoppedError):
-        train(three(), out, watch=StopAfter(images))
+        train(three(), out, observer=StopAfter(images))
 
 
 def assert_same(one, other):
@@ -111,7 +111,7 @@ def test_a_run_is_not_made_shorter(three, unbroken):
 
 
 def test_a_longer_run_that_was_stopped_has_no_result_of_the_shorter_one(three, tmp_path):
-    class StopAtTheTest(Nobody):
+    class StopAtTheTest(NullObserver):
         def stage(self, what, done, total):
             if what == "ranking" and len(RunFolder(out).rows()) == 3:
                 raise KeyboardInterrupt
@@ -120,7 +120,7 @@ def test_a_longer_run_that_was_stopped_has_no_result_of_the_shorter_one(three, t
     settings = ("optim.epochs=1", "data.validation=0"), ("optim.epochs=2", "data.validation=0")
     train(three(*settings[0]), out)
     with pytest.raises(StoppedError):
-        train(three(*settings[1]), out, resume=True, watch=StopAtTheTest())
+        train(three(*settings[1]), out, resume=True, observer=StopAtTheTest())
     assert not RunFolder(out).result.is_file()
     result = train(three(*settings[1]), out, resume=True)
     assert result.document["settings"]["optim"]["epochs"] == 2 == result.document["best_epoch"]
@@ -135,12 +135,12 @@ def test_killed_between_the_state_and_the_model(three, tmp_path, monkeypatch):
         kept(self)
 
     out, whole = tmp_path / "one" / "run", tmp_path / "other" / "run"
-    kept = Keeper._keep_best
+    kept = EpochRecorder._keep_best
     settings = three("data.validation=0")
-    monkeypatch.setattr(Keeper, "_keep_best", killed)
+    monkeypatch.setattr(EpochRecorder, "_keep_best", killed)
     with pytest.raises(StoppedError):
         train(settings, out)
-    monkeypatch.setattr(Keeper, "_keep_best", kept)
+    monkeypatch.setattr(EpochRecorder, "_keep_best", kept)
     train(settings, out, resume=True)
     train(settings, whole)
     assert_same(out, whole)

@@ -12,18 +12,18 @@ from PIL import Image
 
 from diml.errors import DatasetError, ImageError, ModelError, TrainingError, UsageError
 from diml.evaluation import METRICS, evaluate
-from diml.learning.folder import RunFolder
-from diml.learning.keeping import Nobody
-from diml.learning.learner import Learner
-from diml.learning.plan import Plan
-from diml.learning.run import StoppedError, train
-from diml.learning.settings import load_settings
+from diml.learning.run.folder import RunFolder
+from diml.learning.run.learner import Learner
+from diml.learning.run.prepared_run import PreparedRun
+from diml.learning.run.recorder import NullObserver
+from diml.learning.run.settings_file import load_settings
+from diml.learning.run.train import StoppedError, train
 from diml.model import StructuralModel
 
 SAMPLE = Path(__file__).parents[2] / "sample"
 
 
-class Lines(Nobody):
+class Lines(NullObserver):
     def __init__(self):
         self.rows, self.steps, self.stages = [], [], []
 
@@ -39,8 +39,8 @@ class Lines(Nobody):
 
 @pytest.fixture(scope="session")
 def finished(tiny, tmp_path_factory):
-    out, watch = tmp_path_factory.mktemp("runs") / "colours-tiny", Lines()
-    return train(tiny(), out, watch=watch), watch
+    out, observer = tmp_path_factory.mktemp("runs") / "colours-tiny", Lines()
+    return train(tiny(), out, observer=observer), observer
 
 
 def test_the_folder_holds_what_it_should(tiny, finished):
@@ -58,15 +58,15 @@ def test_the_folder_holds_what_it_should(tiny, finished):
 
 
 def test_metrics_have_a_line_for_each_epoch(finished):
-    result, watch = finished
+    result, observer = finished
     with open(result.folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["epoch", "step", "train_loss", "images_per_second", "seconds", *METRICS]
     assert [(row["epoch"], row["step"]) for row in rows] == [("0", "0"), ("1", "3"), ("2", "6")]
-    assert watch.rows == [0, 1, 2]
+    assert observer.rows == [0, 1, 2]
     # Of each epoch the validation classes once, and the test classes at the end.
-    assert watch.stages.count(("ranking", True)) == 4
-    assert watch.steps == [(1 + step // 3, 8 * (step + 1), 48) for step in range(6)]
+    assert observer.stages.count(("ranking", True)) == 4
+    assert observer.steps == [(1 + step // 3, 8 * (step + 1), 48) for step in range(6)]
     best = max(rows, key=lambda row: float(row["map@r"]))
     assert result.document["best_epoch"] == int(best["epoch"])
     assert result.document["validation"]["map@r"] == pytest.approx(float(best["map@r"]))
@@ -178,7 +178,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
     free, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises((TrainingError, ModelError), match=r"cannot be written \(File too large") as raised:
-            train(tiny("optim.lr=0.01"), tmp_path / "run", watch=Filling())
+            train(tiny("optim.lr=0.01"), tmp_path / "run", observer=Filling())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
     assert not list((tmp_path / "run").rglob("*.part"))
@@ -206,7 +206,7 @@ def test_ctrl_c_says_how_to_go_on(tiny, tmp_path):
                 raise KeyboardInterrupt
 
     with pytest.raises(StoppedError, match=r"^stopped; .*last\.ckpt holds the end of epoch 1.*--resume"):
-        train(tiny(), tmp_path / "run", watch=Impatient())
+        train(tiny(), tmp_path / "run", observer=Impatient())
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_training_gets_better_on_classes_never_seen(tmp_path):
     rows = RunFolder(result.folder).rows()
     assert rows[-1]["train_loss"] < 0.9 * rows[1]["train_loss"]
     assert max(row["map@r"] for row in rows) > rows[0]["map@r"] + 0.1
-    plan = Plan.of(settings)
+    plan = PreparedRun.of(settings)
     before = evaluate(plan.splits.test, plan.begin("before"), shortlists=(0, 100))
     for untrained, trained in zip(before.results, result.test.results, strict=True):
         assert trained["map@r"] > untrained["map@r"] + 0.05

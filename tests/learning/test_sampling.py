@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diml.errors import DatasetError, UsageError
-from diml.learning.sampling import ClassBatches
+from diml.learning.batches.sampling import ClassBatches
 
 
 def labels(sizes, seed=0):

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from diml.errors import DimlError, UsageError
-from diml.learning.settings import Settings, load_settings
+from diml.learning.run.settings import TrainingSettings
+from diml.learning.run.settings_file import load_settings
 
 SPEC = "data.spec=photos"
 
@@ -143,13 +144,13 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_settings_do_not_change():
     settings = load_settings(None, [SPEC])
-    assert isinstance(settings, Settings)
+    assert isinstance(settings, TrainingSettings)
     with pytest.raises(ValidationError):
         settings.optim.epochs = 3
 
 
 def test_the_extra_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydantic", None)
-    monkeypatch.delitem(sys.modules, "diml.learning.sections")
+    monkeypatch.delitem(sys.modules, "diml.learning.run.settings")
     with pytest.raises(DimlError, match=r"pip install 'diml\[train\]'"):
-        importlib.import_module("diml.learning.sections")
+        importlib.import_module("diml.learning.run.settings")

@@ -7,8 +7,8 @@ import pytest
 from diml.data import Collection
 from diml.errors import DatasetError, UsageError
 from diml.evaluation import evaluate
-from diml.learning.settings import DataSettings
-from diml.learning.splits import split_collection
+from diml.learning.batches.splits import split_collection
+from diml.learning.run.settings import DataSettings
 
 
 def collection(classes=20, images=3, splits=None):

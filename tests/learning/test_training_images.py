@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 from diml.data import Collection
 from diml.embedding import Preprocessing
 from diml.errors import DatasetError, ImageError
-from diml.learning.images import TrainingImages
-from diml.learning.settings import DataSettings
+from diml.learning.batches.loading import TrainingImages
+from diml.learning.run.settings import DataSettings
 
 SAMPLE = Path(__file__).parents[2] / "sample"
 PIXELS = Preprocessing(size=(48, 40), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), interpolation="bilinear")

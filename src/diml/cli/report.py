@@ -25,7 +25,7 @@ def report(
     """
     if csv is not None and not csv.absolute().parent.is_dir():
         raise UsageError(f"--csv {csv} came; expected a file in a folder that exists")
-    from diml.learning.report import report as read
+    from diml.learning.run.report import report as read
 
     table = read(runs)
     if csv is not None:
@@ -33,7 +33,7 @@ def report(
         part.write_text(table.csv(), encoding="utf-8")
         part.replace(csv)
     if json:
-        print_json({"rows": [row.as_dict() for row in table.rows]})
+        print_json({"rows": [row.to_dict() for row in table.rows]})
         return
     typer.echo(table.markdown())
     if csv is not None:

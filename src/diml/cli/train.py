@@ -16,7 +16,7 @@ from diml.cli.output import print_json
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
-    from diml.learning.settings import Settings
+    from diml.learning.run.settings import TrainingSettings
 
 
 class Similarity(StrEnum):
@@ -35,7 +35,7 @@ def train(
         ),
     ],
     recipe: Annotated[
-        Path | None, typer.Option(help="Settings as a TOML file; what the other options say goes before it.")
+        Path | None, typer.Option(help="TrainingSettings as a TOML file; what the other options say goes before it.")
     ] = None,
     loss: Annotated[str | None, typer.Option(help="A loss by name; margin where no recipe says another.")] = None,
     similarity: Annotated[
@@ -62,16 +62,16 @@ def train(
     given = {"data.spec": data, "loss.name": loss, "loss.similarity": similarity, "model.name": model}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None] + list(set_)
     with _extra():
-        from diml.learning.settings import load_settings
+        from diml.learning.run.settings_file import load_settings
 
         if resume and recipe is None and out is not None and (out / "settings.toml").is_file():
             recipe = out / "settings.toml"
         settings = load_settings(recipe, overrides)
         from diml.cli.training_bars import Bars
-        from diml.learning.run import train as run
+        from diml.learning.run.train import train as run
     folder = out or _default_folder(settings)
     with Bars(settings.optim.epochs, settings.run.select, quiet=json) as bars:
-        result = run(settings, folder, resume=resume, watch=bars)
+        result = run(settings, folder, resume=resume, observer=bars)
     if not result.document:
         return  # one of several processes; the first one speaks
     if json:
@@ -96,7 +96,7 @@ def _extra() -> Iterator[None]:
         raise UsageError(f"training needs {package}, which is not installed; pip install 'diml[train]'") from error
 
 
-def _default_folder(settings: Settings) -> Path:
+def _default_folder(settings: TrainingSettings) -> Path:
     """Named after what is trained on, and how.
 
     The data's name is the last part of its path without what a file name should not have.

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from diml.learning.folder import Row
+from diml.learning.run.folder import EpochRow
 
 
 class Rate(ProgressColumn):
@@ -68,12 +68,12 @@ class Bars(ExitStack):
         """A batch was learned."""
         self._update("training", f"epoch {epoch}/{self.epochs}, loss {loss:.4f}", done, total)
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochRow) -> None:
         """An epoch was kept."""
         if not self.quiet:
             typer.echo(self._line(row))
 
-    def _line(self, row: Row) -> str:
+    def _line(self, row: EpochRow) -> str:
         head = f"epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}"
         loss = "before training" if row["train_loss"] is None else f"loss {row['train_loss']:.4f}"
         rate = "" if row["images_per_second"] is None else f"  {row['images_per_second']:.1f} images/s"

@@ -1,0 +1,1 @@
+"""A training run: settings, the run folder, the loop, and the report of finished runs."""

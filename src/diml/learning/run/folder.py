@@ -1,0 +1,220 @@
+"""The folder of a run: what lies where, and that two runs never share one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from diml.errors import TrainingError, UsageError
+from diml.files import write_atomic
+from diml.learning.run.settings import TrainingSettings
+from diml.learning.run.settings_file import load_settings
+
+PACKAGES = ("diml", "torch", "lightning", "pytorch-metric-learning", "timm")
+# What a run may go on with in another way: how the work is spread, and how long it lasts.
+FREE = frozenset({"data.workers", "run.devices", "run.nodes", "run.accelerator", "run.strategy", "optim.epochs"})
+
+EpochRow = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder: `settings.toml`, `versions.json`, `metrics.csv`, `curves.png`, `tensorboard/`, `checkpoints/`,
+    `model/` and, at the end, `result.json`.
+
+    Args:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "settings.toml"
+
+    @property
+    def last(self) -> Path:
+        """The state at the end of the last whole epoch."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def kept(self) -> str:
+        """In words, what a run that stopped has left, and how to go on."""
+        if self.last.is_file():
+            epoch = f"the end of epoch {len(self.rows()) - 1}" if self.rows() else "the last whole epoch"
+            return f"{self.last} holds {epoch}, and the same command with --resume goes on from there"
+        if not self.settings.is_file():
+            return "nothing was kept yet"
+        return "no epoch was finished yet, and the same command with --resume begins anew"
+
+    def check_new(self) -> None:
+        """Refuse a folder with something in it.
+
+        Raises:
+            UsageError: it is not empty, not a folder, or where nothing may be written.
+        """
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise UsageError(f"{self.path}: is not a folder; name a new one for the run")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            how = "go on with --resume or " if self.settings.is_file() else ""
+            raise UsageError(f"{self.path}: is not empty; {how}name a new folder with --out")
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.is_dir())
+        if not os.access(there, os.W_OK):
+            raise UsageError(f"{self.path}: cannot be made, {there} may not be written; name another folder with --out")
+
+    def check_resumable(self, settings: TrainingSettings) -> None:
+        """Refuse to go on with other settings than the run has. One that has kept nothing yet may have any.
+
+        Raises:
+            UsageError: there is no run, or a setting differs that shapes what is learned.
+        """
+        if not self.settings.is_file():
+            raise UsageError(f"{self.path}: holds no run to resume; leave out --resume to begin one")
+        if not self.last.is_file():
+            return
+        before, now = flat(load_settings(self.settings, ())), flat(settings)
+        free = FREE - ({"optim.epochs"} if now["optim.schedule"] == "cosine" else set())
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key) and key not in free:
+                raise UsageError(
+                    f"{self.path}: was begun with {key} = {before.get(key)!r}, and {now.get(key)!r} came; "
+                    "resume it with what it was begun with, or name a new folder with --out"
+                )
+        if (done := len(self.rows()) - 1) > settings.optim.epochs:
+            raise UsageError(
+                f"{self.path}: has had {done} epochs, and optim.epochs = {settings.optim.epochs} came; "
+                f"expected {done} or more"
+            )
+
+    def check_data(self, digest: str) -> None:
+        """Refuse to go on with other images than the run has learned from.
+
+        Raises:
+            UsageError: their names or classes have changed.
+        """
+        if self.made_by().get("data", digest) != digest:
+            raise UsageError(
+                f"{self.path}: the images to learn from or to choose by, or their classes, are not those it was begun "
+                "with; put them back, or name a new folder with --out"
+            )
+
+    def made_by(self) -> dict[str, Any]:
+        """What `versions.json` holds; nothing where there is none that can be read."""
+        try:
+            found = json.loads((self.path / "versions.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def begin(self, settings: TrainingSettings, digest: str, *, resumed: bool) -> None:
+        """Write the settings and what the run was made by; a result of fewer epochs is not that of this run."""
+        self.result.unlink(missing_ok=True)
+        self.write(self.settings, settings.to_toml().encode())
+        document = {**versions(), "data": digest}
+        if resumed and (first := self.made_by()):
+            document = {**first, "resumed": [*first.get("resumed", []), document]}
+        self.write(self.path / "versions.json", (json.dumps(document, indent=2) + "\n").encode())
+
+    def rows(self) -> list[EpochRow]:
+        """What `metrics.csv` holds; nothing where there is none."""
+        if not self.metrics.is_file():
+            return []
+        with open(self.metrics, newline="", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+        return [{key: float(value) if value else None for key, value in row.items()} for row in found]
+
+    def write_rows(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write `metrics.csv` anew, a line for each epoch."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write(self.metrics, text.getvalue().encode())
+
+    def write_result(self, document: Mapping[str, Any]) -> None:
+        self.write(self.result, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def write(self, file: Path, content: bytes) -> None:
+        """A whole file or none."""
+        self.write_by(file, lambda opened: opened.write(content))
+
+    def write_by(self, file: Path, write: Callable[[IO[bytes]], object]) -> None:
+        """Write a file by a function that fills an open one, atomically and durably.
+
+        Raises:
+            TrainingError: it cannot be written; what was there before is still there.
+        """
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, write, durable=True)
+        except OSError as error:
+            raise TrainingError(
+                f"{file}: cannot be written ({error.strerror or error}); free some space or check the permissions; "
+                f"{self.kept}"
+            ) from error
+
+
+def flat(settings: TrainingSettings) -> dict[str, Any]:
+    """TrainingSettings by their dotted names, as they would be written.
+
+    >>> flat(load_settings(None, ["data.spec=photos"]))["data.spec"]
+    'photos'
+    """
+    sections: dict[str, dict[str, Any]] = settings.model_dump(mode="json")
+    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+
+
+def versions() -> dict[str, Any]:
+    """What a run is made by: versions, the commit where diml is a checkout, the command and the time."""
+    return {
+        "versions": {"python": ".".join(map(str, sys.version_info[:3])), **{name: version(name) for name in PACKAGES}},
+        "commit": _commit(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """Of the checkout that this file lies in, with + where something in it was changed; None where it is none."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+    try:
+        # An installed copy may lie in somebody else's checkout.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,204 @@
+"""What happens at the end of an epoch: measure the validation classes, keep the best model, the state, the numbers."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from diml.data import Collection
+from diml.errors import TrainingError
+from diml.evaluation import METRICS, evaluate
+from diml.learning.run.curves import draw_curves
+from diml.learning.run.folder import EpochRow, RunFolder
+from diml.learning.run.module import TrainingModule
+from diml.learning.run.settings import TrainingSettings
+from diml.model import StructuralModel
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Observer(Protocol):
+    """Who looks on: a progress bar, or nobody."""
+
+    def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None:
+        """Training is about to begin: in words, on what and by what, and what one should know of the data."""
+
+    def stage(self, what: str, done: int, total: int) -> None:
+        """Something else than training is going on: what it is, images done, and images to do."""
+
+    def step(self, epoch: int, loss: float, done: int, total: int) -> None:
+        """A batch was learned: the epoch from 1, its mean loss so far, images done in the run, and images to do."""
+
+    def epoch(self, row: EpochRow) -> None:
+        """An epoch was kept; 0 is the model that training begins with."""
+
+
+class NullObserver:
+    """Looks away."""
+
+    def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None: ...
+
+    def stage(self, what: str, done: int, total: int) -> None: ...
+
+    def step(self, epoch: int, loss: float, done: int, total: int) -> None: ...
+
+    def epoch(self, row: EpochRow) -> None: ...
+
+
+class EpochRecorder(Callback):
+    """Keeps the run: a row of numbers for each epoch, the best model, and the state to resume from.
+
+    The rows are part of the state: a run that is killed while it keeps an epoch has that epoch again, with the same
+    numbers, when it is resumed.
+
+    Args:
+        folder: of the run.
+        model: shares its encoder with the learner.
+        validation: the validation classes; None keeps the last model for the best.
+        settings: of the run.
+        observer: who looks on.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        model: StructuralModel,
+        validation: Collection | None,
+        settings: TrainingSettings,
+        observer: Observer,
+    ) -> None:
+        self.folder, self.model, self.settings, self.observer = folder, model, settings, observer
+        # Its images are of the training half, which an evaluation would leave out.
+        self.validation = None if validation is None else dataclasses.replace(validation, splits=None)
+        self.rows: list[EpochRow] = []
+        self._writer: SummaryWriter | None = None
+
+    # --- what Lightning calls ---
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            self._writer = self._open_writer()
+            if not self.rows:
+                self.rows.append(self._row(trainer, 0, None, 0.0, 0))
+                self._log(self.rows[-1])
+            # Again after a resume: the kill may have come between the state and the rest.
+            self._keep_best()
+            self._show()
+        trainer.strategy.barrier()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._began, self._losses, self._images = time.perf_counter(), 0.0, 0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        loss = float(outputs["loss"])
+        self._losses += loss
+        self._images += len(batch[1]) * trainer.world_size
+        if trainer.is_global_zero:
+            step, size = trainer.global_step, self.settings.data.batch
+            mean = self._losses / (batch_idx + 1)
+            total = self.settings.optim.epochs * pl_module.steps * size
+            self.observer.step(trainer.current_epoch + 1, mean, step * size, total)
+            if self._writer is not None:
+                self._writer.add_scalar("step/loss", loss, step)
+                for group in trainer.optimizers[0].param_groups:
+                    self._writer.add_scalar(f"lr/{group['name']}", group["lr"], step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        seconds = time.perf_counter() - self._began
+        self._check_finite(trainer, pl_module)
+        if trainer.is_global_zero:
+            loss = self._losses / pl_module.steps
+            self.rows.append(self._row(trainer, trainer.current_epoch + 1, loss, seconds, self._images))
+        # On every process, as Lightning's own state may be spread over them; only the first one writes.
+        trainer.save_checkpoint(self.folder.last)
+        if trainer.is_global_zero:
+            self._keep_best()
+            self._log(self.rows[-1])
+            self._show()
+        trainer.strategy.barrier()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    # --- what it does ---
+
+    def best_epoch(self) -> int:
+        """The epoch of the best validation, the earliest of equals; the last one where nothing was validated."""
+        if self.validation is None:
+            return len(self.rows) - 1
+        return max(range(len(self.rows)), key=lambda epoch: cast(float, self.rows[epoch][self.settings.run.select]))
+
+    def _keep_best(self) -> None:
+        """Save the model as it is now, if it is the best so far.
+
+        After the state, from which it can be had again: a model that was saved before might be of an epoch that was
+        not kept, and that comes out otherwise when it is repeated.
+        """
+        if self.best_epoch() == len(self.rows) - 1:
+            self.model.save_pretrained(self.folder.model)
+
+    def _row(self, trainer: Trainer, epoch: int, loss: float | None, seconds: float, images: int) -> EpochRow:
+        measured: dict[str, Any] = dict.fromkeys(METRICS)
+        if self.validation is not None:
+            found = self._measure(self.validation)
+            measured = {name: found[name] for name in METRICS}
+        rate = round(images / seconds, 1) if images else None
+        step = trainer.global_step if epoch else 0
+        before = {"epoch": epoch, "step": step, "train_loss": loss, "images_per_second": rate}
+        return {**before, "seconds": round(seconds, 3), **measured}
+
+    def _measure(self, validation: Collection) -> dict[str, Any]:
+        shortlist, model = self.settings.run.shortlist, self.model
+        if next(model.parameters()).dtype != torch.float32:
+            # Trained in another precision; it will be saved, loaded and used in this one.
+            model = copy.deepcopy(model).float()
+        result = evaluate(validation, model, shortlists=[shortlist], progress=self.observer.stage)
+        if result.skipped:
+            raise TrainingError(f"{result.skipped[0].reason}; every validation image is needed, mend it or take it out")
+        return dict(result.results[0])
+
+    def _show(self) -> None:
+        """What a person looks at."""
+        self.folder.write_rows(self.rows)
+        best = None if self.validation is None else self.best_epoch()
+        select = self.settings.run.select
+        draw_curves(self.rows, select, best, lambda save: self.folder.write_by(self.folder.curves, save))
+        self.observer.epoch(self.rows[-1])
+
+    def _log(self, row: EpochRow) -> None:
+        if self._writer is not None:
+            for name, value in row.items():
+                if value is not None and name not in ("epoch", "step"):
+                    group = "validation" if name in METRICS else "epoch"
+                    self._writer.add_scalar(f"{group}/{name}", value, row["step"])
+            self._writer.flush()
+
+    def _check_finite(self, trainer: Trainer, module: TrainingModule) -> None:
+        """Before anything is kept: the last step of an epoch may have broken what the loss did not yet show."""
+        for name, parameter in module.learner.named_parameters():
+            if not parameter.isfinite().all():
+                raise TrainingError(
+                    f"{name} became NaN or infinite in epoch {trainer.current_epoch + 1}; try a lower optim.lr or "
+                    f"optim.clip=1, in a new run"
+                )
+
+    def _open_writer(self) -> SummaryWriter:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Events after the step where the run goes on were of an epoch that was not kept.
+        step = int(self.rows[-1]["step"] or 0) + 1 if self.rows else None
+        return SummaryWriter(str(self.folder.tensorboard), purge_step=step)

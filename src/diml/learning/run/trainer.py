@@ -1,0 +1,184 @@
+"""Lightning's trainer, as a run wants it: silent, with checkpoints that are whole, and errors that say how to go on."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from diml.errors import ModelError, TrainingError, UsageError, first_line
+from diml.learning.run.folder import RunFolder
+from diml.learning.run.module import TrainingModule
+from diml.learning.run.settings import RunSettings, TrainingSettings
+
+# The first process measures the validation classes while the others wait for it.
+PATIENCE = timedelta(hours=12)
+
+
+class AtomicCheckpoints(CheckpointIO):
+    """Lightning's checkpoints as files of tensors and plain values.
+
+    Args:
+        write_by: lets a function fill a file that then takes a path's place, see `RunFolder.write_by`.
+    """
+
+    def __init__(self, write_by: Callable[[Path, Callable[[IO[bytes]], object]], None]) -> None:
+        self._write_by = write_by
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Raises TrainingError where it cannot be written, with the last one kept."""
+
+        # Through memory: on a full disk torch's own writer raises a RuntimeError of another matter.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        self._write_by(Path(path), lambda file: file.write(buffer.getbuffer()))
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Raises TrainingError where it cannot be read."""
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except Exception as error:
+            raise TrainingError(
+                f"{path}: cannot be read as a checkpoint ({first_line(error)}); begin a new run"
+            ) from error
+        return state
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def make_trainer(settings: TrainingSettings, folder: RunFolder) -> Trainer:
+    """The trainer of the settings.
+
+    Raises:
+        UsageError: this machine has no such accelerator, devices or precision.
+    """
+    run = settings.run
+    devices, nodes = run.devices, run.nodes
+    if torch.distributed.is_torchelastic_launched():
+        # torchrun has the say: with other numbers every process would train by itself.
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        devices, nodes = local, int(os.environ["WORLD_SIZE"]) // local
+    several = run.strategy == "ddp" or devices != 1 or nodes > 1
+    with _quiet(), _as_usage(run):
+        return Trainer(
+            max_epochs=settings.optim.epochs,
+            precision=run.precision,
+            accelerator=run.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
+            gradient_clip_val=settings.optim.clip,
+            plugins=[AtomicCheckpoints(folder.write_by)],
+            default_root_dir=folder.path,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+
+def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, going_on: bool) -> None:
+    """Let Lightning train.
+
+    Raises:
+        TrainingError: with what was kept in the message.
+        KeyboardInterrupt: the run was stopped.
+    """
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with _quiet():
+            trainer.fit(module, ckpt_path=folder.last if going_on else None, weights_only=True)
+    except SystemExit as error:
+        # What Lightning makes of Ctrl-C and SIGTERM.
+        raise KeyboardInterrupt from error
+    except (TrainingError, ModelError) as error:
+        said = str(error)
+        raise error if folder.kept in said else TrainingError(f"{said}; {folder.kept}") from error
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the memory of the accelerator is too small for this batch ({first_line(error)}); in a new run set a "
+            f"smaller data.batch, data.size or run.precision, or more run.devices; {folder.kept}"
+        ) from error
+    except RuntimeError as error:
+        if str(error).startswith("DataLoader worker"):
+            # A signal to all processes of a job reaches those that load images first.
+            if trainer.received_sigterm:
+                raise KeyboardInterrupt from error
+            raise TrainingError(
+                f"a process that loads images has ended ({first_line(error)}); in a new run set fewer data.workers; "
+                f"{folder.kept}"
+            ) from error
+        if not _lost(error):
+            raise
+        raise TrainingError(
+            f"another process of this run has ended, and training cannot go on without it; its own message says why; "
+            f"{folder.kept}"
+        ) from error
+    except OSError as error:
+        raise TrainingError(f"{folder.path}: cannot be written ({error.strerror or error}); {folder.kept}") from error
+    finally:
+        with suppress(ValueError):  # which it is outside of the main thread
+            # Lightning ignores further Ctrl-C from the first one on.
+            signal.signal(signal.SIGINT, interrupt)
+        _end_the_others(trainer)
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether it is what the processes say that wait for one that has ended. Gloo has no type of its own for it."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
+def _end_the_others(trainer: Trainer) -> None:
+    """Processes that this one has started do not outlive it; after a good end they have left by themselves."""
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        try:
+            process.wait(timeout=30 if trainer.state.finished else 0.1)
+        except Exception:
+            process.terminate()
+
+
+@contextmanager
+def _as_usage(run: RunSettings) -> Iterator[None]:
+    """What this machine has not is a wrong setting."""
+    try:
+        yield
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"run.accelerator = {run.accelerator!r}, run.devices = {run.devices!r} and run.precision = "
+            f"{run.precision!r} came, which this machine has not ({first_line(error)}); set others"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's notices: what a person should know is said by us."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
