@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diml.feature_maps import FeatureMaps
-from diml.learning.sections import LossSettings
+from diml.learning.run.settings import LossSettings
 from diml.matching import MARGINALS, Matcher, rerank, similarity, top_k
 from diml.model import StructuralModel
 from diml.search import Index

@@ -1,5 +1,6 @@
 """diml train: what it prints, what the other commands do with its model, and what it refuses."""
 
+import importlib
 import json
 import shutil
 import sys
@@ -99,6 +100,7 @@ def test_what_is_refused_is_said_in_one_line(refused, drawings, tmp_path):
 
 
 def test_a_missing_extra_is_named(refused, drawings, tmp_path, monkeypatch):
+    importlib.import_module("lightning.pytorch")  # completely, before one of its modules is hidden
     for module in [name for name in sys.modules if name.startswith("diml.learning.run.train")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "lightning.pytorch.strategies", None)
