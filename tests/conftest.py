@@ -35,3 +35,57 @@ def unchecked_shapes():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+# --- small models whose cells see nothing but themselves, so that the right explanation is known ---------------------
+
+
+def _noise_image(seed, size=(32, 32)):
+    from PIL import Image
+
+    values = torch.randint(256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return Image.fromarray(values.numpy())
+
+
+@pytest.fixture(scope="session")
+def noise_image():
+    """An image of noise, by its seed."""
+    return _noise_image
+
+
+def _small_model(backbone=None, grid=(4, 4), **matcher):
+    from diml.embedding import Preprocessing
+    from diml.matching import Matcher
+    from diml.model import StructuralModel
+
+    if backbone is None:
+        torch.manual_seed(0)
+        backbone = torch.nn.Conv2d(3, 6, 8, 8)
+    plain = Preprocessing(size=(32, 32), mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
+    return StructuralModel.wrap(backbone, plain, grid=grid, matcher=Matcher(**matcher))
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """A model of 32 x 32 pixels and 4 x 4 cells, by its backbone and its matcher's settings."""
+    return _small_model
+
+
+class _OneCell(torch.nn.Module):
+    def __init__(self, cell):
+        super().__init__()
+        torch.manual_seed(1)
+        self.patches = torch.nn.Conv2d(3, 6, 8, 8)
+        self.row, self.column = cell
+
+    def forward(self, pixels):
+        found = self.patches(pixels)
+        features = torch.full_like(found, 0.01)
+        features[:, :, self.row, self.column] = found[:, :, self.row, self.column]
+        return features
+
+
+@pytest.fixture(scope="session")
+def one_cell():
+    """A backbone for `small_model` of which one cell alone, `(row, column)`, depends on the image."""
+    return _OneCell

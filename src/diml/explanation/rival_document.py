@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diml.errors import UsageError
 from diml.explanation.numbers import cell_boxes, scalar
 
 if TYPE_CHECKING:
@@ -141,15 +140,14 @@ def explain_by(
     >>> answer.found.accounts_for, abs(answer.found.residual) < 1e-9, answer.cells_a(16)[-1].box[2] <= 64
     ('pooled similarity', True, True)
     """
+    from diml.explanation.methods.method import MethodInput
     from diml.explanation.methods.pixels import as_the_model_sees, in_input_size
     from diml.model import read_image
 
     originals: list[Any] = [read_image(image) for image in (image_a, image_b)]
     a, b = (each.to("cpu") for each in maps or [model.encode(image) for image in originals])
-    if len(a) != 1 or len(b) != 1:
-        raise UsageError(f"maps of {len(a)} and {len(b)} images came to be explained; expected one each: pick maps[i]")
     seen_a, seen_b = (as_the_model_sees(model, image) for image in originals)
-    found = method.explain(in_input_size(model), seen_a, seen_b, a, b)
+    found = method.explain(MethodInput(in_input_size(model), seen_a, seen_b, a, b))
     return RivalAnswer(method, found, model.explain(a, b), model.name)
 
 

@@ -1,4 +1,4 @@
-"""The same model on other matching grids, its input enlarged where the backbone's map is too coarse."""
+"""The same model on other matching grids, with a larger input where the backbone's map is too coarse."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Grid = tuple[int, int]
 
 @torch.no_grad()
 def at_grid(model: StructuralModel, grid: Grid) -> StructuralModel:
-    """The model, sharing its weights, with that matching grid; its input grows by a whole factor where it has to.
+    """The model, sharing its weights, with another matching grid; its input grows by a whole factor if it has to.
 
-    A backbone that gives 7 x 7 cells of 224 pixels gives 14 x 14 of 448, its cells seeing as many pixels as before.
+    A backbone that gives 7 x 7 cells for 224 pixels gives 14 x 14 for 448, and each cell covers as many pixels as before.
 
     Raises:
-        UsageError: the backbone does not take pixels of another size, or does not give more cells for them.
+        UsageError: the backbone does not take a larger input, or gives no more cells for it.
     """
     rows, columns = _map_size(model, model.encoder.preprocessing.size)
     factor = math.ceil(max(grid[0] / rows, grid[1] / columns))
@@ -29,13 +29,13 @@ def at_grid(model: StructuralModel, grid: Grid) -> StructuralModel:
         return model.with_grid(grid)
     old = model.encoder
     height, width = (side * factor for side in old.preprocessing.size)
-    words = f"a grid of {grid[0]}x{grid[1]} takes pixels {height}x{width}, which the backbone of {model.name}"
+    needs = f"a grid of {grid[0]}x{grid[1]} needs an input of {height}x{width} pixels, "
     try:
         rows, columns = _map_size(model, (height, width))
-    except Exception as error:  # whatever a foreign module raises for a size that it was not made for
-        raise UsageError(f"{words} refuses ({first_line(error)}); ask for at most {rows}x{columns}") from error
+    except Exception as error:  # the backbone may raise anything for a size that it does not support
+        raise UsageError(f"{needs}which the backbone of {model.name} refuses ({first_line(error)}); use at most {rows}x{columns}") from error
     if rows < grid[0] or columns < grid[1]:
-        raise UsageError(f"{words} makes {rows}x{columns} cells of; ask for at most that")
+        raise UsageError(f"{needs}for which the backbone of {model.name} gives {rows}x{columns} cells; use at most these")
     pixels = dataclasses.replace(old.preprocessing, size=(height, width))
     encoder = Encoder(old.backbone, pixels, old.head, grid, old.resampling)
     return StructuralModel(encoder.eval(), model.matcher, model.name, model.head_fitted_on)

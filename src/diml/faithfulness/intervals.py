@@ -1,4 +1,4 @@
-"""How sure a mean over pairs is: percentile bootstrap over independent groups."""
+"""How certain a mean over pairs is: percentile bootstrap over independent groups."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and the interval that holds the true one with 95 % confidence, as far as the bootstrap can tell."""
+    """A mean and its confidence interval by the bootstrap, 95 % unless another level was asked for."""
 
     mean: float
     low: float
     high: float
 
-    def as_dict(self) -> dict[str, float | None]:
-        """NaN, which JSON does not know, as None."""
+    def to_dict(self) -> dict[str, float | None]:
+        """`mean, low, high`, with None for NaN, which JSON does not have."""
         return {key: None if np.isnan(value) else value for key, value in asdict(self).items()}
 
 
@@ -29,13 +29,14 @@ def estimate(
 ) -> Estimate:
     """The mean of n values and its percentile bootstrap interval (Efron 1979), whole groups drawn with replacement.
 
-    Values of one group, such as warps of one photograph, are not independent; to draw them together keeps the interval
-    from being too narrow. NaN values are left out; without any value, and for the bounds of a single group, NaN.
+    Values of one group, such as warps of one photograph, are not independent; drawing them together keeps the interval
+    from being too narrow. NaN values are left out. The mean of no values and the bounds of a single group are NaN.
 
     Args:
         values: one for each pair; for a paired comparison the differences.
         groups: n names.
         level: of confidence, 0..1.
+        seed: of the resampling.
 
     >>> estimate([0.25] * 4, ["a", "a", "b", "c"])
     Estimate(mean=0.25, low=0.25, high=0.25)

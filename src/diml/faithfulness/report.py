@@ -1,24 +1,28 @@
-"""What was measured of the explanations, and the ways to show it."""
+"""The report of a faithfulness run: what was measured, and how it is shown."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from diml.faithfulness.intervals import Estimate
 
 
 @dataclass(frozen=True)
-class Removal:
-    """Deletion and insertion by one method, with one fill, of one of the recorded similarities.
+class RemovalScores:
+    """Deletion and insertion by one method, with one fill, for one of the recorded similarities.
 
     Attributes:
-        method, fill: what was removed by, and what took its place.
+        method: whose heat gave the order of the cells.
+        fill: what replaced the removed cells.
         measured: `similarity` (the model's own) or `pooled`.
         deletion, insertion: mean area under the curve, -1..1.
-        deletion_gain: for each of the report's `against`, its area less the method's own, insertion_gain the other way
-            round, of the same pair: above 0 the method is better than that one.
+        deletion_gain: for each method of the report's `against`, the mean over the pairs of its area minus the area of
+            this method; above 0 this method is better.
+        insertion_gain: the same with the opposite sign, so that above 0 this method is better.
         deletion_curve, insertion_curve: mean similarity at each of the report's `shares`.
     """
 
@@ -34,15 +38,16 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class Account:
-    """What a method claims, and how well it keeps to it.
+class CompletenessScores:
+    """Whether the heat of a method sums to what it claims, how stable the method is, and how long it takes.
 
     Attributes:
-        accounts_for: the number that its heat claims to sum to; empty where it claims none.
-        residual: largest distance of that sum from the number; None without a claim.
-        gap: mean distance of the number from the similarity that the model ranks by; None without a claim.
-        stability: mean rank correlation with the explanation after each small change; None where it is not defined.
-        milliseconds: median time of an explanation, the images being embedded already.
+        accounts_for: the name of the number that its heat claims to sum to; empty without a claim.
+        residual: largest distance between sum and number; None without a claim.
+        gap: mean distance between the number and the similarity that the model ranks by; None without a claim.
+        stability: by small change, the mean rank correlation of the explanations before and after it; None where it is
+            undefined.
+        milliseconds: median time of an explanation of two images that are embedded already.
     """
 
     method: str
@@ -54,14 +59,14 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Keypoints:
-    """Correct keypoints of one method on one grid; see `Correct` for what is counted.
+class KeypointScores:
+    """Correct keypoints of one method on one grid; `CorrectKeypoints` says what is counted.
 
     Attributes:
         grid: rows and columns.
-        points: how many there were, in all pairs.
-        chance, best: `right` of a cell drawn at random, and of the best answer that cells can give.
-        by_kind: `right` for each kind of pair, such as a warp; best_by_kind: `best` likewise.
+        points: their number in all pairs.
+        chance, best: `right` of a random cell, and the largest possible one.
+        by_kind, best_by_kind: `right` and `best` for each kind of pair, such as a warp.
     """
 
     method: str
@@ -84,14 +89,15 @@ class Faithfulness:
     Attributes:
         dataset, model: their names.
         head: in words, what the model's head was fitted on; None without a head.
-        pairs, groups: how many pairs, and how many classes or photographs they are of.
+        pairs, groups: the numbers of pairs, and of classes or photographs that they belong to.
         grid: of the model.
-        matching: the settings of its matcher.
-        seed: of all that was drawn.
-        against: the methods over which gains are counted.
+        matching: the settings of the model's matcher.
+        seed: of all random numbers.
+        against: the methods over which gains are reported.
         shares: of the cells, at which the curves were recorded.
-        stable_pairs: pairs on which the stability was measured.
-        skipped: name and reason of pictures that cannot be read, and grids that the model cannot give.
+        stable_pairs: number of pairs on which the stability was measured.
+        removal, accounts, keypoints: rows by method; `accounts` holds completeness, stability and time.
+        skipped: name and reason of images that cannot be read, and of grids that the model cannot give.
     """
 
     dataset: str
@@ -105,13 +111,13 @@ class Faithfulness:
     against: Sequence[str] = ("random", "centre")
     shares: Sequence[float] = ()
     stable_pairs: int = 0
-    removal: Sequence[Removal] = ()
-    accounts: Sequence[Account] = ()
-    keypoints: Sequence[Keypoints] = ()
+    removal: Sequence[RemovalScores] = ()
+    accounts: Sequence[CompletenessScores] = ()
+    keypoints: Sequence[KeypointScores] = ()
     skipped: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
-    def as_dict(self) -> dict[str, Any]:
-        """As it is written as JSON; what is not defined is None."""
+    def to_dict(self) -> dict[str, Any]:
+        """What `diml faithfulness --json` prints, as plain Python values; what is undefined is None."""
         return {
             **asdict(self),
             "removal": [_plain(row) for row in self.removal],
@@ -119,15 +125,34 @@ class Faithfulness:
             "skipped": [{"path": name, "reason": reason} for name, reason in self.skipped],
         }
 
+    def describe(self) -> str:
+        """What `diml faithfulness` prints: what was measured, and Markdown tables that read well as plain text."""
+        from diml.faithfulness.tables import summary, tables
 
-def _plain(row: Removal | Keypoints) -> dict[str, Any]:
+        return f"{summary(self)}\n\n{tables(self)}"
+
+    def draw(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Draw the curves and the keypoints as PNG files into a folder, which is created if needed.
+
+        Returns:
+            The files.
+
+        Raises:
+            DimlError: the folder or a file cannot be written.
+        """
+        from diml.faithfulness.figures import write_figures
+
+        return write_figures(self, Path(folder))
+
+
+def _plain(row: RemovalScores | KeypointScores) -> dict[str, Any]:
     return {**asdict(row), **{key: _estimates(value) for key, value in vars(row).items() if _estimates(value)}}
 
 
 def _estimates(value: Any) -> dict[str, Any] | None:
     """An estimate, or several by name, as plain values; None for anything else."""
     if isinstance(value, Estimate):
-        return value.as_dict()
+        return value.to_dict()
     if isinstance(value, Mapping) and any(isinstance(each, Estimate) for each in value.values()):
-        return {name: each.as_dict() for name, each in value.items()}
+        return {name: each.to_dict() for name, each in value.items()}
     return None

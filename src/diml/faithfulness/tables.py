@@ -1,4 +1,4 @@
-"""A report of faithfulness as Markdown tables that are also readable as plain text."""
+"""A faithfulness report as Markdown tables that read well as plain text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from diml.faithfulness.intervals import Estimate
-from diml.faithfulness.report import Faithfulness, Keypoints, Removal
+from diml.faithfulness.report import Faithfulness, KeypointScores, RemovalScores
 
 MEASURED = {"similarity": "the model's similarity", "pooled": "the pooled similarity"}
 
 
 def summary(report: Faithfulness) -> str:
-    """What was measured, in a few lines of words, to stand above the tables."""
+    """What was measured, in a few lines, to print above the tables."""
     height, width = report.grid
     matching = report.matching
     return (
@@ -24,7 +24,7 @@ def summary(report: Faithfulness) -> str:
 
 
 def tables(report: Faithfulness) -> str:
-    """All tables, each below a line that says what it shows."""
+    """All tables, each under a line that says what it shows."""
     parts = [*_removals(report), *_keypoints(report), *_accounts(report)]
     return "\n\n".join(f"{words}\n\n{table}" for words, table in parts)
 
@@ -42,7 +42,7 @@ def _removals(report: Faithfulness) -> Iterator[tuple[str, str]]:
             yield words, markdown(["method", "deletion", *over, "insertion", *over], map(_removal, rows))
 
 
-def _removal(row: Removal) -> list[str]:
+def _removal(row: RemovalScores) -> list[str]:
     def gains(by: Mapping[str, Estimate]) -> list[str]:
         return ["-" if name == row.method else _interval(gain, "+.3f") for name, gain in by.items()]
 
@@ -71,7 +71,7 @@ def _keypoints(report: Faithfulness) -> Iterator[tuple[str, str]]:
             yield words, markdown(["method", *kinds], lines)
 
 
-def _keypoint(row: Keypoints) -> list[str]:
+def _keypoint(row: KeypointScores) -> list[str]:
     return [row.method, *(_interval(each, ".1f", 100) for each in (row.right, row.near, row.mass, row.confused))]
 
 

@@ -1,4 +1,4 @@
-"""Known geometry without annotators: affine maps of a picture, and where each of its points goes."""
+"""Known correspondences without annotation: affine maps of an image, and where each of its points goes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageStat
 from torch import Tensor
 
-from diml.faithfulness.pairs import Points
+from diml.faithfulness.pairs import KnownPoints
 
 Linear = tuple[tuple[float, float], tuple[float, float]]
 Size = tuple[int, int]
 STRAIGHT: Linear = ((1.0, 0.0), (0.0, 1.0))
 MIRRORED: Linear = ((-1.0, 0.0), (0.0, 1.0))
-# Points of a picture that are followed, on each side.
+# Points followed in an image, per side.
 SIDE = 12
 
 
 @dataclass(frozen=True)
 class Warp:
-    """`x' = L (x - c) + c + shift * size` with c the middle of the picture; x to the right, y down, in pixels.
+    """`x' = L (x - c) + c + shift * size` with c the middle of the image; x to the right, y down, in pixels.
 
     Attributes:
-        name: as it is printed.
+        name: as reports print it.
         linear: L, ((x by x, x by y), (y by x, y by y)).
-        shift: in shares of width and height.
-        occluder: `x0, y0, x1, y1` in shares of the warped picture: a box of its mean colour laid over it.
+        shift: as shares of width and height.
+        occluder: `x0, y0, x1, y1` as shares of the warped image: a box in the mean colour laid over it.
 
-    The warped picture has the size of the original; what lies outside of the original is its mean colour.
+    The warped image has the size of the original; what lies outside the original gets its mean colour.
 
     >>> flip = Warp("flip", MIRRORED)
     >>> flip.moved(torch.tensor([[10.0, 5.0]]), (100, 50)).tolist()
@@ -43,12 +43,12 @@ class Warp:
     occluder: tuple[float, float, float, float] | None = None
 
     def moved(self, points: Float[Tensor, "k 2"], size: Size) -> Float[Tensor, "k 2"]:
-        """Where points of the original, (k, 2), lie in the warped picture; it may be outside of it."""
+        """Where points of the original, (k, 2), lie in the warped image, possibly outside it."""
         linear = torch.tensor(self.linear, dtype=torch.float64)
         return (points.double() - _middle(size)) @ linear.mT + _middle(size) + self._offset(size)
 
     def shows(self, points: Float[Tensor, "k 2"], size: Size) -> Bool[Tensor, " k"]:
-        """Whether points of the warped picture lie within it and not under the occluder."""
+        """Whether points of the warped image lie within it and not under the occluder."""
         x, y = points[:, 0] / size[0], points[:, 1] / size[1]
         within = (x >= 0) & (x < 1) & (y >= 0) & (y < 1)
         if self.occluder is None:
@@ -57,7 +57,7 @@ class Warp:
         return within & ~((x >= x0) & (x < x1) & (y >= y0) & (y < y1))
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """The warped picture."""
+        """The warped image."""
         fill = tuple(round(value) for value in ImageStat.Stat(image).mean)
         inverse = torch.tensor(self.linear, dtype=torch.float64).inverse()
         middle = _middle(image.size)
@@ -70,10 +70,10 @@ class Warp:
             ImageDraw.Draw(warped).rectangle(box, fill=fill)
         return warped
 
-    def points(self, size: Size) -> Points:
-        """`SIDE` x `SIDE` points of the original that the warped picture shows, spread evenly.
+    def points(self, size: Size) -> KnownPoints:
+        """`SIDE` x `SIDE` evenly spaced points of the original, those of them that the warped image shows.
 
-        The twin of a counterpart is its mirror image: what a method names that takes left for right.
+        `mirrored` holds the counterparts reflected left to right.
         """
         x, y = ((torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE * side for side in size)
         every = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
@@ -81,7 +81,7 @@ class Warp:
         shown = self.shows(there, size)
         there = there[shown]
         mirrored = torch.stack([size[0] - there[:, 0], there[:, 1]], dim=1)
-        return Points(every[shown], there, mirrored)
+        return KnownPoints(every[shown], there, mirrored)
 
     def _offset(self, size: Size) -> Float[Tensor, "2"]:
         return torch.tensor([self.shift[0] * size[0], self.shift[1] * size[1]], dtype=torch.float64)

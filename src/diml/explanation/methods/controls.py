@@ -1,4 +1,4 @@
-"""Controls: explanations that know nothing of the images. A method has to beat them to have said anything."""
+"""Controls: explanations that ignore the content of the images. A method that does not beat them shows nothing."""
 
 from __future__ import annotations
 
@@ -8,65 +8,55 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
-from diml.explanation.methods.method import MethodResult, one_each
+from diml.explanation.methods.method import MethodInput, MethodResult
 from diml.feature_maps import FeatureMaps
-from diml.model import StructuralModel
+
+LIMITATION = "it is a control and says nothing about these images"
 
 
 @dataclass(frozen=True)
 class RandomControl:
-    """Chance: heats and a correspondence drawn at random, the same for the same pair and seed."""
+    """Random heats and a random correspondence, the same for the same pair and seed."""
 
     seed: int = 0
     name: str = "random"
+    summary: ClassVar[str] = "random values"
+    limitation: ClassVar[str] = LIMITATION
     heats: ClassVar[bool] = True
     corresponds: ClassVar[bool] = True
 
-    def explain(
-        self,
-        model: StructuralModel,
-        image_a: Image.Image,
-        image_b: Image.Image,
-        maps_a: FeatureMaps,
-        maps_b: FeatureMaps,
-    ) -> MethodResult:
-        one_each(maps_a, maps_b)
-        generator = torch.Generator().manual_seed(self.seed + _digest(maps_a) + 3 * _digest(maps_b))
-        heat_a = torch.rand(maps_a.grid, generator=generator, dtype=torch.float64)
-        heat_b = torch.rand(maps_b.grid, generator=generator, dtype=torch.float64)
-        pairs = torch.rand(maps_a.parts, maps_b.parts, generator=generator, dtype=torch.float64)
-        return MethodResult(heat_a, heat_b, pairs)
+    def explain(self, pair: MethodInput) -> MethodResult:
+        a, b = pair.maps_a, pair.maps_b
+        generator = torch.Generator().manual_seed(self.seed + _digest(a) + 3 * _digest(b))
+        heat_a = torch.rand(a.grid, generator=generator, dtype=torch.float64)
+        heat_b = torch.rand(b.grid, generator=generator, dtype=torch.float64)
+        correspondence = torch.rand(a.parts, b.parts, generator=generator, dtype=torch.float64)
+        return MethodResult(heat_a, heat_b, correspondence)
 
 
 def _digest(maps: FeatureMaps) -> int:
-    """A number that follows from the maps, so that chance does not depend on what was explained before."""
+    """A number computed from the maps, so that the values do not depend on what was explained before."""
     return zlib.crc32(maps.local.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
 
 
 @dataclass(frozen=True)
 class CentreControl:
-    """What photographers do: the middle matters most. Every part corresponds with the middle of b."""
+    """The bias of photographers: the middle matters most. Every part corresponds to the middle of b."""
 
     name: str = "centre"
+    summary: ClassVar[str] = "the nearer a cell is to the middle, the higher its heat"
+    limitation: ClassVar[str] = LIMITATION
     heats: ClassVar[bool] = True
     corresponds: ClassVar[bool] = True
 
-    def explain(
-        self,
-        model: StructuralModel,
-        image_a: Image.Image,
-        image_b: Image.Image,
-        maps_a: FeatureMaps,
-        maps_b: FeatureMaps,
-    ) -> MethodResult:
-        one_each(maps_a, maps_b)
-        heat_a, heat_b = centred(maps_a.grid), centred(maps_b.grid)
-        # Of an even side both middle cells count, though rounding tells them apart.
-        middle = (heat_b > heat_b.max() * (1 - 1e-9)).double().reshape(1, -1).expand(maps_a.parts, -1)
-        return MethodResult(heat_a, heat_b, middle / (maps_a.parts * middle.sum(dim=1, keepdim=True)))
+    def explain(self, pair: MethodInput) -> MethodResult:
+        heat_a, heat_b = centred(pair.maps_a.grid), centred(pair.maps_b.grid)
+        parts = pair.maps_a.parts
+        # On a side of even length both middle cells count, although rounding tells them apart.
+        middle = (heat_b > heat_b.max() * (1 - 1e-9)).double().reshape(1, -1).expand(parts, -1)
+        return MethodResult(heat_a, heat_b, middle / (parts * middle.sum(dim=1, keepdim=True)))
 
 
 def centred(grid: tuple[int, int]) -> Float[Tensor, "h w"]:
@@ -81,22 +71,16 @@ def centred(grid: tuple[int, int]) -> Float[Tensor, "h w"]:
 
 @dataclass(frozen=True)
 class IdentityControl:
-    """Nothing has moved: every cell corresponds with the cell at the same place of b, by the area they share."""
+    """Nothing has moved: every cell corresponds to the cells at the same place of b, in proportion to shared area."""
 
     name: str = "identity"
+    summary: ClassVar[str] = "every part with what lies at the same place in the other image"
+    limitation: ClassVar[str] = LIMITATION
     heats: ClassVar[bool] = False
     corresponds: ClassVar[bool] = True
 
-    def explain(
-        self,
-        model: StructuralModel,
-        image_a: Image.Image,
-        image_b: Image.Image,
-        maps_a: FeatureMaps,
-        maps_b: FeatureMaps,
-    ) -> MethodResult:
+    def explain(self, pair: MethodInput) -> MethodResult:
         from diml.embedding.resampling import area_matrix
 
-        one_each(maps_a, maps_b)
-        rows, columns = (area_matrix(b, a) for a, b in zip(maps_a.grid, maps_b.grid, strict=True))
-        return MethodResult(correspondence=torch.kron(rows, columns) / maps_a.parts)
+        rows, columns = (area_matrix(b, a) for a, b in zip(pair.maps_a.grid, pair.maps_b.grid, strict=True))
+        return MethodResult(correspondence=torch.kron(rows, columns) / pair.maps_a.parts)

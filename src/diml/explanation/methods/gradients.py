@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diml.embedding import Encoder
 from diml.embedding.resampling import area
 from diml.errors import ModelError
-from diml.explanation.methods.method import MethodResult, one_each
+from diml.explanation.methods.method import MethodInput, MethodResult
 from diml.explanation.methods.pixels import input_pixels
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
@@ -24,32 +24,26 @@ class GradCam:
     """`heat_i = relu(sum_k alpha_k F_ik)`, `alpha_k` the mean over locations of `d similarity / d F_k`.
 
     Selvaraju et al. (*Grad-CAM*, ICCV 2017), with the similarity of the pair in place of a class score; the transport
-    plan is held fixed, as it is in training. The heat lies on the backbone's own map and is brought to the matching
+    plan is held fixed, as in training. The heat is computed on the backbone's own map and resampled to the matching
     grid by area.
 
-    A cosine does not change when its vectors are scaled, so where the similarity is pooled the values before the relu
-    sum to exactly 0: Grad-CAM tells cells that help from cells that hinder, relative to the mean, and never how much.
+    A cosine does not change when its vectors are scaled, so for a pooled similarity the values before the relu sum to
+    exactly 0: Grad-CAM separates cells that help from cells that hinder, relative to the mean, and cannot say how much.
     """
 
     name: str = "grad-cam"
+    summary: ClassVar[str] = "the gradient of the similarity at the backbone's last map, times that map"
+    limitation: ClassVar[str] = "it does not say how much a cell contributes, nor what lowers the similarity"
     heats: ClassVar[bool] = True
     corresponds: ClassVar[bool] = False
 
-    def explain(
-        self,
-        model: StructuralModel,
-        image_a: Image.Image,
-        image_b: Image.Image,
-        maps_a: FeatureMaps,
-        maps_b: FeatureMaps,
-    ) -> MethodResult:
-        one_each(maps_a, maps_b)
-        features, finished = zip(*(_from_the_last_map(model, image) for image in (image_a, image_b)), strict=True)
+    def explain(self, pair: MethodInput) -> MethodResult:
+        features, finished = zip(*(_from_the_last_map(pair.model, image) for image in (pair.image_a, pair.image_b)), strict=True)
         with torch.enable_grad():
-            similarity = model.match(*finished).similarity.sum()
+            similarity = pair.model.match(*finished).similarity.sum()
             gradients = torch.autograd.grad(similarity, features)
         a, b = (class_activation(f.detach(), g) for f, g in zip(features, gradients, strict=True))
-        return MethodResult(_on_grid(a, maps_a.grid), _on_grid(b, maps_b.grid))
+        return MethodResult(_on_grid(a, pair.maps_a.grid), _on_grid(b, pair.maps_b.grid))
 
 
 def class_activation(features: Float[Tensor, "1 c h w"], gradient: Float[Tensor, "1 c h w"]) -> Float[Tensor, "h w"]:
@@ -64,10 +58,10 @@ def _from_the_last_map(model: StructuralModel, image: Image.Image) -> tuple[Tens
     pixels = encoder.preprocessing.normalise(input_pixels(model, image)[None].to(encoder.device))
     with torch.no_grad():
         output: Any = encoder.backbone(pixels)
-    # A pooled vector of the model's own does not come from the map, so no gradient reaches the map from it.
+    # A pooled vector from the backbone is not computed from the map here, so no gradient flows from it to the map.
     features, pooled = output if isinstance(output, tuple) else (output, None)
     if not isinstance(features, Tensor) or features.ndim != 4:
-        raise ModelError("the backbone gave no map (n, c, h, w), which Grad-CAM needs; choose another method")
+        raise ModelError("Grad-CAM needs a backbone that gives a map (n, c, h, w), which this one does not; choose another method")
     leaf = features.detach().requires_grad_()
     with torch.enable_grad():
         rest = Encoder(_Given(leaf, pooled), encoder.preprocessing, encoder.head, encoder.grid, encoder.resampling)
@@ -75,14 +69,14 @@ def _from_the_last_map(model: StructuralModel, image: Image.Image) -> tuple[Tens
 
 
 class _Given(nn.Module):
-    """A backbone whose answer is known."""
+    """A backbone whose output is known."""
 
     def __init__(self, features: Tensor, pooled: Tensor | None) -> None:
         super().__init__()
-        self.answer = features if pooled is None else (features, pooled)
+        self.output = features if pooled is None else (features, pooled)
 
     def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return self.answer
+        return self.output
 
 
 def _on_grid(heat: Float[Tensor, "h w"], grid: tuple[int, int]) -> Float[Tensor, "p q"]:

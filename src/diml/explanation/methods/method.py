@@ -1,4 +1,4 @@
-"""What an explanation of a pair of images is, whatever method made it: the one interface of all rivals."""
+"""The interface of all explanation methods: what a method is given, what it returns, and how it is described."""
 
 from __future__ import annotations
 
@@ -15,17 +15,45 @@ from diml.model import StructuralModel
 
 
 @dataclass(frozen=True, eq=False)
-class MethodResult:
-    """Why two images are similar, as numbers. What a method does not say is None.
+class MethodInput:
+    """Two images and the model whose similarity of them is explained.
 
     Attributes:
-        heat_a: (h, w), what each cell of image a brings to the similarity; only its order and, where there is a
-            `total`, its sum have a meaning that all methods share.
-        heat_b: (h, w), likewise of image b; the grids may differ.
-        correspondence: (r_a, r_b), how strongly each part of a is said to belong to each part of b; of a row only the
-            shares matter.
+        model: for images in its input size; `diml.explanation.methods.pixels.in_input_size` makes one that crops
+            nothing more.
+        image_a, image_b: RGB images in the input size of the model, for methods that need pixels.
+        maps_a, maps_b: the model's feature maps of the two images, n = 1 each.
+
+    Raises:
+        UsageError: feature maps of no image, or of several.
+    """
+
+    model: StructuralModel
+    image_a: Image.Image
+    image_b: Image.Image
+    maps_a: FeatureMaps
+    maps_b: FeatureMaps
+
+    def __post_init__(self) -> None:
+        if len(self.maps_a) != 1 or len(self.maps_b) != 1:
+            raise UsageError(
+                f"expected feature maps of one image each, got {len(self.maps_a)} and {len(self.maps_b)} images; "
+                "pick one with maps[i]"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult:
+    """Why two images are similar, as numbers. What a method does not provide is None.
+
+    Attributes:
+        heat_a: (h, w), what each cell of image a contributes to the similarity. Methods share only the meaning of its
+            order and, where there is a `total`, of its sum.
+        heat_b: (h_b, w_b), the same for image b; the grids may differ.
+        correspondence: (r_a, r_b), >= 0, how strongly each part of a corresponds to each part of b; only the shares
+            within a row have a meaning.
         total: the number that the heat of each image claims to sum to.
-        accounts_for: in words, what that number is.
+        accounts_for: the name of that number, such as "pooled similarity"; empty without a `total`.
     """
 
     heat_a: Float[Tensor, "h w"] | None = None
@@ -36,7 +64,7 @@ class MethodResult:
 
     @property
     def residual(self) -> float | None:
-        """`total - sum of heat_a`: how far the account is from what it claims; None where it claims nothing."""
+        """`total - sum of heat_a`: the error of the claim; None where the method claims nothing."""
         if self.total is None or self.heat_a is None:
             return None
         return self.total - float(self.heat_a.double().sum())
@@ -44,12 +72,14 @@ class MethodResult:
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to explain a pair of images.
+    """An explanation method: one small class, and one line in `diml.explanation.methods.METHODS`.
 
     Attributes:
-        name: as it is chosen and printed.
+        name: what `--method` takes and reports print.
         heats: whether it gives heats.
         corresponds: whether it gives a correspondence.
+        summary: what it shows, as a phrase: "Method NAME: SUMMARY."
+        limitation: what its numbers do not say, as a clause: "it says nothing about B".
     """
 
     @property
@@ -61,34 +91,22 @@ class Method(Protocol):
     @property
     def corresponds(self) -> bool: ...
 
-    def explain(
-        self,
-        model: StructuralModel,
-        image_a: Image.Image,
-        image_b: Image.Image,
-        maps_a: FeatureMaps,
-        maps_b: FeatureMaps,
-    ) -> MethodResult:
-        """Explain the similarity that `model` sees between two images.
+    @property
+    def summary(self) -> str: ...
 
-        Args:
-            model: what tells the similarity.
-            image_a, image_b: the images, RGB; methods that hide or differentiate need their pixels.
-            maps_a, maps_b: what the model makes of them, n = 1 each.
+    @property
+    def limitation(self) -> str: ...
 
-        Raises:
-            UsageError: maps of several images.
-        """
+    def explain(self, pair: MethodInput) -> MethodResult:
+        """Explain the similarity that `pair.model` computes for two images."""
         ...
 
 
-def one_each(maps_a: FeatureMaps, maps_b: FeatureMaps) -> None:
-    """Refuse maps that are not of one image each.
+def method_sentences(method: Method) -> tuple[str, str]:
+    """The name of a method with its summary, and its limitation: two sentences.
 
-    Raises:
-        UsageError: maps of no image, or of several.
+    >>> from diml.explanation.methods import CentreControl
+    >>> method_sentences(CentreControl())[0]
+    'Method centre: the nearer a cell is to the middle, the higher its heat.'
     """
-    if len(maps_a) != 1 or len(maps_b) != 1:
-        raise UsageError(
-            f"maps of {len(maps_a)} and {len(maps_b)} images came to be explained; expected one each: pick maps[i]"
-        )
+    return f"Method {method.name}: {method.summary}.", f"{method.limitation[:1].upper()}{method.limitation[1:]}."

@@ -1,4 +1,4 @@
-"""Nearest patches: every part goes to the part of the other image that is most like it, whatever the others do."""
+"""Nearest patches: every part goes to the most similar part of the other image, independently of the others."""
 
 from __future__ import annotations
 
@@ -6,38 +6,33 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch.nn.functional as F
-from PIL import Image
 
-from diml.explanation.methods.method import MethodResult
+from diml.explanation.methods.method import MethodInput, MethodResult
 from diml.explanation.methods.structural import unmatched
-from diml.feature_maps import FeatureMaps
-from diml.model import StructuralModel
 
 
 @dataclass(frozen=True)
 class NearestPatch:
-    """Max-sim: part i of a corresponds with `argmax_j S_ij`; a cell's heat is `max_j S_ij / r_a`.
+    """Max-sim: part i of a corresponds to `argmax_j S_ij`; a cell's heat is `max_j S_ij / r_a`.
 
     The patch correspondences of Taesiri, Nguyen and Nguyen (*Visual correspondence-based explanations improve AI
     robustness and human-AI team accuracy*, NeurIPS 2022) without a limit on how often a part may be chosen. The heat of
-    a sums to the mean best local similarity of its parts, and the one of b to that of its own.
+    each image sums to the mean best local similarity of its parts.
     """
 
     name: str = "nearest"
+    summary: ClassVar[str] = "every part with the most similar part of the other image"
+    limitation: ClassVar[str] = (
+        "it does not explain the similarity that the model ranks by, and one part may be chosen many times"
+    )
     heats: ClassVar[bool] = True
     corresponds: ClassVar[bool] = True
 
-    def explain(
-        self,
-        model: StructuralModel,
-        image_a: Image.Image,
-        image_b: Image.Image,
-        maps_a: FeatureMaps,
-        maps_b: FeatureMaps,
-    ) -> MethodResult:
-        local = unmatched(maps_a, maps_b).local_similarity[0]
+    def explain(self, pair: MethodInput) -> MethodResult:
+        local = unmatched(pair).local_similarity[0]
+        a, b = pair.maps_a, pair.maps_b
         best, at = local.max(dim=1)
-        heat_a = (best / maps_a.parts).reshape(maps_a.grid)
-        heat_b = (local.amax(dim=0) / maps_b.parts).reshape(maps_b.grid)
-        chosen = F.one_hot(at, maps_b.parts).to(local) / maps_a.parts
+        heat_a = (best / a.parts).reshape(a.grid)
+        heat_b = (local.amax(dim=0) / b.parts).reshape(b.grid)
+        chosen = F.one_hot(at, b.parts).to(local) / a.parts
         return MethodResult(heat_a, heat_b, chosen, float(best.mean()), "mean best local similarity")

@@ -1,4 +1,4 @@
-"""Pixels that a model sees, with cells of them hidden: what occlusion, deletion and gradients work on."""
+"""Pixels in the input size of a model, and how to hide cells of them: for occlusion, deletion and gradients."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def as_the_model_sees(model: StructuralModel, image: Image.Image) -> Image.Image
 
 
 def input_pixels(model: StructuralModel, image: Image.Image) -> Pixels:
-    """The pixels of an image in the model's input size, 0..1, not yet normalised."""
+    """The pixels of an image in the model's input size, (3, H, W), 0..1, before normalisation."""
     values = model.encoder.preprocessing(image).values
     return values.float() / 255 if values.dtype == torch.uint8 else values.float()
 
 
 @torch.no_grad()
 def embed_pixels(model: StructuralModel, pixels: Float[Tensor, "n 3 H W"], batch_size: int = 32) -> FeatureMaps:
-    """Feature maps of pixels 0..1 in the model's input size, in batches, without gradient or geometry."""
+    """Feature maps of pixels 0..1 in the model's input size, in batches, without gradients or geometry."""
     encoder = model.encoder.eval()
     return FeatureMaps.cat(
         [encoder(encoder.preprocessing.normalise(some.to(encoder.device))) for some in torch.split(pixels, batch_size)]
@@ -51,18 +51,18 @@ def embed_pixels(model: StructuralModel, pixels: Float[Tensor, "n 3 H W"], batch
 
 
 def blurred(pixels: Pixels) -> Pixels:
-    """Out of focus: a Gaussian whose standard deviation is `BLUR` of the shorter side."""
+    """The image blurred by a Gaussian whose standard deviation is `BLUR` times the shorter side."""
     from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
     shorter = min(pixels.shape[1:])
-    # Two standard deviations to each side, as far as the border can be mirrored.
+    # Two standard deviations to each side, but no further than the border can be mirrored.
     reach = min(max(1, round(2 * BLUR * shorter)), shorter - 1)
     soft: Pixels = gaussian_blur(pixels, [2 * reach + 1, 2 * reach + 1], [BLUR * shorter, BLUR * shorter])
     return soft
 
 
 def mean_colour(pixels: Pixels) -> Pixels:
-    """Every pixel the mean of the image."""
+    """Every pixel set to the mean colour of the image."""
     return pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
 
 
@@ -70,18 +70,18 @@ FILLS: Mapping[str, Callable[[Pixels], Pixels]] = {"blur": blurred, "mean": mean
 
 
 def filling(name: str) -> Callable[[Pixels], Pixels]:
-    """What takes the place of hidden pixels, by name.
+    """The fill of that name: from an image to what replaces its hidden pixels.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: an unknown name.
     """
     if name not in FILLS:
-        raise UsageError(f"the fill {name!r} came; expected one of {', '.join(FILLS)}")
+        raise UsageError(f"expected one of the fills {', '.join(FILLS)}, got {name!r}")
     return FILLS[name]
 
 
 def cell_of_pixels(grid: tuple[int, int], size: tuple[int, int]) -> Int[Tensor, "H W"]:
-    """Which cell of the grid each pixel lies in, by its centre.
+    """The number of the grid cell that each pixel lies in, by its centre.
 
     >>> cell_of_pixels((1, 2), (2, 4))
     tensor([[0, 0, 1, 1],
@@ -95,7 +95,7 @@ def cell_of_pixels(grid: tuple[int, int], size: tuple[int, int]) -> Int[Tensor, 
 
 
 def hidden(pixels: Pixels, filled: Pixels, cells: Bool[Tensor, "n r"], grid: tuple[int, int]) -> Tensor:
-    """(n, 3, H, W): the image with the chosen cells replaced by what fills them, n times."""
+    """n copies of the image, (n, 3, H, W), each with its cells replaced by those of `filled`."""
     height, width = pixels.shape[1:]
     mask = cells[:, cell_of_pixels(grid, (height, width))][:, None]
     return torch.where(mask, filled, pixels)

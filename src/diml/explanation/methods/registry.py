@@ -1,4 +1,4 @@
-"""The methods by name."""
+"""The explanation methods by name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from diml.explanation.methods.gradients import GradCam
 from diml.explanation.methods.method import Method
 from diml.explanation.methods.nearest import NearestPatch
 from diml.explanation.methods.occlusion import Occlusion
-from diml.explanation.methods.structural import Contributions, Structural
+from diml.explanation.methods.structural import (
+    Contributions,
+    Structural,
+    structural_cross,
+    structural_only,
+    structural_partial,
+    structural_uniform,
+)
 
+# A method is listed under the name that it has itself.
 METHODS: Mapping[str, Callable[[], Method]] = {
     "structural": Structural,
-    "structural-only": lambda: Structural("structural-only", {"weight": 1.0}, corresponds=False),
-    "structural-uniform": lambda: Structural("structural-uniform", {"marginals": "uniform"}),
-    "structural-cross": lambda: Structural("structural-cross", {"marginals": "cross_correlation"}),
-    "structural-partial": lambda: Structural("structural-partial", {"mass": 0.5}),
+    "structural-only": structural_only,
+    "structural-uniform": structural_uniform,
+    "structural-cross": structural_cross,
+    "structural-partial": structural_partial,
     "contributions": Contributions,
     "bilinear": Bilinear,
     "grad-cam": GradCam,
@@ -31,21 +39,21 @@ METHODS: Mapping[str, Callable[[], Method]] = {
     "centre": CentreControl,
     "random": RandomControl,
 }
-# Variants of what is already there; asked for by name.
+# Variants of `structural`, measured only when they are named.
 BY_NAME_ONLY = ("structural-uniform", "structural-cross", "structural-partial")
 
 
 def methods(names: Sequence[str] = ()) -> list[Method]:
-    """The methods of these names, each once, in their order; without names all but variants and what lacks its extra.
+    """The methods of these names, each once, in their order; without names all but variants and those without their extra.
 
     Raises:
-        UsageError: there is no method of that name, or its extra is not installed.
+        UsageError: an unknown name, or the extra of a method is not installed.
 
     >>> [method.name for method in methods(["bilinear", "random", "bilinear"])]
     ['bilinear', 'random']
     """
     unknown = [name for name in names if name not in METHODS]
     if unknown:
-        raise UsageError(f"the method {unknown[0]!r} came; expected one of {', '.join(METHODS)}")
+        raise UsageError(f"expected one of the methods {', '.join(METHODS)}, got {unknown[0]!r}")
     chosen = names or [name for name in METHODS if name not in BY_NAME_ONLY and (name != "emd" or find_spec("scipy"))]
     return [METHODS[name]() for name in dict.fromkeys(chosen)]

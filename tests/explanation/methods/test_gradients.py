@@ -17,12 +17,11 @@ def features(model, image):
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (3, 2)])
-def test_the_pooled_cosine_has_a_closed_form(grid, small_model, noise_image):
+def test_the_pooled_cosine_has_a_closed_form(grid, small_model, noise_image, input_of):
     """`d s / d F_ik = (hat(B)_k - s hat(A)_k) / (R |A|)` for every location i, so alpha is that vector."""
     model = small_model(grid=grid, weight=0.0)
     images = noise_image(1), noise_image(2)
-    maps = model.encode(images)
-    found = GradCam().explain(model, *images, maps[0], maps[1])
+    found = GradCam().explain(input_of(model, *images))
     a, b = (features(model, image).double() for image in images)
     mean_a, mean_b = a.mean((2, 3)), b.mean((2, 3))
     s = F.cosine_similarity(mean_a, mean_b)
@@ -33,7 +32,7 @@ def test_the_pooled_cosine_has_a_closed_form(grid, small_model, noise_image):
     torch.testing.assert_close(found.heat_a, expected, atol=1e-7, rtol=1e-4)
 
 
-def test_with_a_head_the_gradient_is_that_of_the_whole_way(small_model, noise_image):
+def test_with_a_head_the_gradient_is_that_of_the_whole_way(small_model, noise_image, input_of):
     """By finite differences in float64, the plan held fixed, through the head and both halves of the similarity."""
     model = small_model(weight=0.5)
     torch.manual_seed(3)
@@ -64,20 +63,17 @@ def test_with_a_head_the_gradient_is_that_of_the_whole_way(small_model, noise_im
         gradient.view(-1)[at] = (up - down).item() / (2 * step)
     expected = class_activation(a, gradient)
     model.float()
-    single = model.encode(images)
-    found = GradCam().explain(model, *images, single[0], single[1])
+    found = GradCam().explain(input_of(model, *images))
     torch.testing.assert_close(found.heat_a, expected, atol=1e-6, rtol=2e-3)
 
 
-def test_nothing_is_left_behind_on_the_model(small_model, noise_image):
+def test_nothing_is_left_behind_on_the_model(small_model, noise_image, input_of):
     model = small_model()
-    images = noise_image(1), noise_image(2)
-    maps = model.encode(images)
-    GradCam().explain(model, *images, maps[0], maps[1])
+    GradCam().explain(input_of(model, noise_image(1), noise_image(2)))
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_pooled_vector_of_the_models_own_brings_no_gradient(small_model, noise_image):
+def test_a_pooled_vector_of_the_models_own_brings_no_gradient(small_model, noise_image, input_of):
     class WithPooled(nn.Module):
         def __init__(self):
             super().__init__()
@@ -90,7 +86,6 @@ def test_a_pooled_vector_of_the_models_own_brings_no_gradient(small_model, noise
 
     model = small_model(WithPooled(), weight=0.5)
     images = noise_image(1), noise_image(2)
-    maps = model.encode(images)
-    found = GradCam().explain(model, *images, maps[0], maps[1])
+    found = GradCam().explain(input_of(model, *images))
     assert torch.isfinite(found.heat_a).all()
     assert found.heat_a.max() > 0

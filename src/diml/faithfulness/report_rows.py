@@ -1,4 +1,4 @@
-"""From what was recorded for each pair to the rows of a report."""
+"""The rows of a report, from what was recorded for each pair."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from diml.explanation.methods.method import MethodResult
-from diml.faithfulness.correspondence import Correct
-from diml.faithfulness.deletion import MEASURED, Curves
+from diml.faithfulness.correct_keypoints import CorrectKeypoints
+from diml.faithfulness.removal import MEASURED, RemovalCurves
 from diml.faithfulness.grids import Grid
 from diml.faithfulness.intervals import Estimate, estimate
-from diml.faithfulness.pairs import Seen
-from diml.faithfulness.report import Account, Keypoints, Removal
+from diml.faithfulness.embedded_pairs import EmbeddedPair
+from diml.faithfulness.report import CompletenessScores, KeypointScores, RemovalScores
 from diml.faithfulness.stability import CHANGES
 
 
-def removal_row(
-    name: str, curves: Curves, others: Mapping[str, Curves], fill: str, k: int, groups: Sequence[str], seed: int
-) -> Removal:
+def removal_scores(
+    name: str,
+    curves: RemovalCurves,
+    others: Mapping[str, RemovalCurves],
+    fill: str,
+    k: int,
+    groups: Sequence[str],
+    seed: int,
+) -> RemovalScores:
+    """The row of one method, for the similarity `MEASURED[k]`."""
     deletion, insertion = curves.areas("deletion")[:, k], curves.areas("insertion")[:, k]
 
     def gains(which: Literal["deletion", "insertion"], sign: int) -> dict[str, Estimate]:
@@ -29,7 +36,7 @@ def removal_row(
             for of, other in others.items()
         }
 
-    return Removal(
+    return RemovalScores(
         method=name,
         fill=fill,
         measured=MEASURED[k],
@@ -42,33 +49,37 @@ def removal_row(
     )
 
 
-def account_row(
+def completeness_scores(
     name: str,
-    explained: Sequence[MethodResult],
+    results: Sequence[MethodResult],
     similarities: Sequence[float],
     stable: Mapping[str, Sequence[float]],
-    times: Sequence[float],
-) -> Account:
-    residuals = [abs(each.residual) for each in explained if each.residual is not None]
-    gaps = [abs(each.total - s) for each, s in zip(explained, similarities, strict=True) if each.total is not None]
-    return Account(
+    seconds: Sequence[float],
+) -> CompletenessScores:
+    """The row of one method, from its result and its time in seconds for each pair."""
+    residuals = [abs(each.residual) for each in results if each.residual is not None]
+    gaps = [abs(each.total - s) for each, s in zip(results, similarities, strict=True) if each.total is not None]
+    return CompletenessScores(
         method=name,
-        accounts_for=explained[0].accounts_for,
+        accounts_for=results[0].accounts_for,
         residual=max(residuals) if residuals else None,
         gap=statistics.fmean(gaps) if gaps else None,
         stability={change: _mean(stable[change]) for change in CHANGES if change in stable},
-        milliseconds=1000 * statistics.median(times),
+        milliseconds=1000 * statistics.median(seconds),
     )
 
 
-def keypoints_row(name: str, grid: Grid, found: Sequence[Correct], seen: Sequence[Seen], seed: int) -> Keypoints:
-    groups, kinds = [each.pair.group for each in seen], [each.pair.kind for each in seen]
+def keypoint_scores(
+    name: str, grid: Grid, found: Sequence[CorrectKeypoints], pairs: Sequence[EmbeddedPair], seed: int
+) -> KeypointScores:
+    """The row of one method on one grid, from what it found in each pair."""
+    groups, kinds = [each.pair.group for each in pairs], [each.pair.kind for each in pairs]
 
-    def of(get: Callable[[Correct], float]) -> list[float]:
+    def of(get: Callable[[CorrectKeypoints], float]) -> list[float]:
         return [get(each) for each in found]
 
     right, best = of(lambda each: each.right), of(lambda each: each.best)
-    return Keypoints(
+    return KeypointScores(
         method=name,
         grid=grid,
         points=sum(each.points for each in found),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.explanation.methods.pixels import embed_pixels, filling, hidden, input_pixels
-from diml.faithfulness.pairs import Seen
+from diml.faithfulness.embedded_pairs import EmbeddedPair
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 
@@ -21,13 +21,13 @@ MEASURED = ("similarity", "pooled")
 
 
 @dataclass(frozen=True, eq=False)
-class Curves:
-    """How the similarity of n pairs falls and rises with the cells of image a, most important first.
+class RemovalCurves:
+    """How the similarity of n pairs falls and rises as cells of image a are removed or inserted, most important first.
 
     Attributes:
-        shares: (k,) share of the cells that are removed, or inserted, 0 to 1.
-        deletion: (n, k, 2), the similarity with the first cells hidden: the model's own, and the pooled one.
-        insertion: (n, k, 2), the similarity with all but the first cells hidden.
+        shares: (k,) share of the cells that are removed or inserted, 0 to 1.
+        deletion: (n, k, 2), the similarity and the pooled similarity with the first cells hidden.
+        insertion: (n, k, 2), the same with all but the first cells hidden.
     """
 
     shares: Float[Tensor, " k"]
@@ -35,14 +35,14 @@ class Curves:
     insertion: Float[Tensor, "n k 2"]
 
     def areas(self, which: str) -> Float[Tensor, "n 2"]:
-        """Area under the `deletion` or `insertion` curves, by trapezia: a mean similarity, -1..1."""
+        """Area under the `deletion` or `insertion` curves, by the trapezoidal rule: a mean similarity, -1..1."""
         values: Tensor = getattr(self, which)
         return torch.trapezoid(values, self.shares[:, None], dim=1)
 
 
 def removal_curves(
     model: StructuralModel,
-    seen: Sequence[Seen],
+    pairs: Sequence[EmbeddedPair],
     heats: Mapping[str, Sequence[Float[Tensor, "h w"]]],
     *,
     fill: str = "blur",
@@ -50,47 +50,52 @@ def removal_curves(
     batch_size: int = 32,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Curves]:
-    """Hide the cells of image a in the order of their heat, embed what is left, and record the similarity with b.
+) -> dict[str, RemovalCurves]:
+    """Hide the cells of image a in the order of their heat, embed what is left, and record the similarity to b.
 
-    RISE's deletion and insertion (Petsiuk, Das, Saenko, BMVC 2018), for a pair and its similarity as in CorrRISE (Lu,
-    Xu, Ebrahimi, WACV 2024). A good explanation lets the similarity fall early in deletion, so that the area is small,
-    and rise early in insertion, so that it is large. All methods start from the same image and end at the same fill;
-    images that several of them ask for are embedded once, and those of different pairs share batches.
+    RISE's deletion and insertion (Petsiuk, Das, Saenko, BMVC 2018), for the similarity of a pair as in CorrRISE (Lu, Xu,
+    Ebrahimi, WACV 2024). With a good explanation the similarity falls early in deletion, so that the area is small, and
+    rises early in insertion, so that it is large. All methods start from the same image and end at the same fill.
+    Images that several methods share are embedded once, and images of different pairs share batches.
 
     Args:
         model: for images in its input size, see `in_input_size`.
-        seen: n pairs.
+        pairs: n pairs.
         heats: by method, one heat of image a for each pair. Ties are broken at random.
-        fill: what takes the place of hidden cells, `blur` or `mean`.
-        steps: embedded at so many steps, at most as many as there are cells.
+        fill: what replaces hidden cells, `blur` or `mean`.
+        steps: number of steps at which images are embedded, at least 1 and at most the number of cells.
+        batch_size: images per pass of the model.
         seed: of the ties.
+        progress: called with the numbers of images done and of all images.
+
+    Returns:
+        The curves by method.
 
     Raises:
-        UsageError: an unknown fill, fewer than 1 step, or heats of another grid.
+        UsageError: an unknown fill, `steps` < 1, or heats of another grid.
     """
     filling(fill)
     if steps < 1:
-        raise UsageError(f"{steps} steps came; expected at least 1")
+        raise UsageError(f"expected steps >= 1, got {steps}")
     parts = model.grid[0] * model.grid[1]
     counts = torch.linspace(0, parts, min(steps, parts) + 1).round().long()
     orders = {name: _orders(each, parts, seed) for name, each in heats.items()}
-    wanted: list[dict[bytes, Tensor]] = [{} for _ in seen]
+    wanted: list[dict[bytes, Tensor]] = [{} for _ in pairs]
     for ordered in orders.values():
         for masks, order in zip(wanted, ordered, strict=True):
             masks.update((_key(mask), mask) for mask in (*removed(order, counts), *~removed(order, counts)))
-    scores = _scores(model, seen, wanted, fill, batch_size, progress)
+    scores = _scores(model, pairs, wanted, fill, batch_size, progress)
 
     def curve(ordered: Sequence[Tensor], insert: bool) -> Tensor:
         masks = [~removed(order, counts) if insert else removed(order, counts) for order in ordered]
         return torch.stack([torch.stack([scores[p, _key(mask)] for mask in rows]) for p, rows in enumerate(masks)])
 
     shares = counts.double() / parts
-    return {name: Curves(shares, curve(each, False), curve(each, True)) for name, each in orders.items()}
+    return {name: RemovalCurves(shares, curve(each, False), curve(each, True)) for name, each in orders.items()}
 
 
 def removed(order: Tensor, counts: Tensor) -> Bool[Tensor, "k r"]:
-    """Which cells are among the first `counts` of an order.
+    """(k, r): which cells are among the first `counts` of an order.
 
     >>> removed(torch.tensor([2, 0, 1]), torch.tensor([0, 1, 3])).int()
     tensor([[0, 0, 0],
@@ -101,11 +106,11 @@ def removed(order: Tensor, counts: Tensor) -> Bool[Tensor, "k r"]:
 
 
 def _orders(heats: Sequence[Tensor], parts: int, seed: int) -> list[Tensor]:
-    """The cells of each heat, the hottest first; ties in a random order and not row by row."""
+    """The cells of each heat, the hottest first; ties in random order rather than row by row."""
     orders = []
     for at, heat in enumerate(heats):
         if heat.numel() != parts:
-            raise UsageError(f"a heat of {heat.numel()} cells came; expected one for each of the model's {parts}")
+            raise UsageError(f"expected heats of the model's {parts} cells, got one of {heat.numel()}")
         shuffled = torch.randperm(parts, generator=torch.Generator().manual_seed(seed + at))
         orders.append(shuffled[heat.flatten()[shuffled].argsort(descending=True, stable=True)])
     return orders
@@ -117,22 +122,22 @@ def _key(mask: Tensor) -> bytes:
 
 def _scores(
     model: StructuralModel,
-    seen: Sequence[Seen],
+    pairs: Sequence[EmbeddedPair],
     wanted: Sequence[Mapping[bytes, Tensor]],
     fill: str,
     batch_size: int,
     progress: Callable[[int, int], None],
 ) -> dict[tuple[int, bytes], Float[Tensor, "2"]]:
-    """The similarities of every hidden copy with its b."""
-    if not seen:
+    """The similarity and the pooled similarity of every copy of an image a with its b, by pair and mask."""
+    if not pairs:
         return {}
-    maps_b = FeatureMaps.cat([each.maps_b for each in seen]).to(model.encoder.device)
+    maps_b = FeatureMaps.cat([each.given.maps_b for each in pairs]).to(model.encoder.device)
     total, scores = sum(map(len, wanted)), {}
-    copies = _copies(model, seen, wanted, fill)
+    copies = _copies(model, pairs, wanted, fill)
     while some := list(itertools.islice(copies, batch_size)):
         maps = embed_pixels(model, torch.stack([pixels for _, _, pixels in some]), batch_size)
-        pairs = torch.tensor([p for p, _, _ in some])
-        found = model.matcher.pairs(maps, maps_b, torch.arange(len(some)), pairs)
+        of_b = torch.tensor([p for p, _, _ in some])
+        found = model.matcher.pairs(maps, maps_b, torch.arange(len(some)), of_b)
         values = torch.stack([found.similarity, found.pooled], dim=1).double().cpu()
         scores.update({(p, key): value for (p, key, _), value in zip(some, values, strict=True)})
         progress(len(scores), total)
@@ -140,10 +145,11 @@ def _scores(
 
 
 def _copies(
-    model: StructuralModel, seen: Sequence[Seen], wanted: Sequence[Mapping[bytes, Tensor]], fill: str
+    model: StructuralModel, pairs: Sequence[EmbeddedPair], wanted: Sequence[Mapping[bytes, Tensor]], fill: str
 ) -> Iterator[tuple[int, bytes, Tensor]]:
-    for p, (each, masks) in enumerate(zip(seen, wanted, strict=True)):
-        pixels = input_pixels(model, each.image_a)
+    """Every image a with each of its masks hidden."""
+    for p, (each, masks) in enumerate(zip(pairs, wanted, strict=True)):
+        pixels = input_pixels(model, each.given.image_a)
         filled = filling(fill)(pixels)
         for key, mask in masks.items():
             yield p, key, hidden(pixels, filled, mask[None], model.grid)[0]

@@ -1,10 +1,12 @@
-"""Pictures of a report of faithfulness: deletion and insertion curves, and correct keypoints."""
+"""Figures of a faithfulness report: deletion and insertion curves, and correct keypoints."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diml.errors import DimlError
 from diml.explanation.marks import COLOURS
 
 if TYPE_CHECKING:
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from diml.faithfulness.intervals import Estimate
-    from diml.faithfulness.report import Faithfulness, Keypoints, Removal
+    from diml.faithfulness.report import Faithfulness, KeypointScores, RemovalScores
 
 # Yellow is too faint for a thin line on white.
 LINES = tuple(colour for colour in COLOURS if colour != "#F0E442")
@@ -21,8 +23,41 @@ CONTROLS = ("random", "centre", "identity")
 GREY = "#5f5f5f"
 
 
-def draw_curves(report: Faithfulness, fill: str) -> Figure:
-    """The mean similarity as cells are hidden and shown, most important first, one line for each method."""
+def write_figures(report: Faithfulness, folder: Path) -> list[Path]:
+    """Write `deletion-FILL.png` for each fill, and `keypoints.png` if there are any, into a folder.
+
+    Returns:
+        The files.
+
+    Raises:
+        DimlError: the folder or a file cannot be written.
+    """
+    from diml.explanation.files import save_picture
+
+    make_folder(folder)
+    fills = dict.fromkeys(row.fill for row in report.removal)
+    figures = {f"deletion-{fill}.png": curves_figure(report, fill) for fill in fills}
+    if report.keypoints:
+        figures["keypoints.png"] = keypoints_figure(report)
+    for name, figure in figures.items():
+        save_picture(figure, folder / name)
+    return [folder / name for name in figures]
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it; call it before the slow work.
+
+    Raises:
+        DimlError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DimlError(f"cannot create the folder {folder} ({error.strerror}); choose another") from error
+
+
+def curves_figure(report: Faithfulness, fill: str) -> Figure:
+    """The mean similarity as cells are hidden and shown with one fill, most important first, one line per method."""
     from matplotlib.figure import Figure
 
     rows = [row for row in report.removal if row.fill == fill and row.measured == "similarity"]
@@ -37,22 +72,22 @@ def draw_curves(report: Faithfulness, fill: str) -> Figure:
     return figure
 
 
-def _curves(axes: Axes, report: Faithfulness, rows: list[Removal], which: str) -> None:
+def _curves(axes: Axes, report: Faithfulness, rows: list[RemovalScores], which: str) -> None:
     for at, row in enumerate(rows):
         values = row.deletion_curve if which == "deletion" else row.insertion_curve
         axes.plot(report.shares, values, label=row.method, **style(row.method, at))
 
 
 def style(method: str, at: int) -> dict[str, Any]:
-    """How a method is drawn: a colour that colour-blind people can tell apart, and a marker and dash beside it."""
+    """The line of a method: a colour that colour-blind readers can tell apart, a marker and a dash."""
     colour = GREY if method in CONTROLS else LINES[at % len(LINES)]
     dash = ":" if method in CONTROLS else DASHES[at // len(LINES) % len(DASHES)]
     marker = MARKERS[at % len(MARKERS)]
     return {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4.5, "linewidth": 1.6}
 
 
-def draw_keypoints(report: Faithfulness) -> Figure:
-    """The share of the points whose strongest counterpart is the right cell, with its interval, grid by grid."""
+def keypoints_figure(report: Faithfulness) -> Figure:
+    """The share of the points whose strongest counterpart is the right cell, with its interval, one panel per grid."""
     from matplotlib.figure import Figure
 
     grids = list(dict.fromkeys(row.grid for row in report.keypoints))
@@ -72,7 +107,7 @@ def draw_keypoints(report: Faithfulness) -> Figure:
     return figure
 
 
-def _dots(axes: Axes, rows: list[Keypoints], names: list[str]) -> None:
+def _dots(axes: Axes, rows: list[KeypointScores], names: list[str]) -> None:
     for row in rows:
         at = names.index(row.method)
         colour = GREY if row.method in CONTROLS else LINES[1]
@@ -82,7 +117,7 @@ def _dots(axes: Axes, rows: list[Keypoints], names: list[str]) -> None:
 
 
 def _bounds(value: Estimate) -> tuple[float, float, float]:
-    """Without an interval, the mean for both of its ends."""
+    """Mean, low and high; the mean for all three where there is no interval."""
     if math.isnan(value.low):
         return value.mean, value.mean, value.mean
     return value.mean, value.low, value.high

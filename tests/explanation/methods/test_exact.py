@@ -58,12 +58,11 @@ def test_zero_weights_move_nothing():
 
 @pytest.mark.parametrize("marginals", ["uniform", "cross_correlation"])
 @pytest.mark.parametrize("mass", [1.0, 0.5])
-def test_it_moves_between_the_models_own_marginals(marginals, mass, small_model, noise_image):
+def test_it_moves_between_the_models_own_marginals(marginals, mass, small_model, noise_image, input_of):
     model = small_model(marginals=marginals, mass=mass)
-    images = noise_image(1), noise_image(2)
-    maps = model.encode(images)
-    found = ExactTransport().explain(model, *images, maps[0], maps[1])
-    whole = model.with_matcher(mass=1.0).explain(maps[0], maps[1])
+    pair = input_of(model, noise_image(1), noise_image(2))
+    found = ExactTransport().explain(pair)
+    whole = model.with_matcher(mass=1.0).explain(pair.maps_a, pair.maps_b)
     torch.testing.assert_close(found.correspondence.sum(1), whole.plan[0].sum(1), atol=1e-5, rtol=0)
     assert found.total >= whole.structural.item() - 1e-5
     assert abs(found.residual) < 1e-12

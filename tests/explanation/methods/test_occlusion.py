@@ -11,11 +11,10 @@ from diml.explanation.methods.pixels import blurred, cell_of_pixels, embed_pixel
 
 @pytest.mark.parametrize("cell", [(0, 0), (1, 2), (3, 3)])
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_only_cell_that_matters_is_the_only_one_with_a_drop(cell, weight, small_model, noise_image, one_cell):
+def test_the_only_cell_that_matters_is_the_only_one_with_a_drop(cell, weight, small_model, noise_image, one_cell, input_of):
     model = small_model(one_cell(cell), weight=weight)
     a = noise_image(1)
-    maps = model.encode([a, a])
-    found = Occlusion().explain(model, a, a, maps[0], maps[1])
+    found = Occlusion().explain(input_of(model, a, a))
     assert found.heat_b is None
     drop = found.heat_a.clone()
     assert drop[cell] > 1e-3
@@ -23,25 +22,24 @@ def test_the_only_cell_that_matters_is_the_only_one_with_a_drop(cell, weight, sm
     assert drop.abs().max() < 1e-6
 
 
-def test_the_drop_is_that_of_the_similarity(small_model, noise_image):
+def test_the_drop_is_that_of_the_similarity(small_model, noise_image, input_of):
     """One window by hand: the pixels of a cell at their mean, the whole way again."""
     model = small_model()
     a, b = noise_image(1), noise_image(2)
-    maps = model.encode([a, b])
-    found = Occlusion().explain(model, a, b, maps[0], maps[1])
+    given = input_of(model, a, b)
+    found = Occlusion().explain(given)
     pixels = input_pixels(model, a)
     by_hand = pixels.clone()
     by_hand[:, 8:16, 16:24] = pixels.mean((1, 2), keepdim=True)
-    after = model.similarity(embed_pixels(model, by_hand[None]), maps[1])[0, 0]
-    before = model.similarity(maps[0], maps[1])[0, 0]
+    after = model.similarity(embed_pixels(model, by_hand[None]), given.maps_b)[0, 0]
+    before = model.similarity(given.maps_a, given.maps_b)[0, 0]
     assert abs(found.heat_a[1, 2].item() - (before - after).item()) < 1e-6
 
 
-def test_larger_windows_are_averaged_over_the_cells_below_them(small_model, noise_image, one_cell):
+def test_larger_windows_are_averaged_over_the_cells_below_them(small_model, noise_image, one_cell, input_of):
     model = small_model(one_cell((0, 0)), weight=0.0)
     a = noise_image(1)
-    maps = model.encode([a, a])
-    found = Occlusion(window=2).explain(model, a, a, maps[0], maps[1]).heat_a
+    found = Occlusion(window=2).explain(input_of(model, a, a)).heat_a
     # The corner is under one window of nine; its neighbour under two, of which one hides the corner as well.
     torch.testing.assert_close(found[0, 1], found[0, 0] / 2, atol=1e-6, rtol=1e-4)
     assert found[2:, 2:].abs().max() < 1e-6
@@ -56,9 +54,9 @@ def test_every_cell_lies_under_a_window(grid, side):
 
 
 def test_windows_and_fills_that_cannot_be():
-    with pytest.raises(UsageError, match="a window of 0 cells came"):
+    with pytest.raises(UsageError, match="expected a window of at least 1 cell, got 0"):
         Occlusion(window=0)
-    with pytest.raises(UsageError, match="the fill 'noise' came; expected one of blur, mean"):
+    with pytest.raises(UsageError, match="expected one of the fills blur, mean, got 'noise'"):
         Occlusion(fill="noise")
 
 
