@@ -223,7 +223,7 @@ def test_another_method_says_what_it_accounts_for(diml, tmp_path):
     usual = document(diml("explain", CAT, VIEW, "--json"))
     assert f"Similarity {usual['similarity']:.3f}" in done.out
     assert f"accounts for the pooled similarity, {usual['pooled']:.3f}, which is not the similarity above" in done.out
-    assert "the residual, of a, is 0.000" in done.out.lower()
+    assert "the residual for a is 0.000" in done.out.lower()
     for heading in ("2 strongest cells of A:", "2 strongest cells of B:", "2 strongest pairs of parts:"):
         assert f"The {heading}" in done.out
     assert f"The picture is in {tmp_path / 'x.svg'}" in done.out
@@ -268,7 +268,7 @@ def test_what_no_method_answers_is_refused_before_a_model_is_loaded(refused, sha
     refused(2, "--mask cannot be combined with --method", *asked, "nearest", "--mask", DRAWN)
     refused(2, "--rollout cannot be combined with --method", *asked, "nearest", "--rollout", 1)
     refused(2, "--method has no page", *asked, "nearest", "--out", tmp_path / "x.html")
-    refused(2, "expected one of structural,", *asked, "lime")
+    refused(2, "expected one of the methods structural,", *asked, "lime")
     for name in ("identity", "contributions"):
-        refused(2, f"{name} gives no heat", *asked, name, "--out", tmp_path / "x.png")
+        refused(2, f"{name}, which gives no heat", *asked, name, "--out", tmp_path / "x.png")
     assert not list(tmp_path.iterdir())

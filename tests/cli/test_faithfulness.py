@@ -38,13 +38,13 @@ def test_photographs_as_json(diml, photograph):
 
 
 def test_what_is_refused_before_any_work(refused, shapes, tmp_path):
-    refused(2, "the method 'magic' came", "faithfulness", shapes, "--method", "magic")
-    refused(2, "--pairs 0 came", "faithfulness", shapes, "--pairs", 0)
+    refused(2, "got 'magic'", "faithfulness", shapes, "--method", "magic")
+    refused(2, "expected --pairs >= 1, got 0", "faithfulness", shapes, "--pairs", 0)
     refused(2, "--keypoint-grid x came; expected one number such as 4", "faithfulness", shapes, "--keypoint-grid", "x")
-    refused(2, "the measure 'luck' came", "faithfulness", shapes, "--measure", "luck")
-    refused(2, "the fill 'white' came", "faithfulness", shapes, "--fill", "white")
-    refused(2, "steps 0 came", "faithfulness", shapes, "--steps", 0)
+    refused(2, "correspondence, stability, got 'luck'", "faithfulness", shapes, "--measure", "luck")
+    refused(2, "expected one of the fills blur, mean, got 'white'", "faithfulness", shapes, "--fill", "white")
+    refused(2, "expected steps >= 1, got 0", "faithfulness", shapes, "--steps", 0)
     refused(2, "there is no such folder or file", "faithfulness", tmp_path / "nothing")
     (tmp_path / "file").touch()
-    refused(2, "is a file; --out names a folder", "faithfulness", shapes, "--out", tmp_path / "file")
-    refused(1, "cannot be made", "faithfulness", shapes, "--out", tmp_path / "file" / "below")
+    refused(2, "is a file; expected a folder", "faithfulness", shapes, "--out", tmp_path / "file")
+    refused(1, "cannot create the folder", "faithfulness", shapes, "--out", tmp_path / "file" / "below")

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from diml.faithfulness import WARPS, Points, correct_keypoints
-from diml.faithfulness.correspondence import cells_at, neighbours
+from diml.faithfulness import WARPS, KnownPoints, correct_keypoints
+from diml.faithfulness.correct_keypoints import cells_at, neighbours
 
 SIZE = (120, 80)
 GRID = (4, 4)
@@ -76,21 +76,21 @@ def test_no_answer_beats_the_best(warp):
 
 
 def test_without_points_there_is_nothing_to_say():
-    found = score(torch.eye(16), Points(*torch.zeros(3, 0, 2)))
+    found = score(torch.eye(16), KnownPoints(*torch.zeros(3, 0, 2)))
     assert found.points == 0
     assert math.isnan(found.right)
 
 
-def test_points_without_a_twin_cannot_be_confused():
+def test_points_without_a_mirrored_point_cannot_be_confused():
     here = torch.tensor([[5.0, 5.0], [100.0, 5.0]])
     nowhere = torch.full((2, 2), torch.nan)
-    assert math.isnan(score(torch.eye(16), Points(here, here, nowhere)).confused)
+    assert math.isnan(score(torch.eye(16), KnownPoints(here, here, nowhere)).confused)
     one = torch.stack([nowhere[0], torch.tensor([5.0, 5.0])])
-    assert score(torch.eye(16), Points(here, here, one)).confused == 0.0
+    assert score(torch.eye(16), KnownPoints(here, here, one)).confused == 0.0
     moved = torch.tensor([[5.0, 5.0], [5.0, 75.0]])
-    # The second part stays where it was, and that is where the twin of its counterpart lies.
-    twin = torch.stack([nowhere[0], here[1]])
-    assert score(torch.eye(16), Points(here, moved, twin)).confused == 1.0
+    # The second part stays where it was, and that is where its mirrored counterpart lies.
+    mirrored = torch.stack([nowhere[0], here[1]])
+    assert score(torch.eye(16), KnownPoints(here, moved, mirrored)).confused == 1.0
 
 
 def test_cells_of_points():

@@ -48,7 +48,7 @@ def test_what_is_not_defined_is_left_out():
     assert found.mean == 2.0
     nothing = estimate([float("nan")], ["a"])
     assert math.isnan(nothing.mean)
-    assert nothing.as_dict() == {"mean": None, "low": None, "high": None}
+    assert nothing.to_dict() == {"mean": None, "low": None, "high": None}
 
 
 def test_one_group_has_no_interval():

@@ -8,10 +8,10 @@ from PIL import Image
 
 from diml.data import Collection
 from diml.errors import DatasetError, UsageError
-from diml.faithfulness import Pair, Picture, Points, fitted, open_pairs, pairs_of_classes
-from diml.faithfulness import photographs as of_photographs
+from diml.faithfulness import ImagePair, KnownPoints, LazyImage, fit_head, open_pairs, pairs_of_classes
+from diml.faithfulness import warped_pairs as of_photographs
+from diml.faithfulness.embedded_pairs import embed_pairs
 from diml.faithfulness.grids import at_grid
-from diml.faithfulness.pairs import see
 
 
 def collection(*labels, splits=None):
@@ -51,7 +51,7 @@ def test_only_the_test_half_is_looked_at():
 
 
 def test_classes_of_single_images_are_refused():
-    with pytest.raises(DatasetError, match="x: no class has two images"):
+    with pytest.raises(DatasetError, match="x: expected a class with at least two images, got none"):
         pairs_of_classes(collection(*"abc"), 10)
 
 
@@ -59,9 +59,9 @@ def test_a_picture_that_cannot_be_read_is_told_and_its_pairs_left_out(small_mode
     from diml.data import open_image
 
     (tmp_path / "broken.png").write_bytes(b"no image")
-    good = [Picture(str(s), lambda s=s: noise_image(s)) for s in (1, 2)]
-    bad = Picture("broken", lambda: open_image(tmp_path / "broken.png"))
-    seen, failed = see(small_model(), [Pair(good[0], bad, ""), Pair(*good, "")])
+    good = [LazyImage(str(s), lambda s=s: noise_image(s)) for s in (1, 2)]
+    bad = LazyImage("broken", lambda: open_image(tmp_path / "broken.png"))
+    seen, failed = embed_pairs(small_model(), [ImagePair(good[0], bad, ""), ImagePair(*good, "")])
     assert [(each.pair.a.name, each.pair.b.name) for each in seen] == [("1", "2")]
     assert [name for name, _ in failed] == ["broken"]
     assert "broken.png" in failed[0][1]
@@ -73,13 +73,15 @@ def test_points_follow_the_image_into_the_models_size(fit, small_model, noise_im
 
     model = small_model()
     model.encoder.preprocessing = dataclasses.replace(model.encoder.preprocessing, fit=fit, crop=1.0)
-    picture = Picture("wide", lambda: noise_image(1, (100, 50)))
+    picture = LazyImage("wide", lambda: noise_image(1, (100, 50)))
     points = torch.tensor([[50.0, 25.0], [5.0, 10.0]], dtype=torch.float64)
-    [seen], _ = see(model, [Pair(picture, picture, "", points=Points(points, points, points * torch.nan))])
+    [seen], _ = embed_pairs(
+        model, [ImagePair(picture, picture, "", points=KnownPoints(points, points, points * torch.nan))]
+    )
     # The model sees 32 x 32: all of it, or the middle 50 x 50.
     expected = [[16.0, 16.0], [1.6, 6.4]] if fit == "whole" else [[16.0, 16.0]]
     torch.testing.assert_close(seen.points.a, torch.tensor(expected).double())
-    assert seen.points.twins.isnan().all()
+    assert seen.points.mirrored.isnan().all()
 
 
 # --- what a user names -----------------------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ def test_a_folder_without_class_folders_is_of_photographs(tmp_path, noise_image)
 def test_a_photograph_that_cannot_be_read_is_told(small_model, tmp_path, noise_image):
     noise_image(0).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no image")
-    seen, failed = see(small_model(), open_pairs(str(tmp_path), 100)[1])
+    seen, failed = embed_pairs(small_model(), open_pairs(str(tmp_path), 100)[1])
     assert {Path(each.pair.a.name).name for each in seen} == {"a.png"}
     assert len(failed) == 1
     assert "b.png: is not an image" in failed[0][1]
@@ -126,7 +128,7 @@ def test_scikit_images_photographs_are_opened_from_the_package():
 
 def test_without_scikit_image_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(of_photographs, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'diml\[bench\]', or give a folder"):
+    with pytest.raises(UsageError, match=r"pip install 'diml\[bench\]', or name a folder"):
         open_pairs("photos", 9)
 
 
@@ -156,11 +158,11 @@ def cub(root, noise_image):
 def test_birds_come_with_their_parts(tmp_path, noise_image):
     _, pairs = open_pairs(f"cub200:{cub(tmp_path, noise_image)}", 100)
     points = next(pair for pair in pairs if pair.a.name.endswith("a.jpg")).points
-    # What both show; the twin is the other eye of the second bird.
+    # What both show; the mirrored point is the other eye of the second bird.
     assert points.a.tolist() == [[10.0, 20.0], [30.0, 20.0]]
     assert points.b.tolist() == [[90.0, 20.0], [70.0, 25.0]]
-    assert points.twins[0].isnan().all()
-    assert points.twins[1].tolist() == [75.0, 25.0]
+    assert points.mirrored[0].isnan().all()
+    assert points.mirrored[1].tolist() == [75.0, 25.0]
 
 
 def test_birds_without_part_annotations_have_no_points(tmp_path, noise_image):
@@ -193,10 +195,10 @@ def test_a_backbone_for_one_size_is_refused(small_model):
                 raise ValueError("expected 32 x 32 pixels.\nmore")
             return super().forward(pixels)
 
-    with pytest.raises(UsageError, match=r"pixels 64x64, which the backbone of custom refuses \(expected 32 x 32"):
+    with pytest.raises(UsageError, match=r"64x64 pixels, which the backbone of custom refuses \(expected 32 x 32"):
         at_grid(small_model(Fixed(3, 6, 8, 8)), (7, 7))
     pooling = nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.AdaptiveAvgPool2d(4))
-    with pytest.raises(UsageError, match="makes 4x4 cells of; ask for at most that"):
+    with pytest.raises(UsageError, match="gives 4x4 cells; use at most these"):
         at_grid(small_model(pooling), (7, 7))
 
 
@@ -205,14 +207,15 @@ def test_a_head_is_fitted_on_the_training_half(small_model, noise_image, tmp_pat
         (tmp_path / half / "a").mkdir(parents=True)
         for seed in range(n):
             noise_image(seed).save(tmp_path / half / "a" / f"{seed}.png")
-    model = fitted(small_model(), str(tmp_path), 4)
+    model = small_model()
+    fit_head(model, str(tmp_path), 4)
     assert model.dim == 4
     assert model.head_fitted_on == f"12 of the 12 images of {tmp_path}"
     with pytest.raises(UsageError, match="the model custom has a head already"):
-        fitted(model, str(tmp_path), 4)
+        fit_head(model, str(tmp_path), 4)
     folder = tmp_path / "few"
     folder.mkdir()
     for seed in range(3):
         noise_image(seed).save(folder / f"{seed}.png")
     with pytest.raises(UsageError, match="more than 4 images to fit a head of dim 4, got 3"):
-        fitted(small_model(), str(folder), 4)
+        fit_head(small_model(), str(folder), 4)

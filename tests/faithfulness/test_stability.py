@@ -8,8 +8,8 @@ import scipy.stats
 import torch
 
 from diml.explanation.methods import methods
-from diml.faithfulness import Pair, Picture
-from diml.faithfulness.pairs import see
+from diml.faithfulness import ImagePair, LazyImage
+from diml.faithfulness.embedded_pairs import embed_pairs
 from diml.faithfulness.stability import CHANGES, jpeg, noisy, rank_correlation, shifted, stability
 
 
@@ -52,10 +52,10 @@ def test_a_shift_moves_all_but_the_first_row_and_column(noise_image):
 
 def test_what_knows_nothing_of_the_image_is_perfectly_stable(small_model, noise_image):
     model = small_model()
-    pictures = [Picture(str(s), lambda s=s: noise_image(s)) for s in (1, 2)]
-    seen, _ = see(model, [Pair(*pictures, "")])
+    pictures = [LazyImage(str(s), lambda s=s: noise_image(s)) for s in (1, 2)]
+    seen, _ = embed_pairs(model, [ImagePair(*pictures, "")])
     chosen = methods(["structural", "contributions", "centre", "identity", "sbsm"])
-    found = stability(model, seen, chosen)
+    found = stability([each.given for each in seen], chosen)
     assert set(found) == {"structural", "contributions", "centre", "identity", "sbsm"}
     for name in ("centre", "identity"):
         assert all(math.isclose(values[0], 1.0) for values in found[name].values())

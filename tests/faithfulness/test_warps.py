@@ -37,7 +37,7 @@ def test_a_flip_maps_left_to_right():
     torch.testing.assert_close(points.b[:, 0], SIZE[0] - points.a[:, 0])
     torch.testing.assert_close(points.b[:, 1], points.a[:, 1])
     # Who takes left for right names the place where the point was.
-    torch.testing.assert_close(points.twins, points.a)
+    torch.testing.assert_close(points.mirrored, points.a)
 
 
 def test_the_same_picture_is_the_same_to_the_bit():
@@ -52,7 +52,7 @@ def test_the_same_picture_is_the_same_to_the_bit():
 def test_points_are_shown_and_lie_in_both_pictures(warp):
     points = warp.points(SIZE)
     assert 20 <= len(points) <= 144
-    for each in (points.a, points.b, points.twins):
+    for each in (points.a, points.b, points.mirrored):
         assert (each >= 0).all()
         assert (each <= torch.tensor(SIZE)).all()
     assert warp.shows(points.b, SIZE).all()

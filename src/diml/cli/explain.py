@@ -29,12 +29,12 @@ from diml.cli.output import print_json, progress_bar, report_skipped
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
-    from diml.explanation import Agreement, NamedImage
+    from diml.explanation import Agreement, MethodExplanation, NamedImage
     from diml.model import StructuralModel
 
 
 class Explanation(Protocol):
-    """What all explanations can do."""
+    """What explanations by parts can do."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
@@ -106,7 +106,7 @@ def explain(
     regions = [parse_region(each) for each in region or ()]
     check_out(out, [each for each in (a, b, rather_than, mask) if each is not None], page=not (rather_than or against))
 
-    from diml.explanation import NamedImage, explain_contrast, explain_pair
+    from diml.explanation import NamedImage, explain_by_method, explain_contrast, explain_pair
 
     image, second = NamedImage.of(a, ""), NamedImage.of(b, "")
     if regions or mask is not None:
@@ -114,25 +114,28 @@ def explain(
     beside = None if against is None else others_in(against, a, out)
     loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
     part: dict[str, Any] = {"regions": regions, "mask": mask}
-    explanation: Explanation
+    explanation: Explanation | MethodExplanation
     if against is not None and beside is not None:
         explanation = agreement_with(loaded, image, beside, against, part)
     elif rather_than is not None:
         explanation = explain_contrast(loaded, image, second, rather_than, **part, rollout=rollout)
     elif method is not None:
-        explanation = explained_by(method, loaded, image, second)
+        explanation = explain_by_method(method, loaded, image, second)
     else:
         explanation = explain_pair(loaded, image, second, **part, rollout=rollout)
     show(explanation, parts, out, json)
 
 
-def show(explanation: Explanation, parts: int, out: Path | None, json: bool) -> None:
+def show(explanation: Explanation | MethodExplanation, parts: int, out: Path | None, json: bool) -> None:
     """Write the explanation to `out`, and print it, as JSON or in words."""
     from diml.data import printable
-    from diml.explanation import is_page
+    from diml.explanation import MethodExplanation, is_page
 
     if out is not None:
-        explanation.draw(out, parts)
+        if isinstance(explanation, MethodExplanation):
+            explanation.draw(out)  # its heat covers all parts
+        else:
+            explanation.draw(out, parts)
     if json:
         print_json(explanation.to_dict())
         return
@@ -201,7 +204,7 @@ def check_method(name: str, others: Mapping[str, object], out: Path | None) -> N
     if out is not None and is_page(out):
         raise UsageError(f"cannot write {out}: --method has no page; use .png, .svg or .pdf")
     if out is not None:
-        check_drawable(method.name, method.heats)
+        check_drawable(method)
 
 
 def check_out(out: Path | None, images: Sequence[Path], page: bool = True) -> None:
@@ -225,34 +228,3 @@ def others_in(folder: Path, image: Path, out: Path | None) -> list[Path]:
     if out is not None:
         check_no_source(out, others)
     return others
-
-
-def explained_by(name: str, model: StructuralModel, a: NamedImage, b: NamedImage) -> Explanation:
-    from diml.explanation import explain_by
-    from diml.explanation.methods import methods
-
-    (method,) = methods([name])
-    return MethodAnswer(explain_by(method, model, a.readable, b.readable), a, b)
-
-
-class MethodAnswer:
-    """The answer of a method with the three verbs of an explanation."""
-
-    def __init__(self, answer: Any, a: NamedImage, b: NamedImage) -> None:
-        self.answer, self.a, self.b = answer, a, b
-
-    def to_dict(self) -> dict[str, Any]:
-        from diml.explanation import rival_document
-
-        return rival_document(self.answer, self.a.name, self.b.name)
-
-    def describe(self, parts: int = 6) -> str:
-        from diml.explanation import describe_method, describe_rival, describe_rival_parts
-
-        lines = [*describe_method(self.answer.method.name), *describe_rival(self.answer)]
-        return "\n".join([*lines, "", *describe_rival_parts(self.answer, parts)])
-
-    def draw(self, path: Path, parts: int = 6) -> None:
-        from diml.explanation import draw_rival, save_picture
-
-        save_picture(draw_rival(self.answer, self.a, self.b), path)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from diml.cli.options import Device, Grid, Json, Marginals, ModelName, load_model, parse_grid
+from diml.cli.options import Device, Eps, Grid, Json, Marginals, Mass, ModelName, Weight, load_model, parse_grid
 from diml.cli.output import Stages, print_json
-from diml.errors import DimlError, UsageError
-
-if TYPE_CHECKING:
-    from diml.faithfulness import Faithfulness
+from diml.errors import UsageError
 
 
 def faithfulness(
@@ -20,47 +18,48 @@ def faithfulness(
         str,
         typer.Argument(
             help="As in evaluate: pairs of a class. Or photos (scikit-image's), or a folder of photographs: pairs of a "
-            "photograph and a warped copy.",
+            "photograph and a warped copy of it.",
             show_default=False,
         ),
     ],
     model: ModelName = "lite0",
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", help="What to measure, may be given several times; by default what there is."),
+        typer.Option("--method", help="Explanation method to measure; may be repeated; by default all but variants."),
     ] = None,
     measure: Annotated[
         list[str] | None,
-        typer.Option(
-            "--measure", help="deletion, correspondence or stability, may be given several times; by default all."
-        ),
+        typer.Option("--measure", help="deletion, correspondence or stability; may be repeated; by default all."),
     ] = None,
-    pairs: Annotated[int, typer.Option(help="Pairs of images, at most.")] = 200,
+    pairs: Annotated[int, typer.Option(help="The largest number of pairs of images.")] = 200,
     steps: Annotated[int, typer.Option(help="Steps of deletion and insertion, at most one for each cell.")] = 8,
     against: Annotated[
         list[str],
-        typer.Option(help="A method over which gains are counted, pair by pair; may be given several times."),
+        typer.Option(help="Method over which gains are reported, pair by pair; may be repeated."),
     ] = ["random", "centre"],  # noqa: B006 (typer copies it)
     fill: Annotated[
         list[str],
-        typer.Option("--fill", help="What hides a cell: blur or mean (the mean colour); may be given several times."),
+        typer.Option("--fill", help="What replaces a hidden cell: blur or mean (the mean colour); may be repeated."),
     ] = ["blur"],  # noqa: B006 (typer copies it)
     keypoint_grid: Annotated[
         list[str] | None,
         typer.Option("--keypoint-grid", help="Grid for the keypoints; by default the model's own, 7 and 14."),
     ] = None,
-    stable_pairs: Annotated[int, typer.Option(help="Pairs on which the stability is measured, at most.")] = 20,
+    stable_pairs: Annotated[int, typer.Option(help="The largest number of pairs for the stability.")] = 20,
     grid: Grid = None,
     dim: Annotated[
         int | None,
         typer.Option(
-            help="Numbers per part of a head that is fitted for a model without one, on the training half where there "
-            "is one; by default none is."
+            help="Numbers per part of a head to fit for a model without one, on the training split if there is one; by "
+            "default no head is fitted."
         ),
     ] = None,
     marginals: Marginals = None,
+    weight: Weight = None,
+    eps: Eps = None,
+    mass: Mass = None,
     seed: Annotated[int, typer.Option(help="Of the pairs, the ties, the noise and the intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to draw the curves and dots into.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for pictures of the curves and dots.")] = None,
     json: Json = False,
     batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
     device: Device = "auto",
@@ -72,61 +71,46 @@ def faithfulness(
     Example: diml faithfulness photos --model lite0 --method structural --method nearest --out faith
     """
     if pairs < 1:
-        raise UsageError(f"--pairs {pairs} came; expected at least 1")
+        raise UsageError(f"expected --pairs >= 1, got {pairs}")
     grids = None if keypoint_grid is None else [parse_grid(text, "--keypoint-grid") for text in keypoint_grid]
     if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; --out names a folder for the pictures")
-    from diml.data import printable
+        raise UsageError(f"{out} is a file; expected a folder for the pictures as --out")
     from diml.explanation.methods import methods
     from diml.faithfulness import (
         MEASURES,
-        Plan,
-        fitted,
+        FaithfulnessSettings,
+        fit_head,
+        make_folder,
         measure_faithfulness,
         open_pairs,
-        summary,
-        tables,
     )
 
     chosen = methods(method or ())
-    plan = Plan(tuple(measure or MEASURES), tuple(fill), steps, tuple(against), grids, stable_pairs, batch_size, seed)
+    measures, fills, over = tuple(measure or MEASURES), tuple(fill), tuple(against)
+    settings = FaithfulnessSettings(measures, fills, steps, over, grids, stable_pairs, batch_size, seed)
     name, opened = open_pairs(data, pairs, seed)
     if out is not None:
-        _make(out)  # before the slow work
-    loaded = load_model(model, grid=grid, marginals=marginals, device=device)
+        make_folder(out)  # before the slow work
+    loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
     if dim is not None:
-        fitted(loaded, data, dim, seed)
+        fit_head(loaded, data, dim, seed)
     with Stages() as stages:
-        report = measure_faithfulness(name, opened, loaded, chosen, plan, stages)
-    for what, why in report.skipped:
-        # The reason for a file that was opened begins with its name.
-        named = why.startswith(f"{printable(what)}: ")
-        typer.echo(f"left out: {why if named else f'{printable(what)}: {why}'}", err=True)
-    written = [] if out is None else _draw(report, out)
+        report = measure_faithfulness(name, opened, loaded, chosen, settings, stages)
+    report_left_out(report.skipped)
+    files = [] if out is None else report.draw(out)
     if json:
-        print_json(report.as_dict())
+        print_json(report.to_dict())
         return
-    typer.echo(f"{summary(report)}\n\n{tables(report)}")
-    if written:
-        typer.echo(f"\nThe pictures are {', '.join(map(str, written))}")
+    typer.echo(report.describe())
+    if files:
+        typer.echo(f"\nThe pictures are {', '.join(map(str, files))}")
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DimlError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
+def report_left_out(skipped: Sequence[tuple[str, str]]) -> None:
+    """Say on standard error which images and grids were left out, and why."""
+    from diml.data import printable
 
-
-def _draw(report: Faithfulness, folder: Path) -> list[Path]:
-    from diml.explanation import save_picture
-    from diml.faithfulness import draw_curves, draw_keypoints
-
-    figures = {
-        f"deletion-{fill}.png": draw_curves(report, fill) for fill in dict.fromkeys(r.fill for r in report.removal)
-    }
-    if report.keypoints:
-        figures["keypoints.png"] = draw_keypoints(report)
-    for name, figure in figures.items():
-        save_picture(figure, folder / name)
-    return [folder / name for name in figures]
+    for name, reason in skipped:
+        # The reason for a file that was opened begins with its name.
+        named = reason.startswith(f"{printable(name)}: ")
+        typer.echo(f"left out: {reason if named else f'{printable(name)}: {reason}'}", err=True)

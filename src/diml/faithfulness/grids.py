@@ -18,7 +18,7 @@ Grid = tuple[int, int]
 def at_grid(model: StructuralModel, grid: Grid) -> StructuralModel:
     """The model, sharing its weights, with another matching grid; its input grows by a whole factor if it has to.
 
-    A backbone that gives 7 x 7 cells for 224 pixels gives 14 x 14 for 448, and each cell covers as many pixels as before.
+    A backbone that gives 7 x 7 cells for 224 pixels gives 14 x 14 for 448, each covering as many pixels as before.
 
     Raises:
         UsageError: the backbone does not take a larger input, or gives no more cells for it.
@@ -33,9 +33,13 @@ def at_grid(model: StructuralModel, grid: Grid) -> StructuralModel:
     try:
         rows, columns = _map_size(model, (height, width))
     except Exception as error:  # the backbone may raise anything for a size that it does not support
-        raise UsageError(f"{needs}which the backbone of {model.name} refuses ({first_line(error)}); use at most {rows}x{columns}") from error
+        raise UsageError(
+            f"{needs}which the backbone of {model.name} refuses ({first_line(error)}); use at most {rows}x{columns}"
+        ) from error
     if rows < grid[0] or columns < grid[1]:
-        raise UsageError(f"{needs}for which the backbone of {model.name} gives {rows}x{columns} cells; use at most these")
+        raise UsageError(
+            f"{needs}for which the backbone of {model.name} gives {rows}x{columns} cells; use at most these"
+        )
     pixels = dataclasses.replace(old.preprocessing, size=(height, width))
     encoder = Encoder(old.backbone, pixels, old.head, grid, old.resampling)
     return StructuralModel(encoder.eval(), model.matcher, model.name, model.head_fitted_on)

@@ -46,7 +46,9 @@ def measure_keypoints(
     for finer in models:
         cells = f"{finer.grid[0]}x{finer.grid[1]} cells"
         embedded, _ = embed_pairs(finer, marked, settings.batch_size, partial(progress, f"embedding, {cells}"))
-        rows.extend(_at_grid(finer.grid, embedded, methods, settings.seed, partial(progress, f"corresponding, {cells}")))
+        rows.extend(
+            _at_grid(finer.grid, embedded, methods, settings.seed, partial(progress, f"corresponding, {cells}"))
+        )
     return rows, skipped
 
 

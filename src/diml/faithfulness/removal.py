@@ -53,9 +53,9 @@ def removal_curves(
 ) -> dict[str, RemovalCurves]:
     """Hide the cells of image a in the order of their heat, embed what is left, and record the similarity to b.
 
-    RISE's deletion and insertion (Petsiuk, Das, Saenko, BMVC 2018), for the similarity of a pair as in CorrRISE (Lu, Xu,
-    Ebrahimi, WACV 2024). With a good explanation the similarity falls early in deletion, so that the area is small, and
-    rises early in insertion, so that it is large. All methods start from the same image and end at the same fill.
+    RISE's deletion and insertion (Petsiuk, Das, Saenko, BMVC 2018), for the similarity of a pair as in CorrRISE (Lu,
+    Xu, Ebrahimi, WACV 2024). With a good explanation the similarity falls early in deletion, so that the area is small,
+    and rises early in insertion, so that it is large. All methods start from the same image and end at the same fill.
     Images that several methods share are embedded once, and images of different pairs share batches.
 
     Args:

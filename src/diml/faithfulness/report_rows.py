@@ -9,10 +9,10 @@ from typing import Literal
 
 from diml.explanation.methods.method import MethodResult
 from diml.faithfulness.correct_keypoints import CorrectKeypoints
-from diml.faithfulness.removal import MEASURED, RemovalCurves
+from diml.faithfulness.embedded_pairs import EmbeddedPair
 from diml.faithfulness.grids import Grid
 from diml.faithfulness.intervals import Estimate, estimate
-from diml.faithfulness.embedded_pairs import EmbeddedPair
+from diml.faithfulness.removal import MEASURED, RemovalCurves
 from diml.faithfulness.report import CompletenessScores, KeypointScores, RemovalScores
 from diml.faithfulness.stability import CHANGES
 

@@ -60,7 +60,7 @@ def stability(
         progress: called with the numbers of pairs done and of all pairs.
 
     Returns:
-        By method and change, one of `CHANGES`: a correlation in -1..1 for each pair; NaN where an explanation is constant.
+        By method and change (one of `CHANGES`) a correlation in -1..1 for each pair; NaN for a constant explanation.
     """
     found: dict[str, dict[str, list[float]]] = {m.name: {change: [] for change in CHANGES} for m in methods}
     for at, pair in enumerate(pairs):

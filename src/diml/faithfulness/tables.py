@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from diml.faithfulness.intervals import Estimate
 from diml.faithfulness.report import Faithfulness, KeypointScores, RemovalScores
+from diml.markdown import table
 
 MEASURED = {"similarity": "the model's similarity", "pooled": "the pooled similarity"}
 
@@ -26,7 +27,7 @@ def summary(report: Faithfulness) -> str:
 def tables(report: Faithfulness) -> str:
     """All tables, each under a line that says what it shows."""
     parts = [*_removals(report), *_keypoints(report), *_accounts(report)]
-    return "\n\n".join(f"{words}\n\n{table}" for words, table in parts)
+    return "\n\n".join(f"{words}\n\n{rows}" for words, rows in parts)
 
 
 def _removals(report: Faithfulness) -> Iterator[tuple[str, str]]:
@@ -39,7 +40,7 @@ def _removals(report: Faithfulness) -> Iterator[tuple[str, str]]:
                 "curve, and how much better than by another method, 95 % interval"
             )
             over = [f"over {name}" for name in report.against]
-            yield words, markdown(["method", "deletion", *over, "insertion", *over], map(_removal, rows))
+            yield words, table(["method", "deletion", *over, "insertion", *over], map(_removal, rows))
 
 
 def _removal(row: RemovalScores) -> list[str]:
@@ -62,13 +63,13 @@ def _keypoints(report: Faithfulness) -> Iterator[tuple[str, str]]:
             f"Correct keypoints on {grid[0]}x{grid[1]} cells ({rows[0].points} points, chance "
             f"{100 * rows[0].chance:.1f} %, at best {100 * rows[0].best:.1f} %): percent, 95 % interval"
         )
-        yield words, markdown(["method", "right cell", "or beside it", "mass", "left for right"], map(_keypoint, rows))
+        yield words, table(["method", "right cell", "or beside it", "mass", "left for right"], map(_keypoint, rows))
         kinds = [kind for kind in rows[0].by_kind if kind]
         if len(kinds) > 1:
             words = f"Right cell by what was done to the photograph, {grid[0]}x{grid[1]} cells, percent"
             lines = [[row.method, *(_percent(row.by_kind.get(kind)) for kind in kinds)] for row in rows]
             lines.append(["at best", *(_percent(rows[0].best_by_kind.get(kind)) for kind in kinds)])
-            yield words, markdown(["method", *kinds], lines)
+            yield words, table(["method", *kinds], lines)
 
 
 def _keypoint(row: KeypointScores) -> list[str]:
@@ -93,7 +94,7 @@ def _accounts(report: Faithfulness) -> Iterator[tuple[str, str]]:
         ]
         for row in report.accounts
     ]
-    yield words, markdown(["method", "accounts for", "residual", "distance", *changes, "ms"], rows, text=2)
+    yield words, table(["method", "accounts for", "residual", "distance", *changes, "ms"], rows, left=2)
 
 
 def _interval(value: Estimate, form: str, factor: float = 1) -> str:
@@ -109,24 +110,3 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def markdown(
-    head: Sequence[str], rows: Iterator[list[str]] | Sequence[list[str]] | map[list[str]], text: int = 1
-) -> str:
-    """A table whose first `text` columns are words and whose others are numbers.
-
-    >>> print(markdown(["method", "area"], [["random", "0.5"]]))
-    | method | area |
-    | :----- | ---: |
-    | random |  0.5 |
-    """
-    lines = [list(head), *rows]
-    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-    rules = [":" + "-" * (w - 1) if at < text else "-" * (w - 1) + ":" for at, w in enumerate(widths)]
-
-    def line(cells: Sequence[str]) -> str:
-        aligned = [c.ljust(w) if at < text else c.rjust(w) for at, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        return f"| {' | '.join(aligned)} |"
-
-    return "\n".join(line(cells) for cells in (lines[0], rules, *lines[1:]))

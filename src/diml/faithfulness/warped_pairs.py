@@ -44,7 +44,7 @@ def packaged_photographs() -> Collection:
     folder = Path(found.origin).parent / "data"
     there = [name for name in PACKAGED if (folder / name).is_file()]
     if not there:
-        raise UsageError("the installed scikit-image contains no photographs; name a folder of images instead of photos")
+        raise UsageError("the installed scikit-image contains no photographs; name a folder of images")
     return Collection(folder, there, name="photos")
 
 

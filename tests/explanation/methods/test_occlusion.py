@@ -11,7 +11,7 @@ from diml.explanation.methods.pixels import blurred, cell_of_pixels, embed_pixel
 
 @pytest.mark.parametrize("cell", [(0, 0), (1, 2), (3, 3)])
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_only_cell_that_matters_is_the_only_one_with_a_drop(cell, weight, small_model, noise_image, one_cell, input_of):
+def test_only_the_cell_that_matters_has_a_drop(cell, weight, small_model, noise_image, one_cell, input_of):
     model = small_model(one_cell(cell), weight=weight)
     a = noise_image(1)
     found = Occlusion().explain(input_of(model, a, a))

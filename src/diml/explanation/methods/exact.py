@@ -19,8 +19,8 @@ from diml.explanation.methods.structural import matched
 class ExactTransport:
     """The plan of least cost between the model's own marginals, `T = argmin over U(mu_a, mu_b) of sum T_ij (1 - S_ij)`.
 
-    This is what EMD-Corr shows (Taesiri, Nguyen, Nguyen, NeurIPS 2022; Phan and Nguyen, *DeepFace-EMD*, CVPR 2022). Heat and
-    correspondence come from `T_ij S_ij` and `T`. The heat sums to the structural similarity without entropy, the
+    EMD-Corr shows the same (Taesiri, Nguyen, Nguyen, NeurIPS 2022; Phan and Nguyen, *DeepFace-EMD*, CVPR 2022). Heat
+    and correspondence come from `T_ij S_ij` and `T`. The heat sums to the structural similarity without entropy, the
     largest that a plan between these marginals can reach.
 
     Raises:

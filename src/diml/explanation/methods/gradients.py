@@ -38,7 +38,9 @@ class GradCam:
     corresponds: ClassVar[bool] = False
 
     def explain(self, pair: MethodInput) -> MethodResult:
-        features, finished = zip(*(_from_the_last_map(pair.model, image) for image in (pair.image_a, pair.image_b)), strict=True)
+        features, finished = zip(
+            *(_from_the_last_map(pair.model, image) for image in (pair.image_a, pair.image_b)), strict=True
+        )
         with torch.enable_grad():
             similarity = pair.model.match(*finished).similarity.sum()
             gradients = torch.autograd.grad(similarity, features)
@@ -61,7 +63,7 @@ def _from_the_last_map(model: StructuralModel, image: Image.Image) -> tuple[Tens
     # A pooled vector from the backbone is not computed from the map here, so no gradient flows from it to the map.
     features, pooled = output if isinstance(output, tuple) else (output, None)
     if not isinstance(features, Tensor) or features.ndim != 4:
-        raise ModelError("Grad-CAM needs a backbone that gives a map (n, c, h, w), which this one does not; choose another method")
+        raise ModelError("Grad-CAM needs a backbone that gives a map (n, c, h, w); choose another method")
     leaf = features.detach().requires_grad_()
     with torch.enable_grad():
         rest = Encoder(_Given(leaf, pooled), encoder.preprocessing, encoder.head, encoder.grid, encoder.resampling)

@@ -29,9 +29,11 @@ def in_input_size(model: StructuralModel) -> StructuralModel:
     return StructuralModel(encoder.eval(), model.matcher, model.name, model.head_fitted_on)
 
 
-def as_the_model_sees(model: StructuralModel, image: Image.Image) -> Image.Image:
-    """An RGB image in the model's input size, after any crop."""
+def as_the_model_sees(model: StructuralModel, image: Image.Image | Tensor) -> Image.Image:
+    """An RGB image or a tensor (3, H, W) as an image in the model's input size, after any crop."""
     values = model.encoder.preprocessing(image).values
+    if values.dtype != torch.uint8:
+        values = (255 * values.float()).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(values.permute(1, 2, 0).contiguous().numpy())
 
 

@@ -44,7 +44,7 @@ BY_NAME_ONLY = ("structural-uniform", "structural-cross", "structural-partial")
 
 
 def methods(names: Sequence[str] = ()) -> list[Method]:
-    """The methods of these names, each once, in their order; without names all but variants and those without their extra.
+    """The methods of these names, each once, in order; without names all but variants and those whose extra is missing.
 
     Raises:
         UsageError: an unknown name, or the extra of a method is not installed.

@@ -1,4 +1,4 @@
-"""A whole run on a small model, its report, tables and pictures."""
+"""A whole run on a small model, its report, tables and figures."""
 
 import json
 import math
@@ -8,11 +8,11 @@ import pytest
 from diml.errors import DatasetError, UsageError
 from diml.explanation.methods import methods
 from diml.faithfulness import (
-    Pair,
-    Picture,
-    Plan,
-    draw_curves,
-    draw_keypoints,
+    FaithfulnessSettings,
+    ImagePair,
+    LazyImage,
+    curves_figure,
+    keypoints_figure,
     measure_faithfulness,
     open_pairs,
     summary,
@@ -34,8 +34,10 @@ def photographs(tmp_path_factory, noise_image):
 @pytest.fixture(scope="module")
 def report(small_model, photographs):
     chosen = methods(["structural", "bilinear", "nearest", "identity", "random"])
-    plan = Plan(steps=4, fills=("blur", "mean"), against=["random"], grids=[(4, 4), (2, 2)], stable_pairs=2)
-    return measure_faithfulness("photographs", photographs, small_model(eps=0.2), chosen, plan)
+    settings = FaithfulnessSettings(
+        steps=4, fills=("blur", "mean"), against=["random"], grids=[(4, 4), (2, 2)], stable_pairs=2
+    )
+    return measure_faithfulness("photographs", photographs, small_model(eps=0.2), chosen, settings)
 
 
 def test_a_report_holds_what_was_asked_for(report):
@@ -78,7 +80,7 @@ def test_the_same_picture_is_found_again(report):
 
 
 def test_it_is_json(report):
-    document = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["removal"][0]["deletion_gain"]["random"].keys() == {"mean", "low", "high"}
     assert document["keypoints"][0]["grid"] == [4, 4]
     assert document["matching"]["marginals"] == "uniform"
@@ -98,17 +100,17 @@ def test_tables_are_markdown(report):
 
 
 def test_pictures_show_every_method(report):
-    figure = draw_curves(report, "blur")
+    figure = curves_figure(report, "blur")
     assert [len(axes.lines) for axes in figure.axes] == [4, 4]
     looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(looks) == 4
-    dots = draw_keypoints(report)
+    dots = keypoints_figure(report)
     assert [axes.get_title() for axes in dots.axes] == ["4x4 cells", "2x2 cells"]
 
 
 def test_chance_is_always_there(small_model, photographs):
-    plan = Plan(measures=("deletion",), steps=2, against=())
-    found = measure_faithfulness("x", photographs[:3], small_model(), methods(["structural"]), plan)
+    settings = FaithfulnessSettings(measures=("deletion",), steps=2, against=())
+    found = measure_faithfulness("x", photographs[:3], small_model(), methods(["structural"]), settings)
     assert [row.method for row in found.accounts] == ["structural", "random"]
     assert not found.keypoints
     assert found.stable_pairs == 0
@@ -117,12 +119,12 @@ def test_chance_is_always_there(small_model, photographs):
 
 
 def test_gains_can_be_counted_over_other_methods(small_model, photographs):
-    plan = Plan(measures=("deletion",), steps=2, against=("centre", "random"))
-    found = measure_faithfulness("x", photographs[:2], small_model(), methods(["bilinear"]), plan)
+    settings = FaithfulnessSettings(measures=("deletion",), steps=2, against=("centre", "random"))
+    found = measure_faithfulness("x", photographs[:2], small_model(), methods(["bilinear"]), settings)
     rows = {row.method: row for row in found.removal if row.measured == "pooled"}
     assert list(rows) == ["bilinear", "centre", "random"]
     for row in rows.values():
-        for name in plan.against:
+        for name in settings.against:
             less, more = row.deletion_gain[name].mean, row.insertion_gain[name].mean
             assert less == pytest.approx(rows[name].deletion - row.deletion, abs=1e-12)
             assert more == pytest.approx(row.insertion - rows[name].insertion, abs=1e-12)
@@ -130,8 +132,8 @@ def test_gains_can_be_counted_over_other_methods(small_model, photographs):
 
 
 def test_it_repeats(small_model, photographs):
-    chosen, plan = methods(["structural", "sbsm"]), Plan(measures=("deletion",), steps=3)
-    one, other = (measure_faithfulness("x", photographs[7:11], small_model(), chosen, plan) for _ in range(2))
+    chosen, settings = methods(["structural", "sbsm"]), FaithfulnessSettings(measures=("deletion",), steps=3)
+    one, other = (measure_faithfulness("x", photographs[7:11], small_model(), chosen, settings) for _ in range(2))
     assert one.removal == other.removal
 
 
@@ -139,12 +141,12 @@ def test_grids_that_a_model_cannot_give_are_left_out_or_refused(small_model, pho
     from torch import nn
 
     model = small_model(nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.AdaptiveAvgPool2d(4)))
-    plan = Plan(measures=("correspondence",))
-    found = measure_faithfulness("x", photographs[:2], model, methods(["nearest"]), plan)
+    settings = FaithfulnessSettings(measures=("correspondence",))
+    found = measure_faithfulness("x", photographs[:2], model, methods(["nearest"]), settings)
     assert {row.grid for row in found.keypoints} == {(4, 4)}
     assert [name for name, _ in found.skipped] == ["grid 7x7", "grid 14x14"]
-    with pytest.raises(UsageError, match="a grid of 7x7 takes pixels 64x64"):
-        measure_faithfulness("x", photographs[:2], model, methods(["nearest"]), Plan(grids=[(7, 7)]))
+    with pytest.raises(UsageError, match="a grid of 7x7 needs an input of 64x64 pixels"):
+        measure_faithfulness("x", photographs[:2], model, methods(["nearest"]), FaithfulnessSettings(grids=[(7, 7)]))
 
 
 def test_when_nothing_can_be_read(small_model):
@@ -153,29 +155,30 @@ def test_when_nothing_can_be_read(small_model):
     def broken():
         raise ImageError("x.png: is broken")
 
-    with pytest.raises(DatasetError, match=r"x: not one of its 1 pairs can be read, such as x\.png: is broken"):
-        measure_faithfulness("x", [Pair(Picture("x", broken), Picture("x", broken), "")], small_model(), methods())
+    image = LazyImage("x", broken)
+    with pytest.raises(DatasetError, match=r"x: none of its 1 pairs can be read, such as x\.png: is broken"):
+        measure_faithfulness("x", [ImagePair(image, image, "")], small_model(), methods())
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"measures": ("magic",)}, "the measure 'magic' came; expected some of deletion, correspondence, stability"),
-        ({"fills": ("white",)}, "the fill 'white' came"),
-        ({"against": ["identity"]}, "the method identity gives no heat to be compared with; try random or centre"),
-        ({"against": ["magic"]}, "the method 'magic' came"),
-        ({"steps": 0}, "steps 0 came; expected at least 1"),
-        ({"stable_pairs": 0}, "stable pairs 0 came"),
-        ({"seed": -1}, "seed -1 came; expected 0 to"),
-        ({"batch_size": 0}, "batch size 0 came"),
+        ({"measures": ("magic",)}, "expected one of the measures deletion, correspondence, stability, got 'magic'"),
+        ({"fills": ("white",)}, "expected one of the fills blur, mean, got 'white'"),
+        ({"against": ["identity"]}, "the method identity gives no heat to compare with; use random or centre"),
+        ({"against": ["magic"]}, "expected one of the methods .*, got 'magic'"),
+        ({"steps": 0}, "expected steps >= 1, got 0"),
+        ({"stable_pairs": 0}, "expected stable pairs >= 1, got 0"),
+        ({"seed": -1}, "expected a seed from 0 to 4294967295, got -1"),
+        ({"batch_size": 0}, "expected batch size >= 1, got 0"),
     ],
 )
-def test_plans_that_cannot_be(wrong, said):
+def test_settings_out_of_range_are_refused(wrong, said):
     with pytest.raises(UsageError, match=said):
-        Plan(**wrong)
+        FaithfulnessSettings(**wrong)
 
 
 def test_a_mean_of_nothing_is_nothing():
-    from diml.faithfulness.rows import _mean
+    from diml.faithfulness.report_rows import _mean
 
     assert _mean([math.nan]) is None

@@ -5,9 +5,9 @@ import torch
 
 from diml.errors import UsageError
 from diml.explanation.methods.pixels import blurred, embed_pixels, in_input_size, input_pixels
-from diml.faithfulness import Pair, Picture, removal_curves
-from diml.faithfulness.deletion import removed
-from diml.faithfulness.pairs import see
+from diml.faithfulness import ImagePair, LazyImage, removal_curves
+from diml.faithfulness.embedded_pairs import embed_pairs
+from diml.faithfulness.removal import removed
 
 
 @pytest.fixture
@@ -15,8 +15,8 @@ def seen(noise_image):
     """n pairs of a noise image with itself or another, as a model sees them."""
 
     def of(model, *seeds):
-        pictures = {seed: Picture(f"{seed}.png", lambda s=seed: noise_image(s)) for pair in seeds for seed in pair}
-        return see(model, [Pair(pictures[a], pictures[b], str(a)) for a, b in seeds])[0]
+        pictures = {seed: LazyImage(f"{seed}.png", lambda s=seed: noise_image(s)) for pair in seeds for seed in pair}
+        return embed_pairs(model, [ImagePair(pictures[a], pictures[b], str(a)) for a, b in seeds])[0]
 
     return of
 
@@ -51,7 +51,7 @@ def test_each_point_of_a_curve_is_the_similarity_of_the_image_so_hidden(small_mo
     curves = removal_curves(model, pairs, {"some": heats}, steps=4, batch_size=3)["some"]
     assert curves.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
     for p, (each, heat) in enumerate(zip(pairs, heats, strict=True)):
-        pixels = input_pixels(model, each.image_a)
+        pixels = input_pixels(model, each.given.image_a)
         soft = blurred(pixels)
         for step in range(5):
             first = heat.flatten().argsort(descending=True)[: 4 * step].tolist()
@@ -61,7 +61,9 @@ def test_each_point_of_a_curve_is_the_similarity_of_the_image_so_hidden(small_mo
                 deleted[:, y : y + 8, x : x + 8] = soft[:, y : y + 8, x : x + 8]
                 inserted[:, y : y + 8, x : x + 8] = pixels[:, y : y + 8, x : x + 8]
             for found, image in ((curves.deletion, deleted), (curves.insertion, inserted)):
-                scores = model.matcher.pairs(embed_pixels(model, image[None]), each.maps_b, *torch.zeros(2, 1).long())
+                scores = model.matcher.pairs(
+                    embed_pixels(model, image[None]), each.given.maps_b, *torch.zeros(2, 1).long()
+                )
                 expected = torch.stack([scores.similarity[0], scores.pooled[0]]).double()
                 torch.testing.assert_close(found[p, step], expected, atol=2e-6, rtol=0)
 
@@ -107,11 +109,11 @@ def test_ties_are_not_broken_row_by_row(small_model, seen):
 def test_what_cannot_be_removed(small_model, seen):
     model = small_model()
     pairs = seen(model, (1, 2))
-    with pytest.raises(UsageError, match="a heat of 9 cells came; expected one for each of the model's 16"):
+    with pytest.raises(UsageError, match="expected heats of the model's 16 cells, got one of 9"):
         removal_curves(model, pairs, {"a": [torch.zeros(3, 3)]})
-    with pytest.raises(UsageError, match="0 steps came"):
+    with pytest.raises(UsageError, match="expected steps >= 1, got 0"):
         removal_curves(model, pairs, {"a": [torch.zeros(4, 4)]}, steps=0)
-    with pytest.raises(UsageError, match="the fill 'white' came"):
+    with pytest.raises(UsageError, match="expected one of the fills blur, mean, got 'white'"):
         removal_curves(model, pairs, {"a": [torch.zeros(4, 4)]}, fill="white")
 
 
@@ -129,10 +131,10 @@ def test_a_cropping_model_sees_its_crop_once(small_model, noise_image):
 
     model = small_model()
     model.encoder.preprocessing = dataclasses.replace(model.encoder.preprocessing, fit="crop", crop=0.5)
-    picture = Picture("wide.png", lambda: noise_image(1, (100, 60)))
-    [each], failed = see(model, [Pair(picture, picture, "")])
+    picture = LazyImage("wide.png", lambda: noise_image(1, (100, 60)))
+    [each], failed = embed_pairs(model, [ImagePair(picture, picture, "")])
     assert not failed
     direct = model.encode(noise_image(1, (100, 60)))
-    torch.testing.assert_close(each.maps_a.local, direct.local)
-    again = in_input_size(model).encode(each.image_a)
+    torch.testing.assert_close(each.given.maps_a.local, direct.local)
+    again = in_input_size(model).encode(each.given.image_a)
     torch.testing.assert_close(again.local, direct.local)
