@@ -81,3 +81,22 @@ def test_evaluate_with_partial_transport(diml, refused, shapes):
     assert "partial transport of mass 0.5" in diml("evaluate", shapes, "--mass", 0.5).out
     assert "partial" not in diml("evaluate", shapes, "--mass", 1).out
     refused(2, "mass 0.0 came", "evaluate", shapes, "--mass", 0)
+
+
+def test_search_with_other_settings(diml, refused, shapes_index, query):
+    asked = ("search", shapes_index, query, "-k", 3, "--json")
+    usual = json.loads(diml(*asked).out)
+    document = json.loads(diml(*asked, "--weight", 1, "--eps", 0.1, "--marginals", "cross_correlation").out)
+    assert {name: document[name] for name in document.keys() - usual.keys()} == {
+        "weight": 1.0,
+        "eps": 0.1,
+        "marginals": "cross_correlation",
+    }
+    assert all(hit["similarity"] == hit["structural"] for hit in document["hits"])
+    assert json.loads(diml(*asked, "--mass", 0.5).out)["mass"] == 0.5
+    assert json.loads(diml(*asked, "--weight", 0.5, "--mass", 1).out) == usual
+    part = json.loads(diml(*asked, "--eps", 0.1, "--region", "0,0,35,25").out)
+    assert part["eps"] == 0.1
+    refused(2, "--weight cannot be combined with --region", *asked, "--weight", 1, "--region", "0,0,35,25")
+    refused(2, "weight", *asked, "--weight", 2)
+    refused(2, "expected -k >= 1, got 0", "search", shapes_index, query, "-k", 0)

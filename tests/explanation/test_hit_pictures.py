@@ -209,7 +209,7 @@ def test_a_part_query_shows_its_part(hits, match, image_a):
 
 def test_features_without_an_image_file_are_grey_boxes_that_say_so(hits, match, result):
     bare = hit(1, "features/1", None, b"", match)
-    found = result([bare, hits[1]], None, "q.jpg")
+    found = result([bare, hits[1]], None)
     page = hits_page(found)
     assert page.count("no image file") == 1
     assert page.count('class="blank"') == 1

@@ -111,3 +111,13 @@ def test_many_with_one_that_cannot_be_read(index: Index, photos: Path) -> None:
         index.search_many([photos / "a" / "0000.png", photos / "none.png"])
     with pytest.raises(UsageError, match="expected k >= 1"):
         index.search_many([], k=0)
+
+
+def test_many_are_drawn_with_their_pictures(index: Index, photos: Path, tmp_path: Path, opened: list[Any]) -> None:
+    from diml.explanation import draw_hits
+
+    found = index.search_many([photos / "a" / "0000.png"], k=2)[0]
+    opened.clear()
+    draw_hits(found, tmp_path / "hits.html")
+    assert "0000.png" in (tmp_path / "hits.html").read_text()
+    assert "no image file" not in (tmp_path / "hits.html").read_text()

@@ -20,6 +20,7 @@ from diml.cli.options import (
     Region,
     Weight,
     check_part,
+    check_part_alone,
     check_part_of,
     existing,
     load_model,
@@ -178,16 +179,6 @@ def check_rollout(rollout: int | None, marginals: object, against: Path | None) 
         raise UsageError(f"expected --rollout >= 1, got {rollout}")
     if rollout is not None and against is not None:
         raise UsageError("--rollout cannot be combined with --against; name a second image instead of a folder")
-
-
-def check_part_alone(region: list[str] | None, others: Mapping[str, object]) -> None:
-    """A chosen part is matched one-sided, where other settings of the matching have no meaning."""
-    asked = "--region" if region else "--mask"
-    for name, value in others.items():
-        if value is not None:
-            raise UsageError(
-                f"{name} cannot be combined with {asked}, which matches the chosen part alone; leave it out"
-            )
 
 
 def check_method(name: str, others: Mapping[str, object], out: Path | None) -> None:

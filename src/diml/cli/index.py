@@ -16,16 +16,16 @@ def index(
     folder: Annotated[
         Path, typer.Argument(help="A folder of images, or a CSV file with a column path.", show_default=False)
     ],
-    into: Annotated[Path, typer.Option("--into", help="The index, such as photos.diml; made if it is not there.")],
+    into: Annotated[Path, typer.Option("--into", help="The index, such as photos.diml; made if it does not exist.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="As in explain; by default the index's own, for a new one lite0."),
+        typer.Option("--model", "-m", help="As in explain; by default that of the index, for a new index lite0."),
     ] = None,
     grid: Grid = None,
     dim: Annotated[
         int | None,
         typer.Option(
-            help="Numbers per part of the head fitted for a model without one; 0 fits none. A new index: 128."
+            help="Numbers per part of the head that is fitted for a model without one: 128 in a new index; 0 for none."
         ),
     ] = None,
     labels_from: Annotated[
@@ -36,12 +36,12 @@ def index(
     batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
     device: Device = "auto",
 ) -> None:
-    """Bring an index up to a collection: embed what is new or changed, leave the rest. Run it again after a stop.
+    """Bring an index up to a collection: embed what is new or changed, leave the rest. Run it again to continue.
 
     Example: diml index photos --into photos.diml --labels-from folder
     """
     if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size} came; expected at least 1")
+        raise UsageError(f"expected --batch-size >= 1, got {batch_size}")
     shape = None if grid is None else parse_grid(grid)
     from diml.search import Index, index_folder
     from diml.search.as_collection import as_collection
@@ -49,7 +49,7 @@ def index(
 
     collection = as_collection(folder, labels_from)
     if is_index(into):
-        Index.open(into)  # says what is wrong with it, if anything, before a model is loaded
+        Index.open(into)  # errors of the index are raised before a model is loaded
     loaded = load_model(model or (str(into) if is_index(into) else "lite0"), device=device)
     with progress_bar("embedding") as progress:
         made, report = index_folder(

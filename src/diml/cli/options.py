@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -161,6 +161,16 @@ def check_part(region: Sequence[str] | None, mask: Path | None) -> None:
         raise UsageError("--region and --mask came together; choose the part by one of them")
     if mask is not None:
         existing(mask, "mask image")
+
+
+def check_part_alone(region: Sequence[str] | None, others: Mapping[str, object]) -> None:
+    """A chosen part is matched one-sided, where other settings of the matching have no meaning."""
+    asked = "--region" if region else "--mask"
+    for name, value in others.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} cannot be combined with {asked}, which matches the chosen part alone; leave it out"
+            )
 
 
 def check_part_of(

@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Json, Mask, Region, check_part, existing, parse_region, parse_shortlist
+from diml.cli.options import (
+    Eps,
+    Json,
+    Marginals,
+    Mask,
+    Mass,
+    Region,
+    Weight,
+    check_part,
+    check_part_alone,
+    existing,
+    matching_settings,
+    parse_region,
+    parse_shortlist,
+)
 from diml.cli.output import print_json
 from diml.errors import UsageError
 
@@ -18,15 +32,19 @@ if TYPE_CHECKING:
 def search(
     index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False)],
     image: Annotated[Path, typer.Argument(help="The image to look for.", show_default=False)],
-    k: Annotated[int, typer.Option("-k", help="Hits wanted.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     shortlist: Annotated[
-        str, typer.Option(help="Images re-ranked by matched parts; 0 keeps the ranking by pooled vectors; or all.")
+        str, typer.Option(help="Images re-ranked by matched parts: 0 keeps the ranking by pooled vectors; or all.")
     ] = "100",
     where: Annotated[
         str | None, typer.Option(help="SQL condition on the columns, such as \"label = 'cat' AND width > 500\".")
     ] = None,
     region: Region = None,
     mask: Mask = None,
+    marginals: Marginals = None,
+    weight: Weight = None,
+    eps: Eps = None,
+    mass: Mass = None,
     json: Json = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the hits: .html, .png, .svg or .pdf by its ending.")
@@ -39,11 +57,13 @@ def search(
     Find a part of it, anywhere: diml search photos.diml cat.jpg --region 80,20,190,120 --shortlist all
     """
     if k < 1:
-        raise UsageError(f"-k {k} came; expected at least 1")
+        raise UsageError(f"expected -k >= 1, got {k}")
     limit = parse_shortlist(shortlist)
     existing(index, "index")
     existing(image, "image")
     check_part(region, mask)
+    if region or mask:
+        check_part_alone(region, {"--marginals": marginals, "--mass": mass, "--weight": weight})
     regions = [parse_region(text) for text in region or ()]
     from diml.data import printable
     from diml.explanation import PAGES, PICTURES, check_no_source, check_output
@@ -52,7 +72,11 @@ def search(
     if out is not None:
         check_output(out, (*PICTURES, *PAGES))
         check_no_source(out, [image] if mask is None else [image, mask])
-    found = Index.open(index).search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
+    changes = matching_settings(marginals=marginals, mass=mass, weight=weight, eps=eps)
+    opened = Index.open(index)
+    if changes:
+        opened = opened.with_matcher(**changes)
+    found = opened.search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
         from diml.explanation import draw_hits
 

@@ -49,9 +49,10 @@ class SearchedImage:
     def of(cls, result: SearchResult) -> SearchedImage:
         query = result.query
         size = original_size(query.maps, None if query.image is None else query.image.size)
-        title = NamedImage.of(query.source, "the query").title
+        named = NamedImage.of(query.source, "the query")
+        picture = named.picture if query.image is None else query.image
         chosen = chosen_boxes(result[0].match, size) if len(result) else []
-        return cls(query.image, title if query.part is None else f"a part of {title}", size, chosen)
+        return cls(picture, named.title if query.part is None else f"a part of {named.title}", size, chosen)
 
 
 def hit_size(hit: Hit) -> Size:
