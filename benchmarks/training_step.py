@@ -35,7 +35,7 @@ from diml.feature_maps import FeatureMaps
 from diml.learning.losses.margin import Margin, margin_loss
 from diml.learning.losses.multi_similarity import MultiSimilarity
 from diml.matching import Matcher
-from diml.matching.speed import made_up_maps
+from diml.matching.speed import synthetic_maps
 
 EPS, GRID, DIM = 0.05, (4, 4), 128
 Step = Callable[[Tensor], Tensor]
@@ -78,7 +78,7 @@ class Steps:
     """
 
     def __init__(self, batch: int, converged: bool = False) -> None:
-        self.maps = made_up_maps(batch, GRID, DIM).local.float()
+        self.maps = synthetic_maps(batch, GRID, DIM).local.float()
         self.labels = torch.arange(batch) // 2
         self.change, self.limit = (1e-9, 2000) if converged else (0.1, 100)
         matcher = Matcher("cross_correlation", tolerance=1e-6 if converged else 1e-3, max_iterations=5000)

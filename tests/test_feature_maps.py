@@ -1,4 +1,4 @@
-"""Feature maps: what goes in comes out, in order, with its geometry."""
+"""Feature maps keep their images in order, with their geometry."""
 
 import numpy as np
 import pytest

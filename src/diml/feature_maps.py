@@ -1,4 +1,4 @@
-"""Feature maps: what a model makes of images, and the one type that every room of the house speaks."""
+"""Feature maps: the output of a model for images, and the type that all subpackages exchange."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Geometry:
     """Where feature maps lie in their original images.
 
     Attributes:
-        size: (n, 2) int64, width and height of each original in pixels, after its EXIF orientation is applied.
-        visible: (n, 4) float64, the rectangle `x0, y0, x1, y1` of each original, in pixels, that the model saw; it may
-            reach beyond the image where a crop was larger than it. The grid divides this rectangle evenly.
+        size: (n, 2) int64, width and height of each original in pixels, after applying its EXIF orientation.
+        visible: (n, 4) float64, the rectangle `x0, y0, x1, y1` of each original, in pixels, that the model saw. It may
+            extend beyond the image if a crop was larger than the image. The grid divides this rectangle evenly.
     """
 
     size: Int[Tensor, "n 2"]
@@ -31,8 +31,8 @@ class Geometry:
     def __post_init__(self) -> None:
         if self.size.ndim != 2 or self.size.shape[1] != 2 or self.visible.shape != (len(self.size), 4):
             raise UsageError(
-                f"geometry came with size {tuple(self.size.shape)} and visible {tuple(self.visible.shape)}; "
-                "expected (n, 2) and (n, 4) of the same n"
+                "expected a geometry with size (n, 2) and visible (n, 4) of the same n, got "
+                f"{tuple(self.size.shape)} and {tuple(self.visible.shape)}"
             )
 
     def __getitem__(self, index: Tensor | slice) -> Geometry:
@@ -45,15 +45,15 @@ class FeatureMaps:
     Args:
         local: (n, r, d), one vector per part, row by row of the grid, **not** normalised.
         grid: `(h, w)`, rows and columns, with `h * w == r`.
-        pooled: (n, d), one vector per image. Left out, it is the mean of `local` over the parts, which makes
-            every similarity decompose exactly; a model whose pooled vector is something else (class token, GeM) passes
-            its own, and a `Match` then reports the difference as its residual.
+        pooled: (n, d), one vector per image. By default the mean of `local` over the parts, with which every similarity
+            decomposes exactly. A model whose pooled vector is something else (class token, GeM) passes its own, and a
+            `Match` reports the difference as its residual.
         geometry: where the maps lie in their original images, if known.
 
     Raises:
         UsageError: a shape that does not fit.
 
-    Indexing with an int (keeps the axis, n = 1), slice, list or tensor picks images:
+    Index with an int (which keeps the axis, n = 1), a slice, a list or a tensor to select images:
 
     >>> import torch
     >>> maps = FeatureMaps(torch.arange(24.0).reshape(2, 4, 3), grid=(2, 2))
@@ -72,15 +72,13 @@ class FeatureMaps:
     ) -> None:
         height, width = grid
         if local.ndim != 3 or not local.is_floating_point():
-            raise UsageError(f"local came as {local.dtype} of shape {tuple(local.shape)}; expected floats (n, r, d)")
+            raise UsageError(f"expected local to be floats (n, r, d), got {local.dtype} of shape {tuple(local.shape)}")
         if height * width != local.shape[1] or local.shape[1] == 0:
-            raise UsageError(f"grid {height}x{width} came with {local.shape[1]} parts; expected height * width of them")
+            raise UsageError(f"expected height * width parts for a grid of {height}x{width}, got {local.shape[1]}")
         if pooled is not None and pooled.shape != (local.shape[0], local.shape[2]):
-            raise UsageError(
-                f"pooled came with shape {tuple(pooled.shape)}; expected {(local.shape[0], local.shape[2])}"
-            )
+            raise UsageError(f"expected pooled of shape {(local.shape[0], local.shape[2])}, got {tuple(pooled.shape)}")
         if geometry is not None and len(geometry.size) != len(local):
-            raise UsageError(f"geometry of {len(geometry.size)} images came with maps of {len(local)}")
+            raise UsageError(f"expected a geometry of {len(local)} images, got {len(geometry.size)}")
         self.local = local
         self.grid = (int(height), int(width))
         self.own_pooled = pooled
@@ -93,7 +91,7 @@ class FeatureMaps:
 
     @cached_property
     def mean(self) -> Float[Tensor, "n d"]:
-        """(n, d): the mean over the parts, float32 for half precision maps, else the dtype of the maps."""
+        """(n, d): the mean over the parts, in float32 for half precision maps, otherwise in their dtype."""
         return self.local.to(torch.promote_types(self.dtype, torch.float32)).mean(dim=1)
 
     def __len__(self) -> int:
@@ -105,7 +103,7 @@ class FeatureMaps:
 
     @property
     def parts(self) -> int:
-        """r, the number of locations."""
+        """r, the number of parts."""
         return self.local.shape[1]
 
     @property
@@ -120,7 +118,7 @@ class FeatureMaps:
         if isinstance(index, SupportsIndex) and not (isinstance(index, Tensor) and index.ndim):
             index = operator.index(index)
             if not -len(self) <= index < len(self):
-                raise IndexError(f"image {index} was asked of feature maps of {len(self)}")
+                raise IndexError(f"index {index} is out of range for feature maps of {len(self)} images")
             index = slice(index, index + 1 or None)
         elif not isinstance(index, slice):
             index = torch.as_tensor(index if len(index) else torch.empty(0, dtype=torch.int64), device=self.device)
@@ -145,15 +143,21 @@ class FeatureMaps:
 
     @staticmethod
     def cat(several: Sequence[FeatureMaps]) -> FeatureMaps:
-        """One after the other; the geometry is kept where all of them have one."""
+        """Concatenate feature maps; the geometry is kept if all of them have one.
+
+        Raises:
+            UsageError: no maps, or maps that differ in grid, dim or in having a pooled vector of their own.
+        """
         if not several:
-            raise UsageError("no feature maps came to be joined; expected at least one")
+            raise UsageError("expected at least one FeatureMaps to join, got none")
         first = several[0]
         for maps in several:
             if maps.grid != first.grid or maps.dim != first.dim:
-                raise UsageError(f"{maps} cannot be joined to {first}: the grid and dim must be the same")
+                raise UsageError(f"{maps} cannot be joined to {first}; the grid and dim must be the same")
             if (maps.own_pooled is None) != (first.own_pooled is None):
-                raise UsageError("feature maps with and without a pooled vector of their own cannot be joined")
+                raise UsageError(
+                    "feature maps with and without a pooled vector of their own cannot be joined; give all of them one"
+                )
         own = [maps.own_pooled for maps in several if maps.own_pooled is not None]
         known = [maps.geometry for maps in several if maps.geometry is not None]
         geometry = None
@@ -164,9 +168,10 @@ class FeatureMaps:
         )
 
     def boxes(self, i: int) -> Float[Tensor, "r 4"] | None:
-        """(r, 4) float64: the box `x0, y0, x1, y1` of every cell of image i in pixels of its original, clipped to it.
+        """(r, 4) float64: the box `x0, y0, x1, y1` of every cell of image i, in pixels of its original, clipped to it.
 
-        The frame is the original after its EXIF orientation, x to the right, y down. None without a geometry.
+        Coordinates refer to the original after applying its EXIF orientation, x to the right, y down. None without a
+        geometry.
 
         >>> geometry = Geometry(torch.tensor([[100, 50]]), torch.tensor([[0.0, 0.0, 100.0, 50.0]]))
         >>> FeatureMaps(torch.zeros(1, 4, 3), (2, 2), geometry=geometry).boxes(0)[3].tolist()

@@ -159,7 +159,7 @@ def test_questions_that_are_none_are_refused(refused, shapes, tmp_path):
     for option in (("--weight", 0.5), ("--mass", 0.5), ("--marginals", "uniform")):
         refused(2, option[0], "explain", CAT, VIEW, "--region", "0,0,9,9", *option)
     refused(2, "came together", "explain", CAT, VIEW, "--region", "0,0,9,9", "--mask", DRAWN)
-    refused(2, "mass 0.0 came", "explain", CAT, VIEW, "--mass", 0)
+    refused(2, "expected mass above 0 and up to 1, got 0.0", "explain", CAT, VIEW, "--mass", 0)
 
 
 def test_a_folder_with_nothing_else_is_refused(refused, tmp_path):

@@ -80,7 +80,7 @@ def test_evaluate_with_partial_transport(diml, refused, shapes):
     assert (whole["mass"], partial["mass"]) == (1.0, 0.5)
     assert "partial transport of mass 0.5" in diml("evaluate", shapes, "--mass", 0.5).out
     assert "partial" not in diml("evaluate", shapes, "--mass", 1).out
-    refused(2, "mass 0.0 came", "evaluate", shapes, "--mass", 0)
+    refused(2, "expected mass above 0 and up to 1, got 0.0", "evaluate", shapes, "--mass", 0)
 
 
 def test_search_with_other_settings(diml, refused, shapes_index, query):

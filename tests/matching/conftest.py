@@ -1,4 +1,4 @@
-"""What several tests of matching compare with."""
+"""References that several tests of matching compare with."""
 
 import pytest
 import torch
@@ -9,10 +9,10 @@ from diml.matching.marginals import MARGINALS
 
 @pytest.fixture(scope="session")
 def after_iterations():
-    """A function: structural similarities and plans of pairs in float64 after so many iterations, each pair its own.
+    """A function: structural similarities and plans of pairs in float64 after a number of iterations for each pair.
 
-    Third, how precise float32 can be, in L1 of a plan: weights are correlations over their sum, so where few or small
-    ones are positive, the rounding of products weighs more.
+    Its third result is the precision that float32 allows, in L1 of a plan: weights are correlations divided by their
+    sum, so rounding of products has more influence if few or small correlations are positive.
     """
 
     def solve(maps_a, maps_b, i, j, scheme, iterations, eps=0.05):

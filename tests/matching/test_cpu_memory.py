@@ -1,4 +1,4 @@
-"""Compiled code writes where it is told, unchecked: that it writes nowhere else, and that nothing depends on where."""
+"""Compiled code writes to its arrays only, whose bounds it does not check, and nothing depends on their alignment."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ GUARD, CANARY = 64, 12345
 
 @pytest.fixture
 def guarded(monkeypatch):
-    """Scratch between canaries, every array at another distance from a border; a function that looks after them."""
+    """A workspace between canaries, each array aligned differently; gives a function that checks the canaries."""
     buffers = []
 
     def between_canaries(array):
@@ -68,7 +68,7 @@ def test_nothing_is_written_beside_the_scratch(grids, scheme, guarded):
 
 @pytest.mark.parametrize("size", [1, 16, 1000])
 def test_scratch_is_aligned_and_no_longer_than_asked_for(size):
-    """What is longer by its alignment made the moves between two of them write past the end of the shorter."""
+    """An array made longer by its alignment once made moves write past the end of a shorter one."""
     for _ in range(5):
         array = compiling.aligned(size)
         assert len(array) == size

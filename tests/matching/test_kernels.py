@@ -1,4 +1,4 @@
-"""The backends against float64: same scores whatever the shapes, the marginals and the company a pair keeps."""
+"""The backends against float64: the same scores for any shapes, marginals and other pairs in the call."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def maps(seed, n, parts=16, dim=32, likeness=1.0, dtype=torch.float32):
-    """Images that share something, as real ones do; likeness 0 leaves noise."""
+    """Maps that share a component, as those of real images do; with likeness 0 only noise is left."""
     g = torch.Generator().manual_seed(seed)
     common = torch.randn(1, 1, dim, generator=g) + torch.randn(n, 1, dim, generator=g)
     return FeatureMaps((likeness * common + torch.randn(n, parts, dim, generator=g)).to(dtype), (1, parts))
@@ -49,7 +49,7 @@ def exact(a, b, i, j, scheme, eps=0.05, tolerance=1e-9):
 @example((1, 196, 16), "uniform", 0.3, torch.float32, 1e-6, 1000, 1)
 @example((49, 64, 128), "cross_correlation", 0.3, torch.float32, 1e-6, 1000, 2)
 def test_agrees_with_float64(after_iterations, shape, scheme, likeness, dtype, tolerance, limit, seed):
-    """Of whatever maps, a score is that of float64 after as many iterations, and the one by which it is ahead."""
+    """For any maps, a score is that of float64 after the same number of iterations, or after one more."""
     r_a, r_b, dim = shape
     a, b = maps(seed, 3, r_a, dim, likeness, dtype), maps(seed + 1, 6, r_b, dim, likeness, dtype)
     i, j = every_pair(a, b)
@@ -65,7 +65,7 @@ def test_agrees_with_float64(after_iterations, shape, scheme, likeness, dtype, t
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("likeness", [0.0, 0.3, 1.0, 3.0])
 def test_stops_near_the_solution(likeness, scheme, dtype):
-    """Of maps of 128 numbers a part; of noise in few dimensions a plan within 1e-3 may be further from the solution."""
+    """Maps of 128 numbers per part; for noise in few dimensions a plan within 1e-3 may be further from the solution."""
     a, b = maps(40, 6, 16, 128, likeness, dtype), maps(41, 40, 16, 128, likeness, dtype)
     i, j = every_pair(a, b)
     expected = exact(a, b, i, j, scheme)
@@ -76,7 +76,7 @@ def test_stops_near_the_solution(likeness, scheme, dtype):
 
 
 def test_noise_may_stop_further_away():
-    """What the documentation says of noise in two numbers a part: in float64 it is no nearer."""
+    """The documented case of noise in two numbers per part: float64 is no closer to the solution."""
     a, b = maps(7, 3, 27, 2, 0.0), maps(8, 6, 22, 2, 0.0)
     i, j = every_pair(a, b)
     solution = exact(a, b, i, j, "uniform").structural
@@ -130,7 +130,7 @@ def test_zero_maps_and_equal_images(scheme):
 
 
 def test_no_positive_correlation_gives_uniform_weights():
-    """Zero mass: the pooled vectors look away from every part of the other image."""
+    """Zero mass: the pooled vectors are opposed to every part of the other image."""
     local = torch.eye(4).repeat(2, 1, 1)
     pooled = -local.mean(dim=1)
     opposed = FeatureMaps(local, (2, 2), pooled)
@@ -171,7 +171,7 @@ def test_iterations_are_those_of_the_reference(monkeypatch):
     fast = Matcher("uniform").pairs(a, b, i, j)
     monkeypatch.setenv("DIML_KERNEL", "torch")
     slow = Matcher("uniform").pairs(a, b, i, j)
-    assert (fast.iterations - slow.iterations).abs().max() <= 1  # where an error meets the tolerance but for rounding
+    assert (fast.iterations - slow.iterations).abs().max() <= 1  # if an error equals the tolerance up to rounding
     assert (fast.iterations == slow.iterations).double().mean() > 0.9
 
 
@@ -229,15 +229,15 @@ class TestChoice:
         monkeypatch.setenv("DIML_KERNEL", "cpu")
         assert choose_backend(CPU) is cpu_scores
         monkeypatch.setenv("DIML_KERNEL", "cuda")
-        with pytest.raises(UsageError, match="DIML_KERNEL=cuda came with maps on cpu"):
+        with pytest.raises(UsageError, match="DIML_KERNEL=cuda cannot match maps on cpu"):
             choose_backend(CPU)
         monkeypatch.setenv("DIML_KERNEL", "fast")
-        with pytest.raises(UsageError, match="expected torch, cpu or cuda"):
+        with pytest.raises(UsageError, match="expected DIML_KERNEL to be torch, cpu or cuda"):
             choose_backend(CPU)
 
     @pytest.fixture
     def without(self, monkeypatch):
-        """As where the compiler is not installed."""
+        """As if the compiler were not installed."""
         monkeypatch.setattr(kernels_module, "BACKENDS", {"cpu": ("no_such_module", "numba")})
         kernels_module._load.cache_clear()
         kernels_module._warn.cache_clear()
@@ -313,7 +313,7 @@ class TestTopK:
 
     def test_what_cannot_be_asked(self):
         some = maps(28, 3)
-        with pytest.raises(UsageError, match="k=0"):
+        with pytest.raises(UsageError, match="expected k to be a whole number >= 1, got 0"):
             top_k(Matcher(), some, some, 0)
         with pytest.raises(UsageError, match="shortlist of shape"):
             top_k(Matcher(), some, some, 1, torch.zeros(2, 2, dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""The list of pairs and what stands on it: matrices, shortlists, gradients, memory."""
+"""Lists of pairs, and what is computed from them: matrices, shortlists, gradients, memory."""
 
 import subprocess
 import sys
@@ -143,7 +143,7 @@ def test_float16_is_stored_not_computed_in():
 @pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("kernel", ["torch", "cpu"])
 def test_lists_that_are_no_pairs_are_refused(kernel, monkeypatch):
-    """Compiled code would look beside the shorter one."""
+    """Compiled code would read beyond the end of the shorter list."""
     monkeypatch.setenv("DIML_KERNEL", kernel)
     a, many, few = maps(9, 20), torch.arange(20).repeat(100), torch.tensor([3])
     products = torch.einsum("nkd,mld->nkml", prepare(a).rows, prepare(a).rows)

@@ -1,4 +1,4 @@
-"""Newton's steps: the same plans as Sinkhorn's iterations, where those arrive, and the solution where they do not."""
+"""Newton's steps: the plans of Sinkhorn's iterations where these converge, and the solution where they do not."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ AFTER = 20
 
 
 def problem(seed, n=1, r_a=16, r_b=16, zeros=0):
-    """Cosines of maps of few numbers, so that some are much alike, and marginals whose first entries are 0."""
+    """Cosines of maps of few numbers, so that some parts are very similar, and marginals whose first entries are 0."""
     random = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(n, r, 6, generator=random, dtype=torch.float64) for r in (r_a, r_b))
     local = torch.nn.functional.normalize(a, dim=-1) @ torch.nn.functional.normalize(b, dim=-1).mT
@@ -48,7 +48,7 @@ def test_plans_are_those_of_many_iterations(eps, shape, zeros):
     zeros=st.integers(0, 4),
 )
 def test_a_plan_that_says_so_is_the_solution(seed, eps, shape, zeros):
-    """What scales exp(S / eps) by rows and columns to the marginals is the one solution."""
+    """A plan that scales exp(S / eps) by rows and columns to the marginals is the unique solution."""
     local, mu_a, mu_b = problem(seed, 2, *shape, zeros)
     found = solved(local, mu_a, mu_b, eps, tolerance=1e-9)
     assert found.converged.all()
@@ -57,7 +57,7 @@ def test_a_plan_that_says_so_is_the_solution(seed, eps, shape, zeros):
     torch.testing.assert_close(found.error, error, atol=1e-12, rtol=0)
     assert found.plan[mu_a == 0].eq(0).all()
     assert found.plan.mT[mu_b == 0].eq(0).all()
-    # log T - S / eps = f_i + g_j: double differences vanish, wherever T is large enough to have digits.
+    # log T - S / eps = f_i + g_j: double differences vanish wherever T is large enough to have significant digits.
     rest = found.plan.log() - local / eps
     at = found.plan.flatten(1).argmax(dim=1)
     i, j = at // shape[1], at % shape[1]
@@ -122,7 +122,7 @@ def test_float32_problems_are_solved_in_float64():
 
 
 def test_equal_images_are_solved_within_few_steps():
-    """Of equal parts, and of an image that repeats its parts, Sinkhorn's iterations alone take long."""
+    """Sinkhorn's iterations alone are slow for equal parts and for an image that repeats its parts."""
     random = torch.Generator().manual_seed(6)
     parts = torch.randn(1, 4, 12, generator=random, dtype=torch.float64)
     near = torch.cat([parts, parts + 0.3 * torch.randn(1, 4, 12, generator=random, dtype=torch.float64)], dim=1)

@@ -1,4 +1,4 @@
-"""Partial transport against POT, against the conditions of its optimum, and where it meets the plain plan."""
+"""Partial transport against POT, against its optimality conditions, and against the full plan for mass 1."""
 
 import json
 from itertools import pairwise
@@ -84,7 +84,7 @@ def test_the_conditions_of_the_optimum_hold(newton_after, seed, mass, eps, shape
         assert (sums <= mu + 1e-9).all()
         if mass < 1:
             slack = sums < mu - 1e-7
-            # Where a side's sum stays below its bound its potential is the largest there is.
+            # A potential is maximal where the sum stays below its bound.
             assert (values[slack] >= values.max() - 1e-5).all()
 
 
@@ -100,7 +100,7 @@ def test_mass_1_is_the_plain_plan():
 
 
 def test_parts_without_a_counterpart_stay_behind():
-    """Three parts of four have a twin; a quarter of the mass less, and the fourth is not matched."""
+    """Three of four parts have a counterpart; with three quarters of the mass the fourth is not matched."""
     s = torch.eye(4)
     s[3, 3] = -1
     quarter = torch.full((4,), 0.25)
@@ -122,7 +122,7 @@ def test_swapping_the_images_transposes_the_plan(newton_after):
 @BOTH_WAYS
 def test_a_pair_does_not_depend_on_its_batch(newton_after):
     s, mu_a, mu_b = random_problem(4, 9)
-    s[2] *= 30  # goes to the log domain
+    s[2] *= 30  # solved in the log domain
     how = {"eps": 0.1, "newton_after": newton_after}
     batch = partial_plan(s, mu_a, mu_b, 0.7, **how)
     for k in range(9):
@@ -202,7 +202,7 @@ class TestMatcher:
         torch.testing.assert_close(match.contributions.sum(dim=(1, 2)), match.similarity, atol=1e-14, rtol=0)
 
     def test_less_mass_is_more_similar_at_small_eps(self):
-        """The mean over the best matched share cannot fall when the share shrinks, but for the entropy."""
+        """The mean over the best matched share cannot decrease when the share shrinks, except for the entropy."""
         a, b = random_maps(4, 3).to(torch.float64), random_maps(5, 3).to(torch.float64)
         scores = [Matcher(mass=mass, eps=5e-3).tight().match(a, b).structural for mass in (1.0, 0.8, 0.5, 0.2)]
         for more, less in pairwise(scores):

@@ -1,4 +1,4 @@
-"""Plans from the compiled kernel: those of float64 whatever the shapes, the marginals and the company a pair keeps."""
+"""Plans of the compiled kernel: those of float64 for any shapes, marginals and other pairs in the call."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def products_of(a, b):
 @example((49, 64, 128), "cross_correlation", 1.0, torch.float16, 1e-6, 0)
 @example((1, 16, 16), "cross_correlation", 0.3, torch.float32, 1e-3, 1)
 def test_agree_with_float64(after_iterations, shape, scheme, likeness, dtype, tolerance, seed):
-    """After as many iterations, and the one by which the kernel is ahead: in L1, of a mass of 1."""
+    """After the same number of iterations, or one more, in L1 for a mass of 1."""
     r_a, r_b, dim = shape
     a, b = maps(seed, 3, r_a, dim, likeness, dtype), maps(seed + 1, 6, r_b, dim, likeness, dtype)
     i, j = every_pair(a, b)
@@ -75,7 +75,7 @@ def test_meet_their_marginals(scheme, parts_a, parts_b):
         rows = (found.plan.sum(dim=2) - mu_a).abs().sum(dim=1)
         columns = (found.plan.sum(dim=1) - mu_b).abs().sum(dim=1)
         assert found.converged.all()
-        # The sums of some correlations nearly cancel here, to 0.009: their rounding weighs the more.
+        # The sums of some correlations nearly cancel here, to 0.009: so rounding has more influence.
         assert (rows <= tolerance + 5e-6).all()
         assert (columns <= 1e-5).all()
         assert (found.error - rows - columns).abs().max() < 1e-5
@@ -84,7 +84,7 @@ def test_meet_their_marginals(scheme, parts_a, parts_b):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_are_those_of_the_scores(scheme):
-    """A loss that multiplies them with the similarities trains on what ranks."""
+    """A loss that multiplies plans with similarities is trained on the numbers that rank images."""
     a, b = maps(4, 9), maps(5, 40, 12)
     i, j = every_pair(a, b)
     scores, plans = Matcher(scheme).pairs(a, b, i, j), Matcher(scheme).plans(a, b, i, j)

@@ -1,4 +1,4 @@
-"""Transport plans against POT, against laws, and at the edges of their range."""
+"""Transport plans against POT, against laws, and at the limits of their range."""
 
 import numpy as np
 import ot
@@ -84,7 +84,7 @@ def test_marginals_are_met_wherever_it_says_so(seed, eps, shape, dtype):
 
 @pytest.mark.parametrize("eps", [0.02, 0.025, 0.03, 0.05])
 def test_float32_is_right_at_the_edge_of_its_range(eps):
-    """Opposite parts (S = -1) beside equal ones: the widest range of costs there is."""
+    """Opposite parts (S = -1) and equal ones: the widest possible range of costs."""
     s = torch.ones(1, 8, 8)
     s[0, :4, 4:] = s[0, 4:, :4] = -1
     mu_a = torch.tensor([[0.2, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1]])
@@ -113,7 +113,7 @@ def test_permuting_parts_permutes_the_plan():
 @pytest.mark.parametrize("r", [4, 16, 49])
 @pytest.mark.parametrize("eps", [0.01, 0.05])
 def test_a_pair_does_not_depend_on_its_batch(r, eps):
-    """Bit for bit: easy and hard pairs together, alone, and in another place of a chunk."""
+    """Bit for bit: easy and hard pairs together, alone, and at another position of a chunk."""
     s, mu_a, mu_b = random_problem(5, CHUNK + 40, r, r, dtype=torch.float32)
     together = transport_plan(s, mu_a, mu_b, eps=eps)
     for at in (0, 7, CHUNK - 1, CHUNK + 3):
@@ -168,12 +168,12 @@ def test_no_pairs_and_half_precision():
     [
         ({"eps": 0.0}, "eps >= 1e-09"),
         ({"eps": 1e-300}, "eps >= 1e-09"),
-        ({"newton_after": 0}, "newton_after=0"),
+        ({"newton_after": 0}, "newton_after >= 1 or None, got 0"),
         ({"max_iterations": 0}, "max_iterations from 1"),
         ({"max_iterations": 2**70}, "max_iterations from 1"),
-        ({"mu_a": torch.full((4,), 0.5)}, "sum to 1"),
-        ({"mu_a": torch.tensor([1.5, -0.5, 0, 0])}, "sum to 1"),
-        ({"mu_a": torch.full((4,), float("nan"))}, "sum to 1"),
+        ({"mu_a": torch.full((4,), 0.5)}, "to sum to 1"),
+        ({"mu_a": torch.tensor([1.5, -0.5, 0, 0])}, "to sum to 1"),
+        ({"mu_a": torch.full((4,), float("nan"))}, "to sum to 1"),
         ({"mu_b": torch.full((3,), 1 / 3)}, "expected"),
         ({"local_similarity": torch.full((4, 4), float("nan"))}, "NaN"),
     ],

@@ -210,7 +210,7 @@ class TestMatcher:
 
 @runs
 def test_each_pair_stops_by_itself():
-    """At a coarse tolerance the number of steps shows in the score, so a pair must not go on with its neighbours."""
+    """At a coarse tolerance the number of steps shows in the score, so a pair must not continue with its neighbours."""
     a, b, how = maps(6, 2), maps(7, 4), settings("cross_correlation", eps=0.03, tolerance=0.02)
     a.local[0], b.local[1] = a.local[0] * 0.2 + 1, b.local[1] * 0.2 + 1
     scores, expected = backend.score_matrix(a, b, how), reference(a, b, how, tolerance=0.02)
@@ -235,7 +235,7 @@ def test_no_mass_and_no_length(scheme, dtype):
     a, b, how = maps(10, 2, dtype=dtype), maps(11, 3, dtype=dtype), settings(scheme)
     a.local[0] = a.local[0].abs() + 0.1
     b.local[0] = -b.local[0].abs() - 0.1  # no correlation of the first pair is positive
-    b.local[1] = 0  # an image of nothing
+    b.local[1] = 0  # a map of zeros
     b.local[2, :7] = 0
     scores = backend.score_matrix(a, b, how)
     agree(scores, reference(a, b, how))
@@ -284,7 +284,7 @@ def test_rows_come_as_maps_or_as_tensors():
     rows_a, rows_b = prepare(a).rows, prepare(b).rows
     agree(backend.score_matrix(rows_a, rows_b, how), expected)
     agree(backend.score_matrix(backend.ScaledMaps.of(rows_a), b, how), expected)
-    # Unit vectors that were rounded to half precision have lost something before they come.
+    # Unit vectors in half precision have been rounded before they are passed on.
     agree(backend.score_matrix(rows_a.half(), rows_b.half(), how), expected, within=5e-4)
     half = FeatureMaps(a.local.half(), a.grid, a.pooled)
     agree(backend.score_matrix(half, b, how), reference(half, b, how))

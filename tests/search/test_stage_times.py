@@ -52,12 +52,12 @@ def test_command():
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert {backend["backend"] for backend in json.loads(done.stdout)["backends"]} == {"torch", "cpu", "cuda"}
     for option, value, said in [
-        ("--dim", "0", "--dim 0 came; expected at least 1"),
-        ("--threads", "5000", "--threads 5000 came; expected at most"),
+        ("--dim", "0", "expected --dim >= 1, got 0"),
+        ("--threads", "5000", "expected --threads <= "),
         (
             "--candidates",
             "99999999999",
-            "--candidates 99999999999 of a grid of 4x4 and --dim 128 came; expected at most",
+            "expected at most 268435456 numbers in all candidates, got --candidates 99999999999 of a grid of 4x4",
         ),
         ("--grid", "14", "grid 14x14 was asked of a backbone whose map is 7x7"),
     ]:

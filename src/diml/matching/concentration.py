@@ -1,4 +1,4 @@
-"""How sure a plan is of which part goes with which."""
+"""How concentrated a plan is: whether each part goes to one part or is spread over many."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 
 
 def concentration(plan: Float[Tensor, "n r_a r_b"]) -> Float[Tensor, " n"]:
-    """`1 - H(b | a) / log r_b`: 1 where every part of a goes to a single part of b, 0 where each goes evenly to all.
+    """`1 - H(b | a) / log r_b`: 1 if every part of a goes to a single part of b, 0 if each goes evenly to all.
 
-    `H(b | a) = -sum_ij T_ij log(T_ij / sum_k T_ik)` is the entropy that is left of the counterpart once the part is
-    known, so `exp(H(b | a))` is to how many parts of b a part of a goes, on a geometric average. It depends on `eps`,
-    which blurs every plan, and on the number of parts: compare hits of one search with each other. It is no probability
-    that the match is right: a plan can be concentrated and wrong, and is spread where an image repeats itself.
+    `H(b | a) = -sum_ij T_ij log(T_ij / sum_k T_ik)` is the entropy of the counterpart given the part, so
+    `exp(H(b | a))` is the number of parts of b that a part of a goes to, as a geometric mean. The value depends on
+    `eps`, which blurs every plan, and on the number of parts: only compare hits of the same search. It is not a
+    probability that the match is right: a plan can be concentrated and wrong, and is spread if an image repeats itself.
 
     Args:
-        plan: (n, r_a, r_b), >= 0, each with some mass; need not sum to 1.
+        plan: (n, r_a, r_b), >= 0, with positive mass for each pair; need not sum to 1.
 
     Returns:
-        (n,), 0..1; 1 where b has one part only.
+        (n,), 0..1; 1 if b has only one part.
 
     >>> import torch
     >>> concentration(torch.stack([torch.eye(4) / 4, torch.full((4, 4), 1 / 16)]))

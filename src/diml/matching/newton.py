@@ -1,21 +1,21 @@
-"""Newton's steps to a transport plan: a handful of them end what may take Sinkhorn's iterations thousands.
+"""Newton's steps to a transport plan: a handful of them replace thousands of Sinkhorn's iterations.
 
-Given the potential f of the rows (in units of eps), the best one of the columns is known, and so the plan is, whose
+The potential f of the rows (in units of eps) determines the best potential of the columns, and with it the plan, whose
 columns sum to mu_b:
 
     T_ij = mu_b_j softmax_i(f_i - cost_ij / eps)
 
-What is left to choose is f, as the minimum of a convex function of r_a numbers, the semi-dual of entropic transport
-(Cuturi, Peyre 2018), with its derivatives in r_a numbers and r_a x r_a:
+So only f is unknown. It minimises a convex function of r_a numbers, the semi-dual of entropic transport (Cuturi, Peyre
+2018), whose derivatives are a vector of r_a numbers and an r_a x r_a matrix:
 
     phi(f)  = sum_j mu_b_j log sum_i exp(f_i - cost_ij / eps) - sum_i mu_a_i f_i
     phi'(f) = T 1 - mu_a
     phi''(f) = diag(T 1) - T diag(1 / mu_b) T^T
 
-A step solves `(phi'' + damping) df = -phi'` and is taken where it lowers phi by enough or halves the error of the rows;
-elsewhere Sinkhorn's iteration, f_i = log mu_a_i - log sum_j exp(g_j - cost_ij / eps), takes its place and damping grows
-(Levenberg-Marquardt; damping is in proportion to the error, so that convergence stays quadratic). So it converges
-wherever Sinkhorn's iterations do.
+A step solves `(phi'' + damping) df = -phi'`. It is accepted if it lowers phi enough or halves the error of the rows;
+otherwise one of Sinkhorn's iterations, f_i = log mu_a_i - log sum_j exp(g_j - cost_ij / eps), replaces it and the
+damping grows (Levenberg-Marquardt; the damping is proportional to the error, so that convergence stays quadratic). The
+method therefore converges whenever Sinkhorn's iterations do.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Cells of plans that are worked on at once: a step needs some ten arrays of that size.
+# Cells of plans that are processed at once: a step needs about ten arrays of this size.
 CELLS = 2**20
-# Share of the decrease that the slope promises that is enough.
+# A step is accepted if it achieves this share of the decrease that the slope predicts.
 ENOUGH = 1e-4
-# By how much damping falls after a step of Newton's and grows after one that was not good.
+# Factors of the damping after a step that was accepted, and after one that was not.
 EASIER, HARDER = 0.25, 8.0
 
 
 @dataclass(frozen=True, eq=False)
-class State:
-    """Where n pairs have got to.
+class NewtonState:
+    """The current iterate of n pairs.
 
     Attributes:
-        f, g: potentials of the rows, and the best ones of the columns for them, in units of eps.
-        value: what is to be lowered, at f.
+        f, g: potentials of the rows, and the best potentials of the columns given them, in units of eps.
+        value: the objective at f.
         plan: `exp(f_i + g_j - cost_ij / eps)`, up to a factor.
-        sums: of its rows.
-        error: L1 distance to the solution's conditions.
+        sums: row sums of the plan.
+        error: L1 distance to the conditions of the solution.
     """
 
     f: Float[Tensor, "n r_a"]
@@ -54,35 +54,35 @@ class State:
     sums: Float[Tensor, "n r_a"]
     error: Float[Tensor, " n"]
 
-    def __getitem__(self, pairs: Tensor) -> State:
-        return State(*(part[pairs] for part in self._parts()))
+    def __getitem__(self, pairs: Tensor) -> NewtonState:
+        return NewtonState(*(part[pairs] for part in self._parts()))
 
-    def where(self, chosen: Tensor, other: State) -> State:
-        """Of each pair this or the other."""
+    def where(self, chosen: Tensor, other: NewtonState) -> NewtonState:
+        """This state for the chosen pairs, the other one for the rest."""
         both = zip(self._parts(), other._parts(), strict=True)
-        return State(*(torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in both))
+        return NewtonState(*(torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in both))
 
     def _parts(self) -> tuple[Tensor, ...]:
         return self.f, self.g, self.value, self.plan, self.sums, self.error
 
 
 @runtime_checkable
-class Problem(Protocol):
-    """Of n pairs, a convex function of the rows' potentials that the plan is the minimum of."""
+class NewtonProblem(Protocol):
+    """For n pairs, a convex function of the rows' potentials; its minimum gives the plan."""
 
     exponent: Float[Tensor, "n r_a r_b"]
 
-    def __getitem__(self, pairs: Tensor | slice, /) -> Problem:
-        """Of some of the pairs."""
+    def __getitem__(self, pairs: Tensor | slice, /) -> NewtonProblem:
+        """The problem of some of the pairs."""
 
-    def at(self, f: Tensor) -> State:
+    def at(self, f: Tensor) -> NewtonState:
         """The state at potentials (n, r_a)."""
 
-    def change(self, now: State, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Newton's damped step: potentials after it, how far it goes down the slope, whether it could be made."""
+    def change(self, now: NewtonState, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Newton's damped step: the potentials after it, the change that the slope predicts, whether it exists."""
 
-    def otherwise(self, now: State) -> Tensor:
-        """Potentials after an iteration that always leads on."""
+    def otherwise(self, now: NewtonState) -> Tensor:
+        """Potentials after an iteration that always makes progress."""
 
 
 @torch.no_grad()
@@ -94,15 +94,15 @@ def newton_plan(
     tolerance: float,
     limit: int,
 ) -> tuple[Float[Tensor, "n r_a r_b"], Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """The plans of n pairs, the steps each took, and the L1 distance of row sums to mu_a; columns sum to mu_b.
+    """The plans of n pairs, their numbers of steps, and the L1 distances of row sums to mu_a; columns sum to mu_b.
 
-    Every pair stops by itself, once that distance is within the tolerance, or after `limit` steps.
+    Every pair stops on its own, once that distance is within the tolerance, or after `limit` steps.
 
     Args:
         exponent: -cost / eps, float64.
         mu_a, mu_b: each row summing to 1; zero entries are allowed.
-        f: where to begin, as Sinkhorn's iterations left it; -inf where mu_a is 0.
-        tolerance: L1; 1e-13 or so can be reached.
+        f: starting point, as left by Sinkhorn's iterations; -inf where mu_a is 0.
+        tolerance: L1; about 1e-13 can be reached.
 
     >>> exponent = torch.tensor([[[0.0, -1.0], [-3.0, 0.0]]], dtype=torch.float64)
     >>> half = torch.full((1, 2), 0.5, dtype=torch.float64)
@@ -110,14 +110,14 @@ def newton_plan(
     >>> plan.sum(dim=2)
     tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
-    return solve(_Whole(exponent, mu_a, mu_b), f, tolerance, limit)
+    return solve(_FullTransport(exponent, mu_a, mu_b), f, tolerance, limit)
 
 
 @torch.no_grad()
 def solve(
-    problem: Problem, f: Float[Tensor, "n r_a"], tolerance: float, limit: int
+    problem: NewtonProblem, f: Float[Tensor, "n r_a"], tolerance: float, limit: int
 ) -> tuple[Float[Tensor, "n r_a r_b"], Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """The plans of n pairs, the steps each took, and their errors; every pair stops by itself."""
+    """The plans of n pairs, their numbers of steps and their errors; every pair stops on its own."""
     n, r_a, r_b = problem.exponent.shape
     size = max(1, CELLS // (r_a * max(r_a, r_b)))
     pieces = [slice(start, start + size) for start in range(0, max(n, 1), size)]
@@ -126,12 +126,12 @@ def solve(
     return plan, steps, error
 
 
-def _solve_piece(problem: Problem, f: Tensor, tolerance: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+def _solve_piece(problem: NewtonProblem, f: Tensor, tolerance: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
     state = problem.at(f)
     damping = torch.ones_like(state.error)
     plan, error = state.plan.clone(), state.error.clone()
     steps = torch.zeros(len(f), dtype=torch.int64, device=f.device)
-    pairs = torch.arange(len(f), device=f.device)  # those still at work
+    pairs = torch.arange(len(f), device=f.device)  # not yet done
     for step in range(limit + 1):
         open_ = ~(state.error <= tolerance)
         if step == limit or not open_.all():
@@ -145,7 +145,7 @@ def _solve_piece(problem: Problem, f: Tensor, tolerance: float, limit: int) -> t
     return plan, steps, error
 
 
-def _step(problem: Problem, now: State, damping: Tensor) -> tuple[State, Tensor]:
+def _step(problem: NewtonProblem, now: NewtonState, damping: Tensor) -> tuple[NewtonState, Tensor]:
     f, promised, made = problem.change(now, damping)
     found = problem.at(f)
     good = made & ((found.value <= now.value + ENOUGH * promised) | (found.error <= now.error / 2))
@@ -155,9 +155,9 @@ def _step(problem: Problem, now: State, damping: Tensor) -> tuple[State, Tensor]
 
 
 def solved(curvature: Tensor, diagonal: Tensor, fixed: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """The change (n, r) for which `(curvature + diagonal) change = -slope`, 0 where it is fixed; whether there is one.
+    """The solution (n, r) of `(curvature + diagonal) change = -slope`, 0 where fixed, and whether it exists.
 
-    Rows of the curvature (n, r, r) that are fixed are to be 0; it is written over.
+    Fixed rows of the curvature (n, r, r) must be 0; the tensor is overwritten.
     """
     curvature.diagonal(dim1=1, dim2=2).add_(diagonal.masked_fill(fixed, 1))
     factor, failed = torch.linalg.cholesky_ex(curvature)
@@ -165,16 +165,16 @@ def solved(curvature: Tensor, diagonal: Tensor, fixed: Tensor, slope: Tensor) ->
     return change.masked_fill(fixed, 0), failed == 0
 
 
-class _Whole:
-    """All of the mass is moved."""
+class _FullTransport:
+    """All mass is moved."""
 
     def __init__(self, exponent: Tensor, mu_a: Tensor, mu_b: Tensor) -> None:
         self.exponent, self.mu_a, self.mu_b = exponent, mu_a, mu_b
 
-    def __getitem__(self, pairs: Tensor | slice) -> _Whole:
-        return _Whole(self.exponent[pairs], self.mu_a[pairs], self.mu_b[pairs])
+    def __getitem__(self, pairs: Tensor | slice) -> _FullTransport:
+        return _FullTransport(self.exponent[pairs], self.mu_a[pairs], self.mu_b[pairs])
 
-    def at(self, f: Tensor) -> State:
+    def at(self, f: Tensor) -> NewtonState:
         together = self.exponent + f[:, :, None]
         logs = together.logsumexp(dim=1)
         g = self.mu_b.log() - logs
@@ -182,17 +182,17 @@ class _Whole:
         sums = plan.sum(dim=2)
         # 0 log 0 is 0.
         value = (self.mu_b * logs).sum(dim=1) - (self.mu_a * f.masked_fill(self.mu_a == 0, 0)).sum(dim=1)
-        return State(f, g, value, plan, sums, (sums - self.mu_a).abs().sum(dim=1))
+        return NewtonState(f, g, value, plan, sums, (sums - self.mu_a).abs().sum(dim=1))
 
-    def change(self, now: State, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def change(self, now: NewtonState, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         slope = now.sums - self.mu_a
         per_column = torch.where(self.mu_b > 0, 1 / self.mu_b, 0)
         curvature = -(now.plan * per_column[:, None]) @ now.plan.mT
-        # The same number added to every f changes nothing: what is added here leaves the step without such a part.
+        # Adding a constant to every f changes nothing: this term keeps the step free of such a component.
         curvature += 1 / curvature.shape[1] ** 2
         diagonal = now.sums + (damping * now.error)[:, None] * self.mu_a
         change, made = solved(curvature, diagonal, self.mu_a == 0, slope)
         return now.f + change, (slope * change).sum(dim=1), made
 
-    def otherwise(self, now: State) -> Tensor:
+    def otherwise(self, now: NewtonState) -> Tensor:
         return self.mu_a.log() - (self.exponent + now.g[:, None]).logsumexp(dim=2)

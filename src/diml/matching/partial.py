@@ -1,4 +1,4 @@
-"""Partial transport: only a share of the mass moves, so that parts without a counterpart need not be matched."""
+"""Partial transport: only a share of the mass is moved, so that parts without a counterpart need not be matched."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
-from diml.matching.newton import State, solve, solved
+from diml.matching.newton import NewtonState, solve, solved
 from diml.matching.transport import CHUNK, TransportPlan, check_problem, iterate, store
 
-# Where (largest - smallest cost) / eps exceeds this, products of three exponentials leave float64: log domain.
+# If (largest - smallest cost) / eps exceeds this, products of three exponentials leave float64: use the log domain.
 MAX_RANGE = 200.0
 
-# log of (matrix @ exp(potential)), pair by pair.
+# log of (matrix @ exp(potential)) for each pair.
 Product = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -31,30 +31,30 @@ def partial_plan(
     max_iterations: int = MAX_ITERATIONS,
     newton_after: int | None = None,
 ) -> TransportPlan:
-    """The plan of least cost `1 - S` that moves only `mass` of 1, blurred by entropy.
+    """The plan of least cost `1 - S` that moves a total of `mass`, blurred by entropy.
 
     `T = argmin of sum T_ij (1 - S_ij) + eps * sum T_ij (log T_ij - 1)` over all `T >= 0` with row sums `<= mu_a`,
-    column sums `<= mu_b` and total `mass` (Benamou et al. 2015, section 5). What stays behind goes to a dummy row and a
-    dummy column without cost or entropy, and the dummies exchange nothing. The result holds `T / mass`, which sums to
-    1, so that `sum T_ij S_ij` of it is a mean similarity, -1..1, of what is moved.
+    column sums `<= mu_b` and total `mass` (Benamou et al. 2015, section 5). The remaining mass goes to a dummy row and
+    a dummy column without cost or entropy, which exchange nothing with each other. The result is `T / mass`, which
+    sums to 1, so its `sum T_ij S_ij` is the mean similarity, -1..1, of what is moved.
 
-    The dual is ascended in two blocks, the rows with the total and the columns with the total, each solved exactly:
-    for mass 1 these are Sinkhorn's iterations, and the plan is `transport_plan`'s. Every pair stops by itself, and the
-    arithmetic is float64, as in the log domain there. The plan carries no gradient.
+    The dual is maximised in two alternating blocks, the rows with the total and the columns with the total, each solved
+    exactly. For mass 1 these are Sinkhorn's iterations, and the plan is that of `transport_plan`. Every pair stops on
+    its own. The arithmetic is float64. The plan carries no gradient.
 
     Args:
         local_similarity, mu_a, mu_b, eps: as in `transport_plan`.
-        mass: what is moved, above 0 and up to 1.
-        tolerance: largest L1 distance of the row sums of `T / mass` from those that the other side's potentials ask of
-            them; 0 at the optimum, and the error of the marginals for mass 1.
-        max_iterations: where an unconverged pair stops; the result says so.
+        mass: the mass that is moved, above 0 and up to 1.
+        tolerance: largest L1 distance between the row sums of `T / mass` and those that the potentials of the other
+            side imply; 0 at the optimum. For mass 1 it is the error of the marginals.
+        max_iterations: where a pair that has not converged stops; the result says so.
         newton_after: as in `transport_plan`. The dual is then a function of the rows' potentials, which stay <= 0.
 
     Returns:
         Plans that sum to 1, with row sums `<= mu_a / mass` (within `error`) and column sums `<= mu_b / mass`.
 
     Raises:
-        UsageError: as `transport_plan`, and a mass out of its range.
+        UsageError: as in `transport_plan`, or for a mass out of its range.
 
     >>> similarity = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
     >>> half = torch.tensor([0.5, 0.5])
@@ -81,7 +81,7 @@ def partial_plan(
         wide = exponent.amin(dim=(1, 2)) < -MAX_RANGE
         for where, matrix, product in ((~wide, exponent.exp(), _product), (wide, exponent, _log_product)):
             if where.any():
-                problem = _Problem(matrix[where], product, rows[piece][where], columns[piece][where], mass)
+                problem = _Alternation(matrix[where], product, rows[piece][where], columns[piece][where], mass)
                 store(problem.solve(exponent[where], tolerance, max_iterations, newton_after), result[piece], where)
     dtype = torch.promote_types(local_similarity.dtype, torch.float32)
     return TransportPlan(
@@ -92,20 +92,20 @@ def partial_plan(
     )
 
 
-class _Share:
-    """Pairs of which a share of the mass is moved, for Newton's steps: `phi(f)` for f <= 0, the best g and scale given.
+class _PartialTransport:
+    """A share of the mass is moved, for Newton's steps: `phi(f)` for f <= 0, at the best g and scale.
 
-    `phi'(f) = sums - mu_a`. Columns that are full, g_j < 0, curve it as if all mass were moved; the others hold what is
-    left of it together, in any proportion. Where f_i = 0 and the row is not full, f_i stays.
+    `phi'(f) = sums - mu_a`. Full columns, g_j < 0, contribute to the curvature as if all mass were moved; the others
+    share the remaining mass in any proportion. f_i is fixed if it is 0 and its row is not full.
     """
 
     def __init__(self, exponent: Tensor, mu_a: Tensor, mu_b: Tensor, mass: float) -> None:
         self.exponent, self.mu_a, self.mu_b, self.mass = exponent, mu_a, mu_b, mass
 
-    def __getitem__(self, pairs: Tensor | slice) -> _Share:
-        return _Share(self.exponent[pairs], self.mu_a[pairs], self.mu_b[pairs], self.mass)
+    def __getitem__(self, pairs: Tensor | slice) -> _PartialTransport:
+        return _PartialTransport(self.exponent[pairs], self.mu_a[pairs], self.mu_b[pairs], self.mass)
 
-    def at(self, f: Tensor) -> State:
+    def at(self, f: Tensor) -> NewtonState:
         logs = (self.exponent + f[:, :, None]).logsumexp(dim=1)
         g, scale = _capped(logs, self.mu_b, self.mass)
         plan = (scale[:, :, None] + f[:, :, None] + self.exponent + g[:, None]).exp()
@@ -115,9 +115,9 @@ class _Share:
         asked = (self.exponent + g[:, None]).logsumexp(dim=2)
         after, wanted = _capped(asked, self.mu_a, self.mass)
         error = (sums - (wanted + after + asked).exp()).abs().sum(dim=1) / self.mass
-        return State(f, g, value, plan, sums, error)
+        return NewtonState(f, g, value, plan, sums, error)
 
-    def change(self, now: State, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def change(self, now: NewtonState, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         slope = now.sums - self.mu_a
         fixed = (self.mu_a == 0) | ((now.f >= 0) & (slope <= 0))
         full = (now.g < 0) & (self.mu_b > 0)
@@ -132,20 +132,20 @@ class _Share:
         f = (now.f + change).clamp(max=0)
         return f, (slope * (f - now.f).masked_fill(fixed, 0)).sum(dim=1), made
 
-    def otherwise(self, now: State) -> Tensor:
+    def otherwise(self, now: NewtonState) -> Tensor:
         return _capped((self.exponent + now.g[:, None]).logsumexp(dim=2), self.mu_a, self.mass)[0]
 
 
 def check_mass(mass: float) -> None:
     if not 0 < mass <= 1:
-        raise UsageError(f"mass {mass} came; expected a share of the mass above 0 and up to 1")
+        raise UsageError(f"expected mass above 0 and up to 1, got {mass}")
 
 
-class _Problem:
-    """Pairs to be solved by alternating between the rows' potentials f and the columns' g, both <= 0.
+class _Alternation:
+    """Pairs solved by alternating between the potentials f of the rows and g of the columns, both <= 0.
 
-    `T = scale * exp(f_i + g_j - cost_ij / eps)`; a potential is 0 where the side's sum stays below its bound, and the
-    scale is what gives the total.
+    `T = scale * exp(f_i + g_j - cost_ij / eps)`. A potential is 0 where the sum stays below its bound, and the scale
+    gives the total.
     """
 
     def __init__(self, matrix: Tensor, product: Product, mu_a: Tensor, mu_b: Tensor, mass: float) -> None:
@@ -160,8 +160,8 @@ class _Problem:
         plan = (f[:, :, None] + exponent + g[:, None, :]).flatten(1).softmax(dim=1).reshape(exponent.shape)
         open_ = error > tolerance
         if first < limit and open_.any() and exponent.dtype == torch.float64:
-            share = _Share(exponent[open_], self.mu_a[open_], self.mu_b[open_], self.mass)
-            plan[open_], steps, error[open_] = solve(share, f[open_], tolerance, limit - first)
+            problem = _PartialTransport(exponent[open_], self.mu_a[open_], self.mu_b[open_], self.mass)
+            plan[open_], steps, error[open_] = solve(problem, f[open_], tolerance, limit - first)
             plan[open_] /= plan[open_].sum(dim=(1, 2), keepdim=True)
             iterations[open_] += steps
         return TransportPlan(plan, iterations, error, error <= tolerance)
@@ -181,9 +181,9 @@ class _Problem:
 def _capped(sums: Tensor, mu: Tensor, mass: float) -> tuple[Tensor, Tensor]:
     """Potentials p <= 0 and a log scale c with `exp(c + p + sums) = min(exp(c + sums), mu)`, of total `mass`.
 
-    Without the logarithms, `sum_i min(c z_i, mu_i)` is the least, over all sets of cells, of the mu in the set plus c
-    times the z outside, and a beginning of the order of `mu_i / z_i` attains it. So `c` is the largest, over k, of
-    `(mass - mu of the first k) / (z of the rest)`.
+    Without the logarithms, `sum_i min(c z_i, mu_i)` is the minimum, over all sets of cells, of the mu in the set plus c
+    times the z outside it, and it is attained by a prefix of the cells ordered by `mu_i / z_i`. So `c` is the maximum
+    over k of `(mass - mu of the first k) / (z of the rest)`.
     """
     ratio = mu.log() - sums
     order = ratio.argsort(dim=-1, stable=True)
@@ -194,7 +194,7 @@ def _capped(sums: Tensor, mu: Tensor, mass: float) -> tuple[Tensor, Tensor]:
 
 
 def _product(kernel: Tensor, potential: Tensor) -> Tensor:
-    """A fixed order of summation per pair, so that its result is the same in every batch."""
+    """Summed in a fixed order per pair, so that the result is the same in every batch."""
     return (kernel * potential.exp()[:, None, :]).sum(dim=-1).log()
 
 

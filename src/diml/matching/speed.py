@@ -1,4 +1,4 @@
-"""How fast and how right the backends are on this machine: what `diml bench` prints."""
+"""Speed and accuracy of the backends on this machine, as printed by `diml bench`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from diml.feature_maps import FeatureMaps
 from diml.matching.kernels import BACKENDS, SCHEMES, VARIABLE, BackendSettings
 from diml.matching.matcher import Matcher
 
-# A measurement runs at least so long, and at least so often.
+# A measurement takes at least this long, and at least this many runs.
 SECONDS, RUNS = 0.5, 3
-# Images on each side of a matrix whose tiles are compared: enough to keep a GPU busy for milliseconds.
+# Images on each side of the matrix with which tiles are compared: enough to keep a GPU busy for milliseconds.
 TILED_IMAGES = 2048
-# Queries whose candidates are matched at a time.
+# Queries that are matched with their candidates in one call.
 QUERIES = 50
-# Kinds of parts of the made-up images, and how much parts of a kind differ: of real images, iterations are like these.
+# Number of kinds of parts in the synthetic maps, and how much parts of a kind differ. Chosen so that the number of
+# iterations is similar to that of real images.
 KINDS, NOISE = 12, 1.6
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What one backend does.
+    """The speed and accuracy of one backend.
 
     Attributes:
-        backend: its name; "torch" is the reference.
-        marginals: the scheme.
+        backend: name of the backend; "torch" is the reference.
+        marginals: name of the scheme.
         pairs_per_second: from feature maps to scores.
-        ratio: of that to the reference's.
-        error: largest difference of a structural similarity to float64 solved to 1e-9, at the tolerance in use.
-        missing: why there are no numbers, in words; empty where there are.
+        ratio: speed relative to the reference.
+        error: largest difference of a structural similarity from float64 solved to 1e-9, at the default tolerance.
+        missing: why nothing was measured, in words; empty otherwise.
     """
 
     backend: str
@@ -48,10 +49,10 @@ class Speed:
     missing: str = ""
 
 
-def made_up_maps(images: int, grid: tuple[int, int], dim: int, seed: int = 0) -> FeatureMaps:
-    """float16 maps of images whose parts come in kinds, so that there is something to match.
+def synthetic_maps(images: int, grid: tuple[int, int], dim: int, seed: int = 0) -> FeatureMaps:
+    """float16 maps of images whose parts are of several kinds, so that parts have counterparts in other images.
 
-    >>> made_up_maps(3, (4, 4), 128)
+    >>> synthetic_maps(3, (4, 4), 128)
     FeatureMaps(n=3, grid=4x4, dim=128, torch.float16, cpu)
     """
     random = torch.Generator().manual_seed(seed)
@@ -61,18 +62,21 @@ def made_up_maps(images: int, grid: tuple[int, int], dim: int, seed: int = 0) ->
 
 
 def measure_backends(grid: tuple[int, int], dim: int, candidates: int, device: torch.device) -> Iterator[Speed]:
-    """The speeds of the reference and of the backend for that device, for each scheme.
+    """The speeds of the reference and of the backend for a device, for each scheme.
 
     Args:
-        candidates: per query.
+        grid: rows and columns of the maps.
+        dim: numbers per part.
+        candidates: candidates per query.
+        device: where the maps are.
 
     Raises:
         UsageError: a number below 1.
     """
     if min(*grid, dim, candidates) < 1:
-        raise UsageError(f"grid {grid}, dim {dim}, candidates {candidates} came; expected numbers of at least 1")
-    queries = made_up_maps(QUERIES, grid, dim, seed=1).to(device)
-    gallery = made_up_maps(max(candidates, 2 * QUERIES), grid, dim).to(device)
+        raise UsageError(f"expected numbers >= 1, got grid {grid}, dim {dim}, candidates {candidates}")
+    queries = synthetic_maps(QUERIES, grid, dim, seed=1).to(device)
+    gallery = synthetic_maps(max(candidates, 2 * QUERIES), grid, dim).to(device)
     shortlist = torch.stack([torch.randperm(len(gallery))[:candidates] for _ in range(QUERIES)]).to(device)
     for scheme in SCHEMES:
         matcher = Matcher(scheme)
@@ -80,7 +84,7 @@ def measure_backends(grid: tuple[int, int], dim: int, candidates: int, device: t
         slow = 0.0
         for backend in ("torch", *BACKENDS):
             if backend not in ("torch", device.type):
-                yield Speed(backend, scheme, missing=f"not measured: it needs --device {backend}")
+                yield Speed(backend, scheme, missing=f"not measured, needs --device {backend}")
                 continue
             with forced(backend):
                 try:
@@ -95,12 +99,12 @@ def measure_backends(grid: tuple[int, int], dim: int, candidates: int, device: t
 
 @dataclass(frozen=True)
 class TileSpeed:
-    """What the CUDA backend does with its work cut in one way.
+    """The speed of the CUDA backend with one tile shape.
 
     Attributes:
-        tile: images of a by images of b at a time, and the most registers of a thread where that is bounded.
-        marginals: the scheme.
-        pairs_per_second: of all pairs of two sets in float16, by the GPU's own clock.
+        tile: images of a by images of b at a time, and the maximum of registers per thread if there is one.
+        marginals: name of the scheme.
+        pairs_per_second: for all pairs of two sets in float16, by the GPU's clock.
     """
 
     tile: str
@@ -111,23 +115,26 @@ class TileSpeed:
 def measure_tiles(
     grid: tuple[int, int], dim: int, device: torch.device, images: int = TILED_IMAGES
 ) -> Iterator[TileSpeed]:
-    """The speeds of the CUDA backend for each way to cut its work that is worth trying, the one in use first.
+    """The speeds of the CUDA backend with each tile shape worth trying, the default first.
 
     Args:
-        images: on each side.
+        grid: rows and columns of the maps.
+        dim: numbers per part.
+        device: a GPU.
+        images: number of images on each side.
 
     Raises:
-        UsageError: a grid that the backend cannot take.
+        UsageError: a grid that the backend does not support.
     """
     from diml.matching.kernels import triton_scores
     from diml.matching.kernels.scaled_maps import ScaledMaps
 
-    maps_a, maps_b = (made_up_maps(images, grid, dim, seed).to(device) for seed in (0, 1))
+    maps_a, maps_b = (synthetic_maps(images, grid, dim, seed).to(device) for seed in (0, 1))
     rows_a, rows_b = ScaledMaps.of(maps_a), ScaledMaps.of(maps_b)
     for scheme in SCHEMES:
         how = BackendSettings(scheme)
         if reason := triton_scores.unsupported(maps_a.parts, maps_b.parts, maps_a.dtype, how):
-            raise UsageError(f"the CUDA kernel has no tiles for a grid of {grid[0]}x{grid[1]}: {reason}")
+            raise UsageError(f"the CUDA kernel cannot match a grid of {grid[0]}x{grid[1]}: {reason}")
         for tile in triton_scores.tiles(maps_a.parts, maps_b.parts):
             name = f"{tile.images_a}x{tile.images_b}" + (f", {tile.registers} registers" if tile.registers else "")
             yield TileSpeed(name, scheme, triton_scores.pairs_per_second(rows_a, rows_b, how, tile))
@@ -135,7 +142,7 @@ def measure_tiles(
 
 @contextmanager
 def forced(backend: str) -> Iterator[None]:
-    """As if DIML_KERNEL were set to it."""
+    """Set DIML_KERNEL within the context."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = backend
     try:
@@ -148,7 +155,7 @@ def forced(backend: str) -> Iterator[None]:
 
 
 def seconds(work: Callable[[], object], device: torch.device | None = None) -> float:
-    """Median seconds of a call, after one that does not count."""
+    """Median duration of a call, after a warm-up call."""
     work()
     taken: list[float] = []
     while len(taken) < RUNS or sum(taken) < SECONDS:

@@ -1,6 +1,6 @@
 """Entropic optimal transport between the parts of two images: Sinkhorn's iterations, each pair stopping by itself.
 
-Where a plan is wanted that is right to many digits, Newton's steps take over from them (`diml.matching.newton`).
+For plans that must be accurate to many digits, Newton's steps take over from them (`diml.matching.newton`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from diml.errors import UsageError
 from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
 from diml.matching.newton import newton_plan
 
-# Problems are solved a few hundred at a time so that their kernels stay in the cache.
+# Pairs are solved a few hundred at a time, so that their kernels stay in the cache.
 CHUNK = 512
-# Costs over less could leave the range of float32.
+# Costs divided by a smaller number could leave the range of float32.
 LEAST_EPS = 1e-9
-# Where (largest - smallest cost) / eps exceeds this, exp(-cost / eps) leaves the range of the type: log domain.
+# If (largest - smallest cost) / eps exceeds this, exp(-cost / eps) leaves the range of the type: use the log domain.
 MAX_RANGE = {torch.float32: 80.0, torch.float64: 600.0}
 
 
@@ -30,12 +30,12 @@ class TransportPlan:
 
     Attributes:
         plan: (n, r_a, r_b) mass moved from each part of a to each part of b; rows sum to `mu_a`, columns to `mu_b`.
-        iterations: (n,) Sinkhorn's iterations that each pair took, and Newton's steps.
+        iterations: (n,) number of Sinkhorn's iterations and Newton's steps of each pair.
         error: (n,) L1 distance of the plan's row and column sums to the marginals.
-        converged: (n,) whether the rows' error is within the tolerance; where not, `max_iterations` ended it. The
-            columns are met as well as the type can: their rounding is in `error` and not in this.
+        converged: (n,) whether the error of the rows is within the tolerance; if not, `max_iterations` was reached. The
+            columns are met up to rounding, which counts in `error` but not here.
 
-    A single problem (r_a, r_b) gives a plan (r_a, r_b) and 0-d tensors.
+    For a single problem (r_a, r_b) the plan is (r_a, r_b) and the other tensors are 0-d.
     """
 
     plan: Float[Tensor, "*n r_a r_b"]
@@ -60,12 +60,12 @@ def transport_plan(
     """The plan of least cost `1 - S` between two sets of parts, blurred by entropy.
 
     `T = argmin over U(mu_a, mu_b) of sum T_ij (1 - S_ij) + eps * sum T_ij (log T_ij - 1)`, by Sinkhorn's iterations
-    (Cuturi 2013; Zhao et al. 2021). Every pair stops by itself once the L1 error of its marginals is within the
-    tolerance, so a pair's plan does not depend on what else is in the batch. The log domain is entered by itself, pair
-    by pair, where `exp(-cost / eps)` would leave the range of the type; there the arithmetic is float64.
+    (Cuturi 2013; Zhao et al. 2021). Every pair stops on its own once the L1 error of its marginals is within the
+    tolerance, so a pair's plan does not depend on what else is in the batch. A pair is solved in the log domain, in
+    float64, if `exp(-cost / eps)` would leave the range of the type.
 
-    The plan carries no gradient: it is held fixed in training, as in the paper. That is a surrogate, since the
-    similarity is not the objective that the plan minimises; on real features the true gradient differs by some 40 %.
+    The plan carries no gradient: it is held fixed in training, as in the paper. This gives a surrogate gradient, as the
+    similarity is not the objective that the plan minimises; on real features the true gradient differs by about 40 %.
 
     Args:
         local_similarity: (n, r_a, r_b) or (r_a, r_b), usually cosines in -1..1.
@@ -74,10 +74,10 @@ def transport_plan(
         eps: strength of the entropy, at least 1e-9, in units of the cost; small values sharpen the plan and need more
             iterations.
         tolerance: largest L1 error of the marginals, >= 0. float32 reaches about 1e-6.
-        max_iterations: where an unconverged pair stops; the result says so.
-        newton_after: after so many iterations Newton's steps take over, in float64, at which the error falls
-            quadratically (see `diml.matching.newton`); None leaves all to Sinkhorn. For tight tolerances, as a
-            step costs more than an iteration. The plan is the same up to the tolerance.
+        max_iterations: where a pair that has not converged stops; the result says so.
+        newton_after: the number of iterations after which Newton's steps take over, in float64; the error then falls
+            quadratically (see `diml.matching.newton`). None uses Sinkhorn's iterations alone. Meant for tight
+            tolerances, as a step costs more than an iteration. The plan is the same up to the tolerance.
 
     Raises:
         UsageError: shapes that do not fit, eps too small, a non-finite similarity, marginals that do not sum to 1.
@@ -119,13 +119,11 @@ def transport_plan(
 def check_limits(eps: float, tolerance: float, max_iterations: int, newton_after: int | None = None) -> None:
     if not eps >= LEAST_EPS or not tolerance >= 0 or not 1 <= max_iterations < 2**31:
         raise UsageError(
-            f"eps={eps}, tolerance={tolerance}, max_iterations={max_iterations} came; "
-            f"expected eps >= {LEAST_EPS}, tolerance >= 0 and max_iterations from 1 to 2^31"
+            f"expected eps >= {LEAST_EPS}, tolerance >= 0 and max_iterations from 1 to 2^31, "
+            f"got eps={eps}, tolerance={tolerance}, max_iterations={max_iterations}"
         )
     if newton_after is not None and newton_after < 1:
-        raise UsageError(
-            f"newton_after={newton_after} came; expected at least 1 iteration before Newton's steps, or None"
-        )
+        raise UsageError(f"expected newton_after >= 1 or None, got {newton_after}")
 
 
 def check_problem(
@@ -140,19 +138,19 @@ def check_problem(
     expected = similarity.shape[:-1], similarity.shape[:-2] + similarity.shape[-1:]
     if similarity.ndim < 2 or (mu_a.shape, mu_b.shape) != expected:
         raise UsageError(
-            f"local similarity {tuple(similarity.shape)} came with marginals {tuple(mu_a.shape)} and "
-            f"{tuple(mu_b.shape)}; expected (..., r_a, r_b) with (..., r_a) and (..., r_b)"
+            "expected a local similarity (..., r_a, r_b) with marginals (..., r_a) and (..., r_b), got "
+            f"{tuple(similarity.shape)} with {tuple(mu_a.shape)} and {tuple(mu_b.shape)}"
         )
     check_limits(eps, tolerance, max_iterations, newton_after)
     if not torch.isfinite(similarity).all():
-        raise UsageError("the local similarity holds NaN or infinity; check the feature maps it was made from")
+        raise UsageError("expected a finite local similarity, got NaN or infinity; check the feature maps")
     for name, mu in (("mu_a", mu_a), ("mu_b", mu_b)):
         mass = mu.sum(dim=-1, dtype=torch.promote_types(mu.dtype, torch.float32))
         if not ((mass - 1).abs() < 1e-2).all() or (mu < 0).any():
-            raise UsageError(f"{name} must be >= 0 and sum to 1 for every pair; divide it by its sum")
+            raise UsageError(f"expected {name} to be >= 0 and to sum to 1 for every pair; divide it by its sum")
 
 
-# Plans, and the potential of the rows in units of eps.
+# Gives plans, and the potential of the rows in units of eps.
 Solver = Callable[[Tensor, Tensor, Tensor, float, int], tuple[TransportPlan, Tensor]]
 
 
@@ -166,8 +164,8 @@ def _solve_chunk(
     newton_after: int | None,
     out: TransportPlan,
 ) -> None:
-    """Solve one chunk into `out`, each pair in the domain that its range of costs asks for."""
-    # A constant taken off a pair's costs changes its potentials and not its plan; the smallest cost becomes 0.
+    """Solve one chunk into `out`, each pair in the domain that its range of costs needs."""
+    # Subtracting a constant from a pair's costs changes its potentials but not its plan; the smallest cost becomes 0.
     exponent = (similarity - similarity.amax(dim=(1, 2), keepdim=True)) / eps
     wide = exponent.amin(dim=(1, 2)) < -MAX_RANGE[exponent.dtype]
     domains: list[tuple[Tensor, Solver]] = [(~wide, _scaling), (wide, _log_domain)]
@@ -187,7 +185,7 @@ def _solve_chunk(
 def _finish(
     solved: TransportPlan, exponent: Tensor, mu_a: Tensor, mu_b: Tensor, f: Tensor, tolerance: float, limit: int
 ) -> None:
-    """By Newton's steps, what the first iterations left unfinished."""
+    """Finish by Newton's steps the pairs that the first iterations left unfinished."""
     open_ = ~solved.converged & (solved.iterations < limit)
     if not open_.any():
         return
@@ -210,7 +208,7 @@ def store(solved: TransportPlan, out: TransportPlan, where: Tensor | slice) -> N
 def _scaling(
     exponent: Tensor, mu_a: Tensor, mu_b: Tensor, tolerance: float, limit: int
 ) -> tuple[TransportPlan, Tensor]:
-    """Matrix scaling `T = diag(u) K diag(v)`, `K = exp(-cost / eps)`: the fast way where K is representable."""
+    """Matrix scaling `T = diag(u) K diag(v)`, `K = exp(-cost / eps)`: the fast way if K is representable."""
     kernel = exponent.exp()
     transposed = kernel.mT.contiguous()
 
@@ -229,14 +227,14 @@ def _scaling(
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """(n, r, s) times (n, s): a fixed order of summation per pair, so that its result is the same in every batch."""
+    """(n, r, s) times (n, s), summed in a fixed order per pair, so that the result is the same in every batch."""
     return (matrix * vector[:, None, :]).sum(dim=-1)
 
 
 def _log_domain(
     exponent: Tensor, mu_a: Tensor, mu_b: Tensor, tolerance: float, limit: int
 ) -> tuple[TransportPlan, Tensor]:
-    """The same iterations on potentials `f, g` in units of eps, `T = exp(f + g - cost / eps)`: right for any range."""
+    """The same iterations on potentials `f, g` in units of eps, `T = exp(f + g - cost / eps)`: valid for any range."""
     double = torch.float32 if exponent.device.type == "mps" else torch.float64
     exponent, mu_a, mu_b = exponent.to(double), mu_a.to(double), mu_b.to(double)
     transposed, log_a, log_b = exponent.mT.contiguous(), mu_a.log(), mu_b.log()
@@ -263,11 +261,11 @@ def iterate(
     tolerance: float,
     limit: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run `step` until each pair's error is within the tolerance; a pair's result is the one of its own last step."""
+    """Run `step` until each pair's error is within the tolerance; a pair's result is that of its own last step."""
     u, v = torch.zeros_like(row_sums), row_sums.new_zeros(shape_b)
     error = row_sums.new_zeros(len(row_sums))
     iterations = torch.zeros(len(row_sums), dtype=torch.int64, device=row_sums.device)
-    pairs = torch.arange(len(row_sums), device=row_sums.device)  # those still at work
+    pairs = torch.arange(len(row_sums), device=row_sums.device)  # not yet done
     state = start(slice(None))
     for iteration in range(1, limit + 1):
         u_now, v_now, row_sums, error_now = step(state, row_sums)
@@ -286,6 +284,6 @@ def iterate(
 
 
 def _finished(plan: Tensor, mu_b: Tensor, iterations: Tensor, row_error: Tensor, tolerance: float) -> TransportPlan:
-    # The last half-step meets the columns up to rounding; what is left of their error is added to be exact.
+    # The last half-step meets the columns up to rounding; their remaining error is added to be exact.
     error = row_error + (plan.sum(dim=1) - mu_b).abs().sum(dim=-1)
     return TransportPlan(plan, iterations, error, row_error <= tolerance)

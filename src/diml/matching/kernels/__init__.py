@@ -27,13 +27,13 @@ from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
 VARIABLE = "DIML_KERNEL"
 # Marginal schemes that are compiled into the backends; the reference computes all others.
 SCHEMES = ("uniform", "cross_correlation")
-# Name of a backend: its module, and what to install where that cannot be imported.
+# Backends by the type of device: the module, and the package to install if it cannot be imported.
 BACKENDS = {"cpu": ("cpu_scores", "numba"), "cuda": ("triton_scores", "triton")}
 
 
 @dataclass(frozen=True)
 class BackendSettings:
-    """What a backend has to know of a `Matcher`.
+    """The settings of a `Matcher` that a backend needs.
 
     Attributes:
         scheme: name of the marginal scheme.
@@ -49,8 +49,8 @@ class BackendSettings:
 class BackendScores(NamedTuple):
     """Scores of pairs, all of one shape.
 
-    Where a pair's costs are too wide for float32 (range / eps > 80) or not finite, `iterations` is -1 and the
-    structural similarity NaN: it is to be solved by the reference.
+    If the range of a pair's costs is too wide for float32 (range / eps > 80) or not finite, `iterations` is -1 and the
+    structural similarity NaN: the reference has to solve this pair.
     """
 
     structural: Float[Tensor, "*pairs"]
@@ -76,15 +76,15 @@ class Backend(Protocol):
         """Each (p,)."""
 
     def score_matrix(self, rows_a: Any, rows_b: Any, settings: BackendSettings) -> BackendScores:
-        """Each (n, m). Where both are the same object, each unordered pair is solved once, the lower index first."""
+        """Each (n, m). If both are the same object, each unordered pair is solved once, the lower index first."""
 
     def unsupported(self, parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
-        """Why it cannot do this, in words that can follow "because", or None."""
+        """Why the backend cannot do this, in words that can follow "because"; None if it can."""
 
 
 @runtime_checkable
 class PlanBackend(Protocol):
-    """A backend that gives plans too; without one the reference plans."""
+    """A backend that returns plans, too; for others the reference computes them."""
 
     def plan_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings) -> BackendPlans: ...
 
@@ -93,7 +93,7 @@ class PlanBackend(Protocol):
 
 @runtime_checkable
 class BoundBackend(Protocol):
-    """A backend with upper bounds of the structural similarity; without one nothing is left out by bounds."""
+    """A backend with upper bounds of the structural similarity; with others no candidate is excluded by its bound."""
 
     def bound_pairs(
         self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings
@@ -103,29 +103,29 @@ class BoundBackend(Protocol):
 
 @runtime_checkable
 class ShortlistBackend(Protocol):
-    """A backend that is faster where many candidates of the same image are known to stand together."""
+    """A backend that is faster if the candidates of each image are given together."""
 
     def score_shortlists(self, rows_a: Any, rows_b: Any, shortlist: Tensor, settings: BackendSettings) -> BackendScores:
         """Each (q, K)."""
 
 
 def as_int64(index: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-    """int64.
+    """Indices as int64.
 
     Raises:
-        UsageError: no whole numbers, or a mask.
+        UsageError: indices that are not whole numbers, such as floats or a mask.
     """
     if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise UsageError(f"indices came as {index.dtype}; expected whole numbers, the places of images")
+        raise UsageError(f"expected whole numbers as indices of images, got {index.dtype}")
     return index.detach().to(torch.int64)
 
 
 def checked_indices(index: Int[Tensor, "*n"], images: int) -> Int[Tensor, "*n"]:
-    """int64, 0..images: compiled code looks where it is told, without asking whether there is anything.
+    """Indices as int64, 0 <= index < images, for compiled code, which does not check them.
 
     Raises:
-        UsageError: no whole numbers.
-        IndexError: an image that there is not.
+        UsageError: indices that are not whole numbers.
+        IndexError: an index out of range.
 
     >>> checked_indices(torch.tensor([0, -1]), 3)
     tensor([0, 2])
@@ -134,41 +134,41 @@ def checked_indices(index: Int[Tensor, "*n"], images: int) -> Int[Tensor, "*n"]:
     if index.numel():
         lowest, highest = (int(end) for end in index.aminmax())
         if lowest < -images or highest >= images:
-            raise IndexError(f"indices {lowest} to {highest} came for {images} images")
+            raise IndexError(f"indices from {lowest} to {highest} are out of range for {images} images")
         if lowest < 0:
             index = torch.where(index < 0, index + images, index)
     return index.contiguous()
 
 
 def choose_backend(device: torch.device) -> Backend | None:
-    """The fastest backend for tensors on that device; None for the reference.
+    """The fastest backend for tensors on a device; None for the reference.
 
-    The environment variable DIML_KERNEL forces one: torch, cpu or cuda. Not forced, one that cannot be loaded is told
-    once, as a warning, and the reference takes its place.
+    The environment variable DIML_KERNEL forces one: torch, cpu or cuda. If it is not set and the backend cannot be
+    loaded, one warning says so and the reference is used.
 
     Raises:
-        UsageError: DIML_KERNEL names none, or one that this device or this installation does not have.
+        UsageError: DIML_KERNEL is not one of these, or names one that the device or the installation does not have.
     """
     forced = os.environ.get(VARIABLE, "")
     if forced not in ("", "torch", *BACKENDS):
-        raise UsageError(f"{VARIABLE}={forced} came; expected torch, cpu or cuda, or unset it")
+        raise UsageError(f"expected {VARIABLE} to be torch, cpu or cuda, got {forced!r}; correct or unset it")
     if forced == "torch" or (not forced and device.type not in BACKENDS):
         return None
     if forced and forced != device.type:
         raise UsageError(
-            f"{VARIABLE}={forced} came with maps on {device.type}; move the model to {forced} (--device), or unset it"
+            f"{VARIABLE}={forced} cannot match maps on {device.type}; move the model (--device {forced}) or unset it"
         )
     backend, reason = _load(device.type)
     if backend is None:
         if forced:
-            raise UsageError(f"{VARIABLE}={forced} came, but {reason}")
+            raise UsageError(f"{VARIABLE}={forced} cannot be used: {reason}")
         _warn(reason)
     return backend
 
 
 @functools.cache
 def _load(name: str) -> tuple[Backend | None, str]:
-    """The module, or why there is none."""
+    """The module, or why it cannot be loaded."""
     module, needs = BACKENDS[name]
     try:
         return cast(Backend, importlib.import_module(f"{__name__}.{module}")), ""

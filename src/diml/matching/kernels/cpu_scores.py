@@ -1,7 +1,7 @@
-"""The CPU backend: lists and matrices of pairs cut into pieces, which as many threads work off as PyTorch has.
+"""The CPU backend: lists and matrices of pairs, cut into pieces for as many threads as PyTorch uses.
 
-The compiled code is in `lanes_kernel`. It holds no lock of Python's, each thread has a scratch of its own (some 300 KB
-for 16 parts), and the threads end with the call, so that it may be called from several threads, and after a fork.
+The compiled code is in `lanes_kernel`. It releases the interpreter lock, each thread has a workspace of its own (about
+300 KB for 16 parts), and the threads end with the call, so it may be called from several threads and after a fork.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from diml.matching.kernels.compiling import CONVERGED, OUT_OF_RANGE, Array, new_
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
 
-# Pairs of a list, pairs whose plans are wanted, and images of a beside sixteen of b that a thread takes at a time: some
-# milliseconds.
+# Work of a thread at a time, some milliseconds: pairs of a list, pairs with plans, and images of a with sixteen of b.
 PIECE, PLANS = 2048, 512
 STRIP = 512
-# Fewer pairs than this are done before a second thread has started.
+# Fewer pairs than this are finished before a second thread has started.
 ALONE = 512
 
 NONE = np.empty(0, np.float32)
 
 
 def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
-    """Why the kernel cannot do this, in words that can follow "because"; None where it can."""
+    """Why the kernel cannot do this, in words that can follow "because"; None if it can."""
     if dtype != torch.float32:
         return f"the rows are {dtype}"
     if settings.scheme not in SCHEMES:
@@ -47,7 +46,7 @@ def score_pairs(
     j: Int[Tensor, " p"],
     settings: BackendSettings,
 ) -> BackendScores:
-    """Scores of the pairs (a[i_k], b[j_k]), each (p,). Fastest where pairs of the same a stand together.
+    """Scores of the pairs (a[i_k], b[j_k]), each (p,). Fastest if pairs with the same image of a are adjacent.
 
     >>> rows = torch.nn.functional.normalize(torch.ones(2, 5, 3), dim=-1)
     >>> score_pairs(rows, rows, torch.tensor([0]), torch.tensor([1]), BackendSettings("uniform")).converged
@@ -65,7 +64,7 @@ def bound_pairs(
     j: Int[Tensor, " p"],
     settings: BackendSettings,
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-    """Upper bounds of what `score_pairs` gives as structural similarity, and the pooled similarity, each (p,)."""
+    """Upper bounds of the structural similarity of `score_pairs`, and the pooled similarity, each (p,)."""
     out = _empty((len(i),))
     call = _Call.of(rows_a, rows_b, settings, bounds_only=True)
     _listed(call, _indices(i, len(rows_a)), _indices(j, len(rows_b)), out)
@@ -79,7 +78,7 @@ def plan_pairs(
     j: Int[Tensor, " p"],
     settings: BackendSettings,
 ) -> BackendPlans:
-    """The plans from which `score_pairs` takes its scores, (p, r_a, r_b); some 13 bytes a pair and 4 a cell.
+    """The plans behind the scores of `score_pairs`, (p, r_a, r_b); about 13 bytes per pair and 4 per cell.
 
     >>> rows = torch.nn.functional.normalize(torch.ones(2, 3, 3), dim=-1)
     >>> plan_pairs(rows, rows, torch.tensor([0]), torch.tensor([1]), BackendSettings("uniform")).plan
@@ -92,7 +91,7 @@ def plan_pairs(
 def plan_products(
     products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
 ) -> BackendPlans:
-    """As `plan_pairs`, from all products of the rows of two sets of images."""
+    """As `plan_pairs`, from the products of all rows of two sets of images."""
     n, parts_a, m, parts_b = products.shape
     at = _indices(i, n) * parts_a * m * parts_b + _indices(j, m) * parts_b
     numbers = _flat(products)
@@ -102,7 +101,7 @@ def plan_products(
 def score_matrix(
     rows_a: Float[Tensor, "n rows_a d"], rows_b: Float[Tensor, "m rows_b d"], settings: BackendSettings
 ) -> BackendScores:
-    """Scores of all pairs, each (n, m). Where both are the same tensor, each unordered pair is solved once."""
+    """Scores of all pairs, each (n, m). If both are the same tensor, each unordered pair is solved once."""
     n, m, symmetric = len(rows_a), len(rows_b), rows_a is rows_b
     call = _Call.of(rows_a, rows_b, settings, CROSSED)
     strips = -(-n // STRIP)
@@ -127,7 +126,7 @@ def score_matrix(
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """What all pieces of a call have in common; see `lanes_kernel.score`."""
+    """The arguments that all pieces of a call share; see `lanes_kernel.score`."""
 
     a: Array
     b: Array
@@ -159,7 +158,7 @@ class _Call:
 
 def _listed(call: _Call, at_a: Array, at_b: Array, out: list[Array], size: int = PIECE) -> None:
     if len(at_a) != len(at_b):
-        raise IndexError(f"{len(at_a)} and {len(at_b)} indices came as pairs")
+        raise IndexError(f"expected as many indices of a as of b to form pairs, got {len(at_a)} and {len(at_b)}")
 
     def piece(start: int) -> None:
         where = slice(start, start + size)
@@ -169,7 +168,7 @@ def _listed(call: _Call, at_a: Array, at_b: Array, out: list[Array], size: int =
 
 
 def _planned(call: _Call, at_a: Array, at_b: Array) -> BackendPlans:
-    # Whatever torch's default is: the compiled code writes float32.
+    # Independent of torch's default dtype: the compiled code writes float32.
     plan = torch.empty(len(at_a), call.shape[0] - 1, call.shape[1] - 1, dtype=torch.float32)
     error = torch.empty(len(at_a), dtype=torch.float32)
     out = _empty((len(at_a),))

@@ -1,7 +1,7 @@
-"""Sixteen float32 numbers as one value in compiled code, so that sixteen pairs of images are matched in step.
+"""Sixteen float32 numbers as one SIMD value in compiled code, so that sixteen pairs of images are matched in step.
 
-numba turns loops into SIMD where it can prove that it may; here nothing is left to chance, and running sums stay in
-registers. On AVX-512 a value is one register, elsewhere two or four; the code is the same.
+numba vectorises a loop only if it can prove that this is allowed. Here the vector operations are explicit, and running
+sums stay in registers. On AVX-512 a value is one register, elsewhere two or four; the code is the same.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numba.core import cgutils
 from numba.extending import models, overload, register_model
 
 WIDTH = 16
-# Called from compiled code, an intrinsic takes other arguments than its Python function does.
+# In compiled code an intrinsic takes other arguments than its Python function does.
 intrinsic: Any = extending.intrinsic
 
 F32, I16, I32 = ir.FloatType(), ir.IntType(16), ir.IntType(32)
 FLOATS, INTS = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
-# Memory is aligned to single numbers only, as far as a pointer is concerned.
+# Pointers are only guaranteed to be aligned to single numbers.
 ALIGN = 4
 
 
@@ -64,10 +64,10 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def wide(typing_context: Any) -> Any:
-    """Ask for the widest registers: by default LLVM uses half of them on processors that once clocked down for it."""
+    """Request the widest registers: LLVM avoids them on processors that used to lower their clock for them."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        # llvmlite checks names against a list that lacks the attributes written as strings.
+        # llvmlite checks names against a list that lacks string attributes.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
@@ -98,7 +98,7 @@ def store(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
 
 @intrinsic
 def every_at(typing_context: Any, array: Any, offset: Any) -> Any:
-    """`array[offset]` in all lanes, without the check for a negative index that numba's own indexing makes."""
+    """`array[offset]` in all lanes, without numba's check for a negative index."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -202,7 +202,7 @@ larger, smaller = _choice(">"), _choice("<")
 
 @intrinsic
 def at_most(typing_context: Any, a: Any, b: Any) -> Any:
-    """Bit l of the result says whether a <= b in lane l; not so where one of them is NaN."""
+    """Bit l of the result says whether a <= b in lane l; it is 0 if one of them is NaN."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits = builder.bitcast(builder.fcmp_ordered("<=", *arguments), I16)
@@ -213,7 +213,7 @@ def at_most(typing_context: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def select(typing_context: Any, bits: Any, a: Any, b: Any) -> Any:
-    """a in the lanes whose bit is set, else b."""
+    """a in the lanes whose bit is set, b in the others."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits, a, b = arguments
@@ -225,11 +225,11 @@ def select(typing_context: Any, bits: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def exponential(typing_context: Any, x: Any) -> Any:
-    """`exp(x)` for x in -86..0, to 2e-7: `2^n * p(x - n log 2)`, p being Taylor's polynomial of degree 7."""
+    """`exp(x)` for x in -86..0, to 2e-7: `2^n * p(x - n log 2)`, where p is the Taylor polynomial of degree 7."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         [x] = arguments
-        rounding = _constant(12582912.0)  # 1.5 * 2^23: adding it leaves a whole number in the lowest bits
+        rounding = _constant(12582912.0)  # 1.5 * 2^23: adding it leaves the rounded number in the lowest bits
         shifted = _fma(builder, x, _constant(1.4426950408889634), rounding)
         whole = builder.fsub(shifted, rounding)
         rest = _fma(builder, whole, _constant(-0.693359375), x)  # log 2 in two parts, the first exact
@@ -245,9 +245,9 @@ def exponential(typing_context: Any, x: Any) -> Any:
 
 @intrinsic
 def inverse(typing_context: Any, x: Any) -> Any:
-    """`1 / x` for x in 1e-37..1e37, to 1e-7; of 0 it is no number.
+    """`1 / x` for x in 1e-37..1e37, accurate to 1e-7; NaN for 0.
 
-    A guess from the bits and three of Newton's steps take a quarter of the time of a division.
+    An estimate from the bits and three of Newton's steps take a quarter of the time of a division.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -265,7 +265,7 @@ def inverse(typing_context: Any, x: Any) -> Any:
 def transposed(typing_context: Any, source: Any, offsets: Any, start: Any, target: Any, to: Any, stride: Any) -> Any:
     """`target[to + k * stride + l] = source[offsets[l] + start + k]` for k and l in 0..15.
 
-    Four rounds of interleaving the first half of the registers with the second are a transposition.
+    Interleaving the first half of the registers with the second half, four times, transposes the block.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

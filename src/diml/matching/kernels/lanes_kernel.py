@@ -1,17 +1,17 @@
 """The compiled part of the CPU backend: sixteen pairs in step, from unit rows to scores or plans.
 
-A block of sixteen pairs goes through four stages, all in a scratch that fits into the second-level cache:
+A block of sixteen pairs goes through four stages, all in memory that fits into the second-level cache:
 
     pack      the maps of the sixteen b side by side, one per lane: `b[k, part, lane]`
     product   `s[i, j, lane] = sum_k a[i, k] b[k, j, lane]`; the last row and column hold the correlations, the corner
-              the pooled similarity. Or `take`, where products are there already
+              the pooled similarity. `take` replaces this stage if the products have been computed already
     marginals and kernel, `exp((s - max s) / eps)`
-    Sinkhorn  lane by lane until the tolerance is met; what is done is frozen, so that no pair depends on the others.
-              When four lanes are left at work they move to a pool, which is solved whenever it holds sixteen: on real
-              features the slowest of sixteen pairs takes 2.3 times as many iterations as their mean
+    Sinkhorn  in each lane until its tolerance is met; finished lanes are frozen, so that no pair depends on the others.
+              The last four unfinished lanes move to a pool, which is solved whenever it holds sixteen: on real features
+              the slowest of sixteen pairs takes 2.3 times as many iterations as their mean
 
-Imported only when the CPU backend is first used: numba takes half a second to load, and the code, once, some seconds to
-compile.
+Imported only when the CPU backend is first used: numba takes half a second to load, and the first compilation some
+seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from diml.matching.kernels.lanes_product import pack, product, take
 from diml.matching.kernels.lanes_results import bound, finish, move
 from diml.matching.kernels.lanes_sinkhorn import begin, iterate
 
-# Where pairs come from: two lists of images; every image of a with sixteen of b; or products, which lie in a matrix.
+# Sources of pairs: two lists of images; every image of a with sixteen of b; or products in a matrix.
 LISTED, CROSSED, GIVEN = 0, 1, 2
 # Unfinished lanes that a block leaves to the pool; 2 to 6 cost about the same.
 LEAVE = 4
@@ -48,11 +48,11 @@ LEAVE = 4
 def _find(
     at: int, index_a: Array, index_b: Array, crossed: bool, size_a: int, size_b: int, offsets: Any, places: Array
 ) -> bool:
-    """Where the images of the next sixteen pairs begin, and where their results go; whether all have the same a."""
+    """Find the offsets of the next sixteen pairs and of their results; returns whether all have the same image of a."""
     offsets_a, offsets_b = offsets
     shared = True
     for lane in range(WIDTH):
-        # Lanes to spare repeat the last pair.
+        # Unused lanes repeat the last pair.
         at_a = at if crossed else min(at + lane, len(index_a) - 1)
         at_b = min(lane, len(index_b) - 1) if crossed else at_a
         offsets_a[lane], offsets_b[lane] = index_a[at_a] * size_a, index_b[at_b] * size_b
@@ -66,7 +66,7 @@ def _find(
 def _multiply(
     rows_a: Array, rows_b: Array, offsets: Any, shape: Any, shared: bool, again: bool, packed: Any, products: Array
 ) -> None:
-    """Products of sixteen pairs; b is packed where it is not the one from before."""
+    """Products of sixteen pairs; b is packed unless it is the same as before."""
     parts_a, parts_b, dim = shape
     if again:
         pack(rows_b, offsets[1], parts_b, dim, packed[1])
@@ -79,7 +79,7 @@ def _multiply(
 
 @inlined
 def _start(wide_ones: Any, progress: Any) -> Any:
-    """Passes and states of new pairs; the lanes on which there is nothing to do."""
+    """Set the passes and states of new pairs; returns the lanes with nothing to do."""
     places, passes, state = progress
     done = wide_ones
     for lane in range(WIDTH):
@@ -92,7 +92,7 @@ def _start(wide_ones: Any, progress: Any) -> Any:
 
 @inlined
 def _open(done: Any, lanes: Array) -> int:
-    """The lanes that are not done, first in the list; how many."""
+    """Write the unfinished lanes to the front of the list; returns their number."""
     left = 0
     for lane in range(WIDTH):
         if not done >> lane & 1:
@@ -106,7 +106,7 @@ def drain(
     pool: Any, r_a: int, r_b: int, leave: int, tolerance: float, limit: int, progress: Any, lanes: Array, scratch: Any,
     found: Any,
 ) -> int:  # fmt: skip
-    """Solve the pool until few lanes are left at work, which move to its front; how many."""
+    """Solve the pool until at most `leave` lanes are unfinished, and move them to its front; returns their number."""
     places, passes, _ = progress
     spare = np.uint32(0)
     for lane in range(WIDTH):
@@ -150,12 +150,12 @@ def score(
 ) -> None:
     """Score pairs, sixteen at a time; `parts` count the pooled row.
 
-    LISTED: pair by pair of two lists of indices. CROSSED: every image of `index_a` with each of the at most sixteen of
-    `index_b`, which are packed once; the results are those of an array (len(index_a), 16). GIVEN: `rows_a` is a matrix
+    LISTED: the pairs of two lists of indices. CROSSED: every image of `index_a` with each of the at most sixteen of
+    `index_b`, which are packed once; results are laid out as an array (len(index_a), 16). GIVEN: `rows_a` is a matrix
     with rows of `dim` numbers, and the products of pair k begin at `index_a[k]`.
 
     `block` to `lists` are of `new_workspace`. `found` is structural and pooled similarity, iterations, states, and
-    plans with their errors, which are made where there is room for them.
+    plans with their errors, which are computed if there is space for them.
     """
     r_a, r_b = parts_a - 1, parts_b - 1
     offsets, lanes, stay = (lists[0], lists[1]), lists[2], lists[3]

@@ -25,7 +25,7 @@ def pack(rows: Array, offsets: Array, parts: int, dim: int, packed: Array) -> No
 
 @compiled(f"void({FLOATS}, {INTS}, int64, int64, int64, {FLOATS})")
 def take(products: Array, offsets: Array, stride: int, parts_a: int, parts_b: int, out: Array) -> None:
-    """Products that are there already, of each lane a block of a matrix: `out[i, j, lane]`."""
+    """Copy existing products, for each lane a block of a matrix, to `out[i, j, lane]`."""
     wide()
     full = parts_b - parts_b % WIDTH
     for i in range(parts_a):

@@ -1,4 +1,4 @@
-"""What is read off sixteen solved pairs: scores, plans, bounds; and their moves from one block to another."""
+"""The results of sixteen solved pairs: scores, plans, bounds; and moving lanes from one block to another."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def make_plans(block: Any, r_a: int, r_b: int, sums: Array, plans: Array, errors
 
 @compiled(f"void({BLOCK}, int64, int64, uint32, {PROGRESS}, UniTuple({FLOATS}, 4), {FOUND})")
 def finish(block: Any, r_a: int, r_b: int, done: Any, progress: Any, scratch: Any, found: Any) -> None:
-    """Write the results of the lanes that are done to their places; plans where there is room for them."""
+    """Write the results of finished lanes to their positions; plans if there is space for them."""
     wide()
     places, passes, state = progress
     sums, total, plan, error = scratch
@@ -72,7 +72,7 @@ def finish(block: Any, r_a: int, r_b: int, done: Any, progress: Any, scratch: An
 
 @compiled(f"void({BLOCK}, {INTS}, int64, int64, {BLOCK}, int64)")
 def move(source: Any, which: Array, first: int, last: int, target: Any, to: int) -> None:
-    """Lanes which[first:last] of a block to the lanes from `to` on of another, or to lower ones of the same."""
+    """Move lanes which[first:last] of a block to the lanes from `to` on of another, or to lower ones of the same."""
     for part in range(6):
         a, b = source[part], target[part]
         for at in range(0, len(a) - WIDTH + 1, WIDTH):
@@ -82,7 +82,7 @@ def move(source: Any, which: Array, first: int, last: int, target: Any, to: int)
 
 @compiled(f"void({BLOCK}, int64, int64, boolean, {PROGRESS}, {FLOATS}, {FOUND})")
 def bound(block: Any, r_a: int, r_b: int, cross: bool, progress: Any, bounds: Array, found: Any) -> None:
-    """Write upper bounds of the structural similarities: every part of b at its best in a, by its weight."""
+    """Write upper bounds of the structural similarities: the best match in a of every part of b, times its weight."""
     wide()
     products, _, _, mu_b, _, best = block
     stride, row = (r_b + 1) * WIDTH, r_b * WIDTH

@@ -1,4 +1,4 @@
-"""Sinkhorn's iterations for sixteen pairs, one in each lane: marginals, kernel, scalings until each lane is done."""
+"""Sinkhorn's iterations for sixteen pairs, one in each lane: marginals, kernel, and scalings until all are done."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from diml.matching.kernels.lanes import (
 
 @inlined
 def marginal(products: Array, start: int, stride: int, parts: int, cross: bool, mu: Array) -> None:
-    """mu[part, lane] from the correlations at `products[start + part * stride]`: a named scheme."""
+    """mu[part, lane] from the correlations at `products[start + part * stride]`; uniform unless `cross`."""
     even = every(np.float32(1) / np.float32(parts))
     zero = every(np.float32(0))
     mass = zero
@@ -55,7 +55,7 @@ def marginal(products: Array, start: int, stride: int, parts: int, cross: bool, 
 
 @compiled(f"uint32({BLOCK}, int64, int64, boolean, float32)")
 def begin(block: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
-    """Marginals, kernel and first potentials of sixteen pairs; bit l of the result says that lane l is out of range."""
+    """Set marginals, kernel and first scalings of sixteen pairs; bit l of the result: lane l is out of range."""
     wide()
     products, kernel, mu_a, mu_b, u, v = block
     zero, one = every(np.float32(0)), every(np.float32(1))
@@ -82,7 +82,7 @@ def begin(block: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
 
 @inlined
 def _scaled(u: Array, mu: Array, at: int, sums: Any, done: Any) -> Any:
-    """How far the old u leaves the row sums from mu, and the new u, which is stored too; what is done keeps it."""
+    """The error of the row sums with the old u, and the new u, which is stored; finished lanes keep the old one."""
     old, wanted = load(u, at), load(mu, at)
     new = select(done, old, wanted * inverse(sums))
     store(u, at, new)
@@ -101,11 +101,11 @@ def iterate(
     limit: int,
     progress: Any,
 ) -> Any:
-    """Sinkhorn's iterations until at most `leave` lanes are not done; the lanes that are.
+    """Iterate until at most `leave` lanes are unfinished; returns the finished lanes.
 
-    A pass takes the row sums of the last one's plan, whose error they tell, the new u from them, and the new v from
-    its column sums, so that eight rows of the kernel are read once from the cache for both. A lane found within the
-    tolerance keeps the better plan of this very pass.
+    A pass computes the row sums of the previous plan, which give its error, the new u from them, and the new v from the
+    column sums, so that eight rows of the kernel are read from the cache once for both. A lane found within the
+    tolerance keeps the better plan of the current pass.
     """
     wide()
     _, kernel, mu_a, mu_b, u, v = block
@@ -128,7 +128,7 @@ def iterate(
             for j in range(0, row, WIDTH):
                 store(sums, j, zero)
             for i in range(0, eights, 8):
-                # Eight sums at a time, or each addition would wait for the one before.
+                # Eight sums at a time; otherwise each addition would wait for the previous one.
                 a, b = i * row, (i + 4) * row
                 s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = zero
                 for j in range(0, row, WIDTH):

@@ -1,4 +1,4 @@
-"""Maps of images as a kernel on a GPU reads them: half precision as it is stored, scaled after multiplication."""
+"""Feature maps as a GPU kernel reads them: in their stored precision, scaled to unit length after multiplication."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 @dataclass(frozen=True, eq=False)
 class ScaledMaps:
-    """Maps of n images; made once for a set of images.
+    """Maps of n images, made once per set of images.
 
     Attributes:
         parts: (n, r, d), any of `TYPES`, not normalised, the last two axes contiguous.
-        scale: (n, r) float32, one over the length of each part.
+        scale: (n, r) float32, the inverse length of each part.
         pooled: (n, d) float32 unit vectors.
     """
 
@@ -33,11 +33,11 @@ class ScaledMaps:
     def of(cls, maps: FeatureMaps | Tensor | ScaledMaps) -> ScaledMaps:
         """From feature maps as they are stored, or from rows (n, r + 1, d), the last of which is the pooled vector.
 
-        Feature maps in half precision lose nothing here: their products are exact in float32, and are scaled there.
-        Rows of unit vectors in half precision have lost up to 5e-4 of each number before they come.
+        Half precision feature maps lose nothing: their products are exact in float32, where they are scaled. Unit
+        vectors in half precision, in contrast, have been rounded by up to 5e-4 of each number.
 
         Raises:
-            UsageError: another type than one of `TYPES`.
+            UsageError: a dtype other than `TYPES`.
 
         >>> ScaledMaps.of(FeatureMaps(torch.ones(2, 4, 9).half(), (2, 2))).scale[0, 0]
         tensor(0.3333)
@@ -46,7 +46,7 @@ class ScaledMaps:
             return maps
         parts, pooled = (maps[:, :-1], maps[:, -1]) if isinstance(maps, Tensor) else (maps.local, maps.pooled)
         if parts.dtype not in TYPES:
-            raise UsageError(f"rows came as {parts.dtype}; the CUDA kernel takes float16, bfloat16 or float32")
+            raise UsageError(f"expected float16, bfloat16 or float32 for the CUDA kernel, got {parts.dtype}")
         if parts.stride()[1:] != (parts.shape[2], 1):
             parts = parts.contiguous()
         lengths = torch.linalg.vector_norm(parts, dim=2, dtype=torch.float32)

@@ -1,6 +1,6 @@
-"""The two Triton kernels, for all pairs of two sets and for lists of candidates: walk tiles of pairs, store scores."""
+"""The two Triton kernels, for all pairs of two sets and for lists of candidates: score tiles of pairs, store scores."""
 
-# Triton has no types, and a function it compiles no annotations but for constants, which are written large.
+# Triton has no types; functions that it compiles annotate constants only, whose names are in capitals.
 # mypy: disable-error-code="no-untyped-def"
 # ruff: noqa: N803
 
@@ -30,13 +30,13 @@ def matrix(
     CROSS: tl.constexpr, NARROW: tl.constexpr, BLOCK: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
     BOUNDS: tl.constexpr, UPPER: tl.constexpr,
 ):  # fmt: skip
-    """A program matches a few images of a with a strip of b. Its neighbours take the same strip: they share it."""
+    """A program matches a few images of a with a strip of b. Neighbouring programs share the strip in the cache."""
     program = tl.program_id(0)
     tiles_a = tl.cdiv(count_a, IMAGES_A)
     first_a = program % tiles_a * IMAGES_A
     begin = program // tiles_a * strip
     end = tl.minimum(begin + strip, count_b)
-    if UPPER:  # what lies wholly below the diagonal is left out
+    if UPPER:  # skip tiles that lie entirely below the diagonal
         begin = tl.maximum(begin, first_a // IMAGES_B * IMAGES_B)
     pair = tl.arange(0, IMAGES_A * IMAGES_B)
     for first_b in range(begin, end, IMAGES_B):

@@ -1,22 +1,22 @@
-"""The CUDA backend: scores of many pairs by one fused Triton kernel, from two maps to the numbers in registers.
+"""The CUDA backend: scores of many pairs by one fused Triton kernel, from two maps to scores in registers.
 
-What the work needs, for a pair of r parts of dim d each that takes n iterations:
+The work for a pair of r parts of dim d each that takes n iterations:
 
 - arithmetic: `2 r r d` operations for the local similarities and `8 r d` for the correlations, on tensor cores; `4
-  r r` for an iteration (K times a vector, twice) and about `6 r` beside them, on the others. At r = 16, d = 128, n
-  = 20: 82 k and 22 k, so that 60 T float32 operations a second allow at most 2.7 G pairs a second.
-- memory: without reuse `2 (r + 1) d` numbers a pair, 8.7 KB in half precision. A program takes a tile of images of
-  a along a strip of images of b, and programs that run together take the same strip, which the L2 cache holds. So
-  memory gives each map of a once a strip, 17 bytes a pair at strips of 256, and takes 13 bytes a pair of scores.
-  The cache gives three quarters of a map a pair at tiles of 4 x 2: 3.3 KB.
-- instructions: at r = 16, 38 of a warp for a pair's iteration (cross-correlation) and some 240 for the rest of the
-  pair, counted in the code compiled for sm_90. A tile goes on until its slowest pair is done; if that takes 30
-  turns, a pair costs 1,400, and the 920 G a second that an H200 can issue allow 660 M pairs a second. That is a
-  ceiling, not a forecast. The compiler takes all 255 registers of a lane there and spills some of S, outside the
-  loop of iterations.
+  r r` for an iteration (K times a vector, twice) and about `6 r` in addition, on ordinary cores. At r = 16, d = 128,
+  n = 20: 82 k and 22 k, so that 60 T float32 operations per second allow at most 2.7 G pairs per second.
+- memory: without reuse `2 (r + 1) d` numbers per pair, 8.7 KB in half precision. A program matches a tile of images
+  of a with a strip of images of b, and programs that run together use the same strip, which stays in the L2 cache. So
+  each map of a is read from memory once per strip, 17 bytes per pair at strips of 256, and 13 bytes of scores per pair
+  are written. From the cache three quarters of a map per pair are read at tiles of 4 x 2: 3.3 KB.
+- instructions: at r = 16, 38 of a warp for one iteration of a pair (cross-correlation) and about 240 for the rest of
+  the pair, counted in the code compiled for sm_90. A tile iterates until its slowest pair is done; if this takes 30
+  iterations, a pair costs 1,400 instructions, and the 920 G per second that an H200 can issue allow 660 M pairs per
+  second. This is an upper limit, not a forecast. The compiler uses all 255 registers of a lane and spills some of S,
+  outside the loop of iterations.
 
-None of this has been run on a GPU: its arithmetic is tested through Triton's interpreter, its code is compiled for
-sm_90, and tiles, strips and warps are guesses from such counts. `pairs_per_second` measures.
+None of this has been run on a GPU: the arithmetic is tested through Triton's interpreter, the code is compiled for
+sm_90, and the choices of tiles, strips and warps are guesses from these counts. `pairs_per_second` measures the speed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from diml.matching.kernels.scaled_maps import TYPES, ScaledMaps
 from diml.matching.kernels.triton_kernels import listed, matrix
 
 MAX_PARTS = 64
-# Images of b that a program goes along: many, so that maps of a are read rarely, unless that left too few programs to
-# keep a GPU busy (an H200 holds 1056 of them at once).
+# Images of b that a program processes: many, so that maps of a are read rarely, but fewer if there would be too few
+# programs to keep a GPU busy (an H200 runs 1056 at once).
 STRIP, PROGRAMS = 256, 8192
-# Local similarities of a tile: 2048 are 64 registers of each lane of a warp, which needs about as many again.
+# Local similarities of a tile: 2048 occupy 64 registers of each lane of a warp, which needs about as many in addition.
 AREA = 2048
 
 
@@ -48,11 +48,11 @@ AnyMaps = FeatureMaps | Tensor | ScaledMaps
 
 @dataclass(frozen=True)
 class TileShape:
-    """How the work is cut. None of it changes a score.
+    """How the work is divided. It does not affect the scores.
 
     Attributes:
-        images_a, images_b: of one program at a time; 1, 2, 4 or 8 and 1, 2 or 4.
-        registers: of a thread, at most; None leaves it to the compiler. Fewer let more programs run together.
+        images_a, images_b: images that a program matches at a time; 1, 2, 4 or 8 and 1, 2 or 4.
+        registers: maximum per thread; None leaves it to the compiler. With fewer, more programs run together.
     """
 
     images_a: int
@@ -61,14 +61,14 @@ class TileShape:
 
 
 def tiles(parts_a: int, parts_b: int) -> list[TileShape]:
-    """Tiles worth trying, the one that is used first. Guesses for an H200, by instructions counted, not by time."""
+    """Tiles worth trying, the default first. Chosen for an H200 by counting instructions, not by measuring time."""
     room = AREA // (_padded(parts_a) * _padded(parts_b))
     shapes = {8: [(4, 2), (2, 2), (2, 4), (8, 1)], 4: [(2, 2), (4, 1)], 2: [(2, 1), (1, 1)]}.get(room, [(1, 1)])
     return [TileShape(*shape) for shape in shapes] + [TileShape(*shapes[0], registers=168)]
 
 
 def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
-    """Why the kernel cannot do this, in words that can follow "because"; None where it can."""
+    """Why the kernel cannot do this, in words that can follow "because"; None if it can."""
     if max(parts_a, parts_b) > MAX_PARTS:
         return f"maps have {max(parts_a, parts_b)} parts and the kernel holds at most {MAX_PARTS}"
     if dtype not in TYPES:
@@ -83,12 +83,12 @@ def score_pairs(
 ) -> BackendScores:
     """Scores of the pairs (a[i_k], b[j_k]), each (p,).
 
-    A pair whose costs are too wide for float32 (range / eps > 80), or not finite, comes back with `iterations` -1,
-    `converged` False and a structural similarity of NaN: to be solved by the reference.
+    A pair whose range of costs is too wide for float32 (range / eps > 80), or not finite, gets `iterations` -1,
+    `converged` False and a structural similarity of NaN: the reference has to solve it.
 
     Raises:
         UsageError: what `unsupported` says, or maps of different dims.
-        IndexError: an image that there is not.
+        IndexError: an index out of range.
     """
     return _lists(ScaledMaps.of(rows_a), ScaledMaps.of(rows_b), i, j.reshape(-1, 1), settings, TileShape(1, 1))
 
@@ -96,7 +96,7 @@ def score_pairs(
 def bound_pairs(
     rows_a: AnyMaps, rows_b: AnyMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-    """Upper bounds of what `score_pairs` gives as structural similarity, and the pooled similarity, each (p,)."""
+    """Upper bounds of the structural similarity of `score_pairs`, and the pooled similarity, each (p,)."""
     a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
     scores = _lists(a, b, i, j.reshape(-1, 1), settings, TileShape(1, 1), bounds_only=True)
     return scores.structural, scores.pooled
@@ -111,7 +111,7 @@ def score_shortlists(
 ) -> BackendScores:
     """Scores of every image of a with the images of b on its shortlist, each (q, K); as `score_pairs`, and cheaper.
 
-    Four candidates are matched at a time, which shares the query's map and keeps most sums within a lane.
+    Four candidates are matched at a time, so that they share the query's map and most sums stay within a lane.
     """
     a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
     if tile is None:
@@ -124,7 +124,7 @@ def score_matrix(
 ) -> BackendScores:
     """Scores of all pairs, each (n, m); as `score_pairs`. 13 bytes a pair: call it for blocks of a where m is large.
 
-    Where both are the same object, each unordered pair is solved once, with the lower index first.
+    If both are the same object, each unordered pair is solved once, with the lower index first.
     """
     a = ScaledMaps.of(rows_a)
     b = a if rows_b is rows_a else ScaledMaps.of(rows_b)
@@ -147,9 +147,9 @@ def score_matrix(
 def pairs_per_second(
     rows_a: AnyMaps, rows_b: AnyMaps, settings: BackendSettings, tile: TileShape | None = None, seconds: float = 1.0
 ) -> float:
-    """Pairs of `score_matrix` a second, by the GPU's own clock: compiled and warmed up, then the median of many runs.
+    """Pairs per second of `score_matrix`, by the GPU's clock: the median of many runs after a warm-up.
 
-    The time to make `ScaledMaps`, once for each set of images, is not in it. Needs a GPU.
+    The time to make `ScaledMaps`, once per set of images, is not included. Needs a GPU.
     """
     a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
     milliseconds: float = triton.testing.do_bench(
@@ -167,7 +167,7 @@ def _lists(
     tile: TileShape,
     bounds_only: bool = False,
 ) -> BackendScores:
-    """Row l of candidates with image i[l] of a, or image l."""
+    """Scores of the candidates in row l with image i[l] of a, or with image l if i is None."""
     device = a.parts.device
     candidates = checked_indices(candidates.to(device), len(b))
     out = _empty(tuple(candidates.shape), device)
@@ -186,7 +186,7 @@ def _lists(
 def _arguments(
     a: ScaledMaps, b: ScaledMaps, settings: BackendSettings, tile: TileShape, **lists: bool
 ) -> tuple[list[object], dict[str, object]]:
-    """What both kernels take: tensors and numbers by position, constants of compilation by name."""
+    """The arguments of both kernels: tensors and numbers by position, compile-time constants by name."""
     (r_a, dim), (r_b, dim_b) = a.parts.shape[1:], b.parts.shape[1:]
     dtype = torch.promote_types(a.parts.dtype, b.parts.dtype)
     if reason := unsupported(r_a, r_b, dtype, settings):
@@ -204,9 +204,9 @@ def _arguments(
         "IMAGES_A": tile.images_a, "IMAGES_B": tile.images_b,
         "CROSS": settings.scheme == "cross_correlation", "NARROW": 2 / settings.eps <= 80,
         "BLOCK": block, "EVEN": dim % block == 0,
-        # Three tensor-core products of ten-bit halves: float32's own precision but for the last bit or two.
+        # Three tensor-core products of ten-bit halves: the precision of float32 except for the last bit or two.
         "PRECISION": "tf32x3" if dtype == torch.float32 else "ieee",
-        # One warp: its lanes need no barrier, and few pairs wait for the slowest of their tile.
+        # One warp: its lanes need no barrier, and few pairs wait for the slowest one of their tile.
         "num_warps": 1, "num_stages": 2, "maxnreg": tile.registers, "enable_fp_fusion": True,
     }  # fmt: skip
     return arguments, constants | lists

@@ -1,24 +1,23 @@
-"""What one Triton program does: match a few images of a with a few of b, all of it in registers.
+"""The work of one Triton program: match a few images of a with a few of b, entirely in registers.
 
-Where things live. A tile is `IMAGES_A x IMAGES_B` pairs, solved by one warp. The rows of its images pass through
+Memory. A tile is `IMAGES_A x IMAGES_B` pairs, solved by one warp. The rows of its images pass through
 shared memory into the tensor cores; the local similarities come out in registers and stay there. They become the
 kernel `K = exp((S - top) / eps)`, and the marginals, scalings and sums of Sinkhorn's iterations live in registers
 beside it.
 
-Which lane holds what decides the speed, and the order in which rows are loaded decides that. A tensor core leaves
-element (row x, column y) of a product in the lane `4 (x mod 8) + (y mod 8) // 2`. So rows are taken in an order
-where `x mod 8` says first which image of a, then which of its parts, and `(y mod 8) // 2` the same of b: each pair
-then lies in `32 / pairs` lanes, each with a whole block of it, and most of the sums are sums within a lane. In the
-plain order, part after part, a pair is strewn over all 32 lanes and its sums are shuffles. Counted in the code that
-Triton 3.9 compiles for sm_90, r = 16, uniform marginals, tiles of 4 x 2: 115 instructions of a warp (27 of them
-shuffles) for one iteration of one pair in the plain order, 44 (4) in this one. Another compiler may lay things out
-otherwise: that would cost the speed, never the result, because the order is undone by reshapes and not taken for
-granted.
+Layout. The speed depends on which lane holds which element, and this depends on the order in which rows are loaded. A
+tensor core leaves element (row x, column y) of a product in lane `4 (x mod 8) + (y mod 8) // 2`. Rows are therefore
+loaded in an order in which `x mod 8` encodes first the image of a, then its part, and `(y mod 8) // 2` the same for b.
+Each pair then lies in `32 / pairs` lanes, each of which holds a whole block of it, and most sums are sums within a
+lane. In plain order, part after part, a pair is spread over all 32 lanes and its sums are shuffles. Counted in the code
+that Triton 3.9 compiles for sm_90, r = 16, uniform marginals, tiles of 4 x 2: 115 instructions of a warp (27 of them
+shuffles) for one iteration of one pair in plain order, 44 (4) in this one. Another compiler may choose another layout.
+This would affect the speed but not the result, because reshapes undo the order.
 
 Shapes in the comments: parts of a, parts of b, pairs, with parts padded to powers of two.
 """
 
-# Triton has no types, and a function it compiles no annotations but for constants, which are written large.
+# Triton has no types; functions that it compiles annotate constants only, whose names are in capitals.
 # mypy: disable-error-code="no-untyped-def"
 # ruff: noqa: N803, N806
 
@@ -27,15 +26,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# (largest - smallest cost) / eps up to which exp() stays in float32, as in transport.MAX_RANGE; in powers of two.
+# (largest - smallest cost) / eps up to which exp() stays in the range of float32, as transport.MAX_RANGE; in bits.
 MAX_RANGE = tl.constexpr(80 * 1.4426950408889634)
-# A mass below this counts as none, as in marginals.cross_correlation.
+# A mass below this counts as zero, as in marginals.cross_correlation.
 NO_MASS = tl.constexpr(1.1754944e-38 * 1e6)
 
 
 @triton.jit
 def _reciprocal(x):
-    """1 / x to 4e-7 by two instructions, where a division takes about ten."""
+    """1 / x, accurate to 4e-7, in two instructions; a division takes about ten."""
     root = tl.rsqrt(x)
     return root * root
 
@@ -51,9 +50,9 @@ def _load(pointer, image, part, inside, dims, stride, dim, EVEN: tl.constexpr):
 
 @triton.jit
 def _load_pooled(pointer, image, remainder, dims, dim, TYPE: tl.constexpr):
-    """Pooled vectors (float32) in the type of the parts, or, where `remainder`, what that rounding leaves of them.
+    """Pooled vectors (float32) rounded to the dtype of the parts, or, where `remainder`, the rounding error.
 
-    Both are multiplied with the parts and summed, so that half precision costs the pooled vectors nothing.
+    Both are multiplied with the parts and summed, so that half precision does not reduce the accuracy.
     """
     exact = tl.load(pointer + image * dim + dims, mask=dims < dim, other=0.0)
     rounded = exact.to(TYPE)
@@ -62,7 +61,7 @@ def _load_pooled(pointer, image, remainder, dims, dim, TYPE: tl.constexpr):
 
 @triton.jit
 def _weights(correlation, inside, PARTS: tl.constexpr, CROSS: tl.constexpr):
-    """Marginals (parts, pairs) of one side; 0 on padding."""
+    """Marginals (parts, pairs) of one side; 0 for padding."""
     even = tl.where(inside, 1.0 / PARTS, 0.0) + tl.zeros_like(correlation)
     if not CROSS:
         return even
@@ -76,11 +75,11 @@ def _weights(correlation, inside, PARTS: tl.constexpr, CROSS: tl.constexpr):
 def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, NARROW: tl.constexpr):
     """Scale K until each pair's marginals are met: structural similarity, iterations, converged, each (pairs,).
 
-    A pair that is done keeps its scalings while others go on, so that it does not depend on its neighbours. Pairs whose
-    costs are too wide for float32, or not finite, come out as NaN with -1 iterations.
+    A finished pair keeps its scalings while others continue, so that it does not depend on its neighbours. Pairs whose
+    range of costs is too wide for float32, or not finite, give NaN with -1 iterations.
     """
     inside = inside_a[:, None, None] & inside_b[None, :, None]
-    if NARROW:  # no two cosines are too far apart for this eps: the greatest there can be serves as the greatest
+    if NARROW:  # for this eps no range of cosines is too wide: 1 serves as their maximum
         fits = wanted
         exponent = (similarity - 1.0) * per_eps
     else:
@@ -89,7 +88,7 @@ def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, toler
         fits = wanted & ((top - low) * per_eps <= MAX_RANGE)
         exponent = (similarity - top[None, None, :]) * per_eps
     kernel = tl.where(inside, tl.exp2(exponent), 0.0)
-    # Padding has sums of 0; 1 is added there so that its scalings are 0 and not NaN.
+    # The sums of padding are 0; 1 is added so that its scalings are 0 and not NaN.
     pad_a = tl.where(inside_a, 0.0, 1.0)[:, None]
     pad_b = tl.where(inside_b, 0.0, 1.0)[:, None]
     row_sums = tl.sum(kernel, axis=1) + pad_a
@@ -110,7 +109,7 @@ def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, toler
         iterations += going.to(tl.int32)
         going = going & (error > tolerance) & (step < limit)
         left = tl.max(going.to(tl.int32), axis=0)
-    # Not as sum(T * S): compilers then keep the products K * u of the loop, and no longer fuse them into its sums.
+    # Not sum(T * S): compilers would keep the products K * u of the loop instead of fusing them into its sums.
     structural = tl.sum(u * tl.sum(kernel * similarity * v[None, :, :], axis=1), axis=0)
     solved = fits & (tl.abs(structural) <= 2.0)  # false for NaN
     return (
@@ -122,7 +121,7 @@ def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, toler
 
 @triton.jit
 def _bound(similarity, mu_b, inside_a, inside_b, wanted):
-    """Every part of b at its best in a, by its weight; and no iterations."""
+    """The best match in a of every part of b, times its weight; with 0 iterations."""
     highest = tl.max(tl.where(inside_a[:, None, None], similarity, -3.0e38), axis=0)
     bound = tl.sum(tl.where(inside_b[:, None], mu_b * highest, 0.0), axis=0)
     return bound, wanted.to(tl.int32) * 0, wanted
@@ -130,7 +129,7 @@ def _bound(similarity, mu_b, inside_a, inside_b, wanted):
 
 @triton.jit
 def images(index, first, slot, end, LISTED: tl.constexpr):
-    """Images in the slots of a tile: `first + slot`, or what a list says there; the last one again beyond the end."""
+    """Images in the slots of a tile: `first + slot`, or that entry of a list; beyond the end the last one again."""
     at = tl.minimum(first + slot, end - 1).to(tl.int64)
     if LISTED:
         at = tl.load(index + at).to(tl.int64)
@@ -149,7 +148,7 @@ def score_tile(
 ):  # fmt: skip
     """Structural, pooled, iterations, converged and "is a pair", each (pairs,), images of a changing slowest.
 
-    With BOUNDS upper bounds of the structural similarities, without any iteration: see diml.matching.topk.
+    With BOUNDS, upper bounds of the structural similarities without any iteration: see diml.matching.topk.
     """
     TYPE: tl.constexpr = parts_a.dtype.element_ty
     LANES_A: tl.constexpr = 8 // IMAGES_A  # lanes that share the parts of an image of a
@@ -157,13 +156,13 @@ def score_tile(
     PAIRS: tl.constexpr = IMAGES_A * IMAGES_B
     BLOCKS_A: tl.constexpr = PAD_A // LANES_A
     BLOCKS_B: tl.constexpr = PAD_B // (2 * LANES_B)
-    # The order of rows told above: x = (block, image, lane), y = (block, image, lane, one of two).
+    # The order of rows described above: x = (block, image, lane), y = (block, image, lane, one of two).
     x, y = tl.arange(0, IMAGES_A * PAD_A), tl.arange(0, IMAGES_B * PAD_B)
     image_x = images(index_a, first_a, x % 8 // LANES_A, end_a, LISTED_A)
     image_y = images(index_b, first_b, y % 8 // (2 * LANES_B), end_b, LISTED_B)
     part_x = x // 8 * LANES_A + x % LANES_A
     part_y = y // 8 * (2 * LANES_B) + y % (2 * LANES_B)
-    # One block more on each side for the pooled vectors: its two halves are the rounded vector and the remainder.
+    # One more block on each side for the pooled vectors: its halves are the rounded vector and the rounding error.
     p, q = tl.arange(0, 16), tl.arange(0, 8)
     image_p = images(index_a, first_a, p % 8 // LANES_A, end_a, LISTED_A)
     image_q = images(index_b, first_b, q // (2 * LANES_B), end_b, LISTED_B)
@@ -182,13 +181,13 @@ def score_tile(
         if CROSS:
             along_a = tl.dot(a, pb, along_a, input_precision=PRECISION)
             along_b = tl.dot(pa, b, along_b, input_precision=PRECISION)
-    # Rows are stored as they came and scaled to unit length here, in float32: half precision then costs them nothing.
+    # Rows are stored unscaled and scaled to unit length here, in float32, so that half precision costs no accuracy.
     unit_x = tl.load(scale_a + image_x * R_A + part_x, mask=part_x < R_A, other=0.0)
     unit_y = tl.load(scale_b + image_y * R_B + part_y, mask=part_y < R_B, other=0.0)
     local = local * unit_x[:, None] * unit_y[None, :]
     local = tl.reshape(local, (BLOCKS_A, IMAGES_A, LANES_A, BLOCKS_B, IMAGES_B, 2 * LANES_B))
     similarity = tl.reshape(tl.permute(local, (0, 2, 3, 5, 1, 4)), (PAD_A, PAD_B, PAIRS))
-    # Lanes that share an image hold the same sums with its pooled vector: the greatest of them is any of them.
+    # Lanes that share an image hold the same sums with its pooled vector: the maximum selects any of them.
     along_a = tl.reshape(along_a * unit_x[:, None], (BLOCKS_A, IMAGES_A, LANES_A, IMAGES_B, LANES_B, 2))
     along_a = tl.permute(tl.max(tl.sum(along_a, axis=5), axis=4), (0, 2, 1, 3))
     along_b = tl.reshape(along_b * unit_y[None, :], (2, IMAGES_A, LANES_A, BLOCKS_B, IMAGES_B, 2 * LANES_B))
