@@ -81,7 +81,7 @@ def test_what_is_not_there(refused, shapes_index, tmp_path):
 def test_wrong_usage(refused, shapes_index, tmp_path):
     refused(2, "argument", "explain", CAT)
     refused(2, "--magic", "explain", CAT, CAT, "--magic")
-    refused(2, "-k 0", "search", shapes_index, CAT, "-k", 0)
+    refused(2, "expected -k >= 1, got 0", "search", shapes_index, CAT, "-k", 0)
     refused(2, "-1", "search", shapes_index, CAT, "--shortlist", -1)
     refused(2, "colour", "search", shapes_index, CAT, "--where", "colour = 'red'")
     refused(2, "--grid 0", "explain", CAT, CAT, "--grid", 0)
