@@ -37,12 +37,24 @@ def test_photographs_as_json(diml, photograph):
     assert document["accounts"][0]["residual"] < 1e-10
 
 
+@pytest.mark.slow
+def test_the_options_of_matching_are_of_the_model_that_is_measured(diml, photograph):
+    quick = ("--pairs", 1, "--method", "structural", "--measure", "deletion", "--steps", 1)
+    options = ("--weight", 0.25, "--eps", 0.1, "--mass", 0.8, "--marginals", "cross_correlation")
+    done = diml("faithfulness", photograph, *quick, *options)
+    assert done.code == 0, done.err
+    assert "cross_correlation marginals, weight 0.25, eps 0.1, mass 0.8\n" in done.out
+
+
 def test_what_is_refused_before_any_work(refused, shapes, tmp_path):
     refused(2, "got 'magic'", "faithfulness", shapes, "--method", "magic")
     refused(2, "expected --pairs >= 1, got 0", "faithfulness", shapes, "--pairs", 0)
     refused(2, "--keypoint-grid x came; expected one number such as 4", "faithfulness", shapes, "--keypoint-grid", "x")
     refused(2, "correspondence, stability, got 'luck'", "faithfulness", shapes, "--measure", "luck")
     refused(2, "expected one of the fills blur, mean, got 'white'", "faithfulness", shapes, "--fill", "white")
+    for option, value in (("--weight", 2), ("--eps", 0), ("--mass", 0), ("--marginals", "none")):
+        refused(2, option[2:], "faithfulness", shapes, option, value, "--out", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     refused(2, "expected steps >= 1, got 0", "faithfulness", shapes, "--steps", 0)
     refused(2, "there is no such folder or file", "faithfulness", tmp_path / "nothing")
     (tmp_path / "file").touch()

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from diml.cli.options import Device, Eps, Grid, Json, Marginals, Mass, ModelName, Weight, load_model, parse_grid
+from diml.cli.options import (
+    Device,
+    Eps,
+    Grid,
+    Json,
+    Marginals,
+    Mass,
+    ModelName,
+    Weight,
+    load_model,
+    matching_settings,
+    parse_grid,
+)
 from diml.cli.output import Stages, print_json
 from diml.errors import UsageError
 
@@ -75,6 +87,8 @@ def faithfulness(
     grids = None if keypoint_grid is None else [parse_grid(text, "--keypoint-grid") for text in keypoint_grid]
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; expected a folder for the pictures as --out")
+    matching: dict[str, Any] = {"marginals": marginals, "weight": weight, "eps": eps, "mass": mass}
+    matching_settings(**matching)  # checks them before a folder is made
     from diml.explanation.methods import methods
     from diml.faithfulness import (
         MEASURES,
@@ -91,7 +105,7 @@ def faithfulness(
     name, opened = open_pairs(data, pairs, seed)
     if out is not None:
         make_folder(out)  # before the slow work
-    loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
+    loaded = load_model(model, grid=grid, device=device, **matching)
     if dim is not None:
         fit_head(loaded, data, dim, seed)
     with Stages() as stages:

@@ -16,10 +16,11 @@ def summary(report: Faithfulness) -> str:
     """What was measured, in a few lines, to print above the tables."""
     height, width = report.grid
     matching = report.matching
+    mass = f", mass {matching['mass']:g}" if matching["mass"] < 1 else ""
     return (
         f"{report.dataset}: {report.pairs} pairs of {report.groups} classes or photographs, seed {report.seed}\n"
         f"model {report.model}, grid {height}x{width}, {matching['marginals']} marginals, "
-        f"weight {matching['weight']:g}, eps {matching['eps']:g}\n"
+        f"weight {matching['weight']:g}, eps {matching['eps']:g}{mass}\n"
         f"head: {'none' if report.head is None else f'fitted on {report.head}'}"
     )
 
