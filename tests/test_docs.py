@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from diml.cli import main
+from diml.explanation.methods import METHODS
+from diml.learning import LOSSES
+from diml.matching import MARGINALS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page, language):
@@ -22,7 +25,12 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "sample").symlink_to(ROOT / "sample")
     (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    # What a page registers is known to its own test only.
+    registries = [(registry, dict(registry)) for registry in (MARGINALS, LOSSES, METHODS)]
+    yield tmp_path
+    for registry, before in registries:
+        registry.clear()
+        registry.update(before)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
