@@ -100,9 +100,9 @@ class TestOpen:
         shutil.copytree(path, tmp_path / "copy.diml")
         data = next((path / "images.lance" / "data").iterdir())
         os.truncate(data, data.stat().st_size // 2)
-        assert "the data of its table is missing or cut off" in self.refusal(path)
+        assert "the data of its table is missing or truncated" in self.refusal(path)
         data.unlink()
-        assert "the data of its table is missing or cut off" in self.refusal(path)
+        assert "the data of its table is missing or truncated" in self.refusal(path)
         shutil.rmtree(tmp_path / "copy.diml" / "images.lance")
         assert "copied in part" in self.refusal(tmp_path / "copy.diml")
 

@@ -1,4 +1,4 @@
-"""Coarse search: the rows of a table whose pooled vectors have the largest cosine with a query's."""
+"""Coarse search: the rows of a table whose pooled vectors have the largest cosine with that of a query."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pyarrow.compute as pc
 
 from diml.search.store import Store
 
-# Candidates that the graph keeps in hand: 0.992 of the true 100 nearest were found at 100,000 rows. It refuses to give
-# more rows than it has in hand.
+# Candidates that a search of the graph keeps: of the true 100 nearest, 0.992 were found at 100,000 rows. It cannot
+# return more rows than that.
 EF = 300
 
 
 def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = None, exact: bool = True) -> pa.Table:
-    """The `limit` rows of the largest cosine, best first, ties by id: all columns, and `_distance` = 1 - cosine.
+    """The `limit` rows with the largest cosine, best first, ties by id: all columns, and `_distance` = 1 - cosine.
 
     Args:
         vector: (dim,) float32.
         limit: at most the number of rows that meet `where`.
-        exact: look at every row; else ask the graph, which may miss some.
+        exact: compare with every row; otherwise use the graph, which may miss some.
     """
     found = _search(store, vector, limit, where, exact)
     if len(found) < limit and not exact:
@@ -32,7 +32,7 @@ def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = No
 
 
 def _search(store: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
-    """One row more than asked for, to see whether a tie straddles the end."""
+    """One row more than asked for, which shows whether there is a tie at the end."""
     if not np.any(vector):
         return _at(store.schema.empty_table(), 1.0)
     query = store.cosine_query(vector, limit + 1, where)
@@ -41,13 +41,13 @@ def _search(store: Store, vector: np.ndarray, limit: int, where: str | None, exa
 
 
 def _without_direction(store: Store, found: pa.Table, limit: int, where: str | None) -> pa.Table:
-    """The rows that the table leaves out, because their pooled vector or the query's is all zero: their cosine is 0."""
+    """Rows that the table leaves out because their pooled vector, or the query's, is all zero: their cosine is 0."""
     rest = store.ids(where) - set(found["id"].to_pylist())
     return _at(store.rows(sorted(rest)[:limit]), 1.0)
 
 
 def _break_tie(store: Store, found: pa.Table, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
-    """Where equal distances straddle the end of a shortlist, those of the smallest ids get in."""
+    """Of several rows with the distance of the last one, keep those with the smallest ids."""
     edge = np.float32(found["_distance"][limit].as_py())
     closer = found.filter(pc.less(found["_distance"], pa.scalar(edge, pa.float32())))
     query = store.cosine_query(vector, store.count(where), where).bypass_vector_index().select(["id", "_distance"])

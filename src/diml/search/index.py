@@ -89,7 +89,7 @@ class Index(IndexContents):
         Raises:
             StoreError: there is an index already, or something else.
             ModelError: there is no such model.
-            UsageError: a dim that does not fit, or a column that cannot be kept.
+            UsageError: a dim that does not fit, or a column that cannot be stored.
         """
         folder, shape = expanded(path), as_grid(grid)
         if is_index(folder):

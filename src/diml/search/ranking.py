@@ -92,7 +92,7 @@ def _check_query(query: FeatureMaps, manifest: Manifest) -> None:
 
 
 def _ranked(rows: pa.Table) -> pa.Table:
-    """With each row's place among them; equal distances share one."""
+    """With each row's rank among them; equal distances share a rank."""
     distance = rows["_distance"].to_numpy()
     return rows.append_column(POOLED_RANK, pa.array(1 + np.searchsorted(np.sort(distance), distance)))
 
@@ -105,19 +105,19 @@ def _best(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int) -> tuple[p
 
 
 def _best_of_all(store: Store, query: Query, own_pooled: bool, k: int, where: str | None) -> pa.Table:
-    """The k rows of the largest similarity, ties by id; memory grows with the index by 4 bytes an image."""
+    """The k rows of the largest similarity, ties by id. Memory grows by 4 bytes for each image of the index."""
     ranks = dict(store.read(lambda: _streamed(store, query, own_pooled, k, where)))
     rows = store.rows(list(ranks))
     return rows.append_column(POOLED_RANK, pa.array([ranks[id] for id in rows["id"].to_pylist()]))
 
 
 def _streamed(store: Store, query: Query, own_pooled: bool, k: int, where: str | None) -> list[tuple[str, int]]:
-    """Ids of the best, and their places in the coarse ranking of all."""
+    """Ids of the best, and their ranks in the coarse ranking of all."""
     best: list[tuple[float, str, float]] = []
     vector = coarse_vector(query)
     seen = []
     for batch in store.batches(["id", "map", "pooled"], where, BATCH):
-        rows = batch.sort_by("id")  # equal similarities are ordered by index, which then is by id
+        rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
         pooled = matrix(rows, "pooled")
         local = torch.from_numpy(matrix(rows, "map").copy()).reshape(len(rows), -1, query.maps.dim)
         gallery = FeatureMaps(local, query.maps.grid, torch.from_numpy(pooled.copy()) if own_pooled else None)
@@ -132,7 +132,7 @@ def _streamed(store: Store, query: Query, own_pooled: bool, k: int, where: str |
 
 
 def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(n,) float32; 0 where a vector is all zero."""
+    """(n,) float32; 0 if one of the vectors is all zero."""
     norms = np.linalg.norm(pooled, axis=1) * np.linalg.norm(vector)
     dots = np.einsum("nd,d->n", pooled, vector, dtype=np.float32)
     cosine: np.ndarray = np.divide(dots, norms, out=np.zeros(len(pooled), np.float32), where=norms > 0)

@@ -9,14 +9,14 @@ import pyarrow as pa
 
 from diml.errors import UsageError
 
-# Columns that a condition may name, beside those of the user.
+# Columns that a condition may name, besides those of the user.
 PLAIN = ("id", "path", "label", "hash", "bytes", "mtime_ns", "width", "height")
 LARGE = ("visible", "pooled", "map", "thumbnail")
 _TAKEN = frozenset({*PLAIN, *LARGE, "_rowid", "_rowaddr", "_rowoffset", "_distance", "_score", "_relevance_score"})
 
 
 def table_schema(dim: int, parts: int, columns: Iterable[str]) -> pa.Schema:
-    """The schema of a table of maps of `parts` locations and `dim` numbers each.
+    """The schema of a table of maps with `parts` parts of `dim` numbers each.
 
     >>> table_schema(2, 4, ["designer"]).field("map").type
     FixedSizeListType(fixed_size_list<item: halffloat>[8])
@@ -41,7 +41,7 @@ def table_schema(dim: int, parts: int, columns: Iterable[str]) -> pa.Schema:
 
 
 def check_columns(columns: Iterable[str]) -> tuple[str, ...]:
-    """Names that the table can carry and a condition can name; SQL knows no case.
+    """Check the names of columns: the table can store them, and a condition can name them, which ignores case.
 
     >>> check_columns(["designer", "wing length"])
     ('designer', 'wing length')
@@ -49,13 +49,13 @@ def check_columns(columns: Iterable[str]) -> tuple[str, ...]:
     seen: set[str] = set()
     for name in columns:
         if name.lower() in _TAKEN:
-            raise UsageError(f"the column {name!r} has a name that the index needs itself; rename it in the CSV")
+            raise UsageError(f"the column {name!r} has a name that the index reserves; rename it in the CSV")
         if not re.fullmatch(r"\w[^.`\"\x00-\x1f]*", name):
             raise UsageError(
-                f"the column {name!r} cannot be kept in an index; give it a name that begins with a letter or digit "
-                "and holds no dot, backtick or double quote"
+                f"the column {name!r} cannot be stored in an index; give it a name that begins with a letter or digit "
+                "and has no dot, backtick or double quote"
             )
         if name.lower() in seen:
-            raise UsageError(f"the column {name!r} comes twice, differing in case at most; rename one in the CSV")
+            raise UsageError(f"the column {name!r} is there twice, up to case; rename one of them in the CSV")
         seen.add(name.lower())
     return tuple(columns)

@@ -1,4 +1,4 @@
-"""The store: one LanceDB table, and every question and change that an index puts to it."""
+"""The store: one LanceDB table, and all that an index reads from it and writes to it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from diml.errors import StoreError, UsageError
 from diml.search.manifest import TABLE
 from diml.search.schema import LARGE, PLAIN
 
-# A writer that compacts the table removes the files of a version that a reader may just have opened, so it asks again.
+# How often a read is tried: a writer that compacts the table removes files of the version that a reader has just opened.
 READS = 5
-# Small commits that may pile up before they are compacted.
+# Number of small commits at which they are compacted.
 FRAGMENTS = 16
+# Ids in one condition.
 CHUNK = 2048
 _LANCE_ERRORS = (RuntimeError, OSError, ValueError)
 
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 
 class Known(NamedTuple):
-    """What is stored about an image, without what was computed from it; `meta` is its label and its further columns."""
+    """What is stored about an image except what was computed from it; `meta` holds its label and further columns."""
 
     path: str
     hash: str
@@ -40,7 +41,7 @@ class Known(NamedTuple):
 
 
 class Store:
-    """A table of images. Writing methods must be called under the lock of the index; reading needs none."""
+    """A table of images. Methods that write must be called under the lock of the index; reading needs no lock."""
 
     def __init__(self, folder: Path, table: Any) -> None:
         self.folder = folder
@@ -55,22 +56,22 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path, at_least: int = 0) -> Store:
-        """Open the table and make sure that all of its data is there.
+        """Open the table and check that all of its data is there.
 
         Raises:
-            StoreError: files of the table are missing or cut off, or its version is older than `at_least`.
+            StoreError: files of the table are missing or truncated, or its version is older than `at_least`.
         """
         again = f"{folder} was copied in part: {{}}; copy the index again"
         try:
             store = cls(folder, _connect(folder).open_table(TABLE))
             if store.version < at_least:
                 raise StoreError(again.format(f"its table is at version {store.version} instead of {at_least}"))
-            # Touches a column of every data file, which opening does not.
+            # Unlike opening, this reads from every data file.
             store.read(lambda: store._table.count_rows("id = ''"))
         except (StoreError, *_LANCE_ERRORS) as error:
             if isinstance(error, StoreError) and error.__cause__ is None:
                 raise
-            raise StoreError(again.format("the data of its table is missing or cut off")) from error
+            raise StoreError(again.format("the data of its table is missing or truncated")) from error
         return store
 
     @property
@@ -104,7 +105,7 @@ class Store:
             raise UsageError(self._wrong_where(where, error)) from error
 
     def known(self) -> dict[str, Known]:
-        """What is stored, by id."""
+        """What is stored about each image, by id."""
         metas = ["label", *self.columns]
         rows = self.scan(["id", "path", "hash", "bytes", "mtime_ns", *metas])
         lists = [rows[name].to_pylist() for name in ("id", "path", "hash", "bytes", "mtime_ns")]
@@ -115,7 +116,7 @@ class Store:
         }
 
     def ids(self, where: str | None = None) -> set[str]:
-        """The ids that are stored, or of the rows that meet a condition."""
+        """The ids of all rows, or of those that meet a condition."""
         return set(self.scan(["id"], where)["id"].to_pylist())
 
     def ids_among(self, ids: Iterable[str]) -> set[str]:
@@ -128,12 +129,12 @@ class Store:
         return sorted(label for label in found if label is not None)
 
     def cosine_query(self, vector: np.ndarray, limit: int, where: str | None) -> Any:
-        """LanceDB's question for the rows of the largest cosine with a vector (dim,), still to be run with `read`."""
+        """LanceDB's query for the rows with the largest cosine to a vector (dim,), to be run with `read`."""
         query = self._table.search(vector, vector_column_name="pooled").distance_type("cosine").limit(limit)
         return query if where is None else query.where(_condition(where), prefilter=True)
 
     def rows(self, ids: Sequence[str]) -> pa.Table:
-        """The rows of these ids that are stored, in no order."""
+        """The rows of these ids that are stored, in any order."""
         parts = [self.scan(self.schema.names, where).cast(self.schema) for where in _in_chunks(ids)]
         return pa.concat_tables(parts) if parts else self.schema.empty_table()
 
@@ -155,14 +156,14 @@ class Store:
         return self.read((query if where is None else query.where(_condition(where))).to_arrow)
 
     def batches(self, columns: list[str], where: str | None, size: int) -> Iterator[pa.Table]:
-        """Some columns of all rows, or of those that meet a condition, so many rows at a time."""
+        """Some columns of all rows, or of those that meet a condition, in batches of `size` rows."""
         query = self._table.search().select(columns).limit(None)
         query = query if where is None else query.where(_condition(where))
         for batch in query.to_batches(size):
             yield pa.table(batch)
 
     def read(self, ask: Callable[[], T]) -> T:
-        """Ask, and ask again where a writer that tidied up took the files away."""
+        """Run a query, again if a writer that compacted the table has removed its files."""
         for attempt in range(READS):
             try:
                 return ask()
@@ -181,14 +182,14 @@ class Store:
     # Writing
 
     def put(self, rows: pa.Table, replacing: bool) -> None:
-        """Add rows in one commit, in place of stored ones of the same id if there are any."""
+        """Add rows in one commit; with `replacing`, instead of stored rows of the same ids."""
         if not replacing:
             return self._write(lambda: self._table.add(rows))
         merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
         self._write(lambda: merge.execute(rows))
 
     def amend(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Set single columns of stored rows: id -> column -> value; whole rows are rewritten."""
+        """Set single columns of stored rows: id -> column -> value. Whole rows are rewritten."""
         ids = sorted(changes)
         for start in range(0, len(ids), CHUNK):
             part = ids[start : start + CHUNK]
@@ -199,7 +200,7 @@ class Store:
             self._write(lambda where=where: self._table.delete(where))
 
     def tidy(self, exact_limit: int, changed: int = 0) -> None:
-        """Compact small commits, and build or refresh the graph where the table is too large for exact search."""
+        """Compact small commits, and build or refresh the graph if the table is too large for exact search."""
         rows = self.count()
         stale = self._unindexed() if rows > exact_limit else 0
         if stale is None:
@@ -210,8 +211,8 @@ class Store:
             self._optimize()
 
     def _optimize(self) -> None:
-        # Old versions go at once, or the table would take twice its place until the next time. The lock keeps other
-        # writers out, and a reader that loses its files asks again (`read`).
+        # Old versions are removed immediately; otherwise the table would need twice its space until the next time. The
+        # lock excludes other writers, and a reader whose files are removed tries again (see `read`).
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self._write(lambda: self._table.optimize(cleanup_older_than=timedelta(0)))
@@ -220,7 +221,7 @@ class Store:
         return any(index.columns == ["pooled"] for index in self.read(self._table.list_indices))
 
     def _unindexed(self) -> int | None:
-        """Rows that the graph does not hold yet; None where there is no graph."""
+        """Number of rows that the graph does not contain yet; None without a graph."""
         graphs = [index for index in self.read(self._table.list_indices) if index.columns == ["pooled"]]
         return int(graphs[0].num_unindexed_rows) if graphs else None
 
@@ -232,12 +233,12 @@ class Store:
 
 
 def _connect(folder: Path) -> Any:
-    # Without the interval a connection never sees what others commit.
+    # Without this interval a connection never sees the commits of others.
     return lancedb.connect(folder, read_consistency_interval=timedelta(0))
 
 
 def _condition(where: str) -> str:
-    """In brackets, or everything from a semicolon on would be ignored in silence; the line ends a comment."""
+    """In brackets, as otherwise everything after a semicolon would be ignored; the line break ends a comment."""
     return f"({where}\n)"
 
 
@@ -260,12 +261,12 @@ def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Tab
 
 
 def _is_missing(error: Exception) -> bool:
-    """Whether a file of the table was not there."""
+    """Whether a file of the table is missing."""
     return re.search(r"not found.*\.(lance|idx|manifest|arrow|bin)", str(error), re.IGNORECASE) is not None
 
 
 def _brief(error: BaseException) -> str:
-    """The first sentence of what Lance said, without its source paths."""
+    """The first sentence of Lance's message, without paths of its source code."""
     text = re.sub(r"^(lance error: |Invalid input, )+", "", str(error).strip())
     text = re.split(r", /(?:root|rustc|home|build)/|\. |\n", text)[0]
     return text[:200].rstrip(".")

@@ -1,4 +1,4 @@
-"""The writer: brings a table up to a collection, in commits of a few seconds, beside other writers."""
+"""The writer: brings a table up to a collection, in commits every few seconds, concurrently with other writers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class AddReport:
-    """What an `add` did, in numbers of images.
+    """What an `add` did, as numbers of images.
 
     Attributes:
         added: embedded and new.
-        changed: embedded anew, because the file's content changed.
-        unchanged: left as they were stored, also where another writer stored them meanwhile.
+        changed: embedded again, because the content of the file changed.
+        unchanged: left as stored, including those that another writer stored in the meantime.
         removed: dropped, because the collection no longer has them (only with `prune`).
-        relabelled: not embedded, but with a new label or another column changed.
-        skipped: files that could not be read, with the reason; what is stored of them from before stays.
-        images_per_second: embedded images per second.
+        relabelled: not embedded, but with a new label or another changed column.
+        skipped: files that could not be read, with the reason; their former rows stay.
+        images_per_second: embedded images per second; 0 if none was embedded.
     """
 
     added: int
@@ -44,16 +44,16 @@ class AddReport:
 
 @dataclass
 class Writer:
-    """Puts images into the store.
+    """Stores images.
 
-    Between commits no lock is held: writers embed at the same time. A commit takes the lock, looks again at what is
+    No lock is held between commits, so writers embed at the same time. A commit takes the lock, reads again what is
     stored, and leaves out what another writer stored in the meantime.
 
     Args:
         lock: of the index, held during every commit.
-        check: called before the table is read, also under the lock of a commit; raises where the index is no longer
-            what it was.
-        progress: called with images done and images to do.
+        check: called before the table is read, also under the lock of a commit; raises an error if the index is no
+            longer the same.
+        progress: called with the number of images done and the number to do.
         strict: raise the ImageError of the first image that cannot be read.
     """
 
@@ -109,7 +109,7 @@ class Writer:
         """Embed and store what is new or changed, and take over labels and columns.
 
         Args:
-            backwards: begin at the other end, because another writer began at this one.
+            backwards: start at the end, because another writer started at the front.
         """
         self._refresh()
         todo = [item for item in items if item.id not in self._finished and not self._is_current(item)]
@@ -122,12 +122,12 @@ class Writer:
                 took, started = time.monotonic() - started, time.monotonic()
                 if started - self._committed_at + took >= self.commit_seconds:
                     self.commit()
-        finally:  # also where the user breaks off, or a model fails
+        finally:  # also after an interrupt or an error of the model
             self.commit()
         self._amend()
 
     def commit(self) -> None:
-        """Store what waits, in one commit of the table."""
+        """Store all waiting blocks in one commit of the table."""
         self._committed_at = time.monotonic()
         if not self._waiting:
             return
@@ -144,7 +144,7 @@ class Writer:
         self._committed_at = time.monotonic()
 
     def remove_absent(self, items: Sequence[Item], spared: Sequence[str]) -> int:
-        """Drop rows whose path is not among the items, unless it is spared or lies in a spared folder."""
+        """Drop rows whose path is not among the items, unless the path or a folder of it is spared."""
         here = {item.id for item in items}
         gone = [id for id, known in self._known.items() if id not in here and not _lies_in(known.path, spared)]
         with self.lock:
@@ -158,7 +158,7 @@ class Writer:
             self._known = self.store.known()
 
     def _is_current(self, item: Item) -> bool:
-        """Whether an image is stored and its file has the size and time it had then."""
+        """Whether an image is stored and its file still has the stored size and time."""
         known = self._known.get(item.id)
         if known is None:
             return False
@@ -216,7 +216,7 @@ class Writer:
         return block.rows(keep, metas, self.store.schema)
 
     def _learn(self, committed: Sequence[Block]) -> None:
-        """Keep up what is known without reading the table again; another writer's commits are read at the next one."""
+        """Update what is known without reading the table; another writer's commits are read at the next commit."""
         for block in committed:
             for item, state in zip(block.items, block.states, strict=True):
                 old = self._known.get(item.id)
