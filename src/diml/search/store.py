@@ -19,7 +19,7 @@ from diml.errors import StoreError, UsageError
 from diml.search.manifest import TABLE
 from diml.search.schema import LARGE, PLAIN
 
-# How often a read is tried: a writer that compacts the table removes files of the version that a reader has just opened.
+# How often a read is tried: a writer that compacts the table removes files of a version that is being read.
 READS = 5
 # Number of small commits at which they are compacted.
 FRAGMENTS = 16
