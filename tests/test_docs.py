@@ -1,8 +1,9 @@
-"""The README and the docs are run: their Python, and every diml command in them that is not a synopsis."""
+"""The README, CONTRIBUTING and the docs: their Python runs, the README's commands print what it says, links resolve."""
 
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_commands_in_the_readme_print_what_it_says(workplace, monkeypatch, capsy
 
 
 def assert_alike(now, then):
-    """The same words, and the same numbers to 2 in the last place but one: another processor rounds in another way."""
+    """The same words, and the same numbers to 2 in the last place but one: rounding depends on the processor."""
     if not then.strip():
         return
     pattern = r"\d+\.\d+"
@@ -73,3 +74,9 @@ def assert_alike(now, then):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         assert target.startswith("https:") or (page.parent / target).exists(), target
+
+
+def test_changelog_and_citation_know_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
