@@ -1,6 +1,6 @@
-"""Interpretable image similarity: how similar two images are, and which parts made it so.
+"""Interpretable image similarity: how similar two images are, and which parts make them so.
 
-The public names are loaded when they are first used, so that `import diml` and `diml --help` answer at once.
+The public names are imported on first use, so that `import diml` and `diml --help` return at once.
 """
 
 from __future__ import annotations
@@ -71,8 +71,17 @@ __version__ = version("diml")
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'diml' has no attribute {name!r}")
+        raise AttributeError(f"module 'diml' has no attribute {name!r}{_hint(name)}", name=name)
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def _hint(name: str) -> str:
+    """The public name closest to a misspelt one, whatever its case, for the message of an error."""
+    from difflib import get_close_matches
+
+    public = {each.lower(): each for each in __all__}
+    near = get_close_matches(name.lower(), public, n=1)
+    return f"; did you mean {public[near[0]]!r}?" if near else ""
 
 
 def __dir__() -> list[str]:
