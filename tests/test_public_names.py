@@ -24,7 +24,7 @@ def test_a_misspelt_name_gets_a_suggestion(misspelt, meant):
 
 
 def test_an_unknown_name_gets_no_suggestion():
-    with pytest.raises(AttributeError, match="has no attribute 'zebra'$"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'zebra'$"):
         _ = diml.zebra
     assert not hasattr(diml, "zebra")
 

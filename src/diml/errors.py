@@ -1,28 +1,28 @@
-"""Errors that a user can cause: one sentence each, saying what came, what was expected and what to do."""
+"""Errors that a user can cause: one sentence each, with what was expected, what was given, and what to do."""
 
 
 class DimlError(Exception):
-    """Something that a user can mend; the command line prints it as one line and exits with `exit_code`."""
+    """An error that the user can correct; the command line prints it as one line and exits with `exit_code`."""
 
     exit_code = 1
 
 
 class UsageError(DimlError, ValueError):
-    """An argument is wrong: the call itself has to change (exit code 2)."""
+    """An argument is wrong, so that the call itself has to change (exit code 2)."""
 
     exit_code = 2
 
 
 class ImageError(DimlError):
-    """An image cannot be read; the message names the file and says why."""
+    """An image cannot be read; the message gives the file and the reason."""
 
 
 class DatasetError(DimlError):
-    """A collection of images is not laid out as it should be."""
+    """A collection of images is not laid out as expected."""
 
 
 class ModelError(DimlError):
-    """A model cannot be loaded, saved or used as asked."""
+    """A model cannot be loaded, saved or used as requested."""
 
 
 class StoreError(DimlError):
@@ -30,11 +30,11 @@ class StoreError(DimlError):
 
 
 class TrainingError(DimlError):
-    """Training cannot go on; what it has kept so far is kept."""
+    """Training cannot continue; the checkpoints written so far remain."""
 
 
 def first_line(error: BaseException) -> str:
-    """What another library said, cut to what fits into a sentence of ours.
+    """The message of another library's error, shortened to fit into a sentence.
 
     >>> first_line(ValueError("no such key.\\nsee the manual"))
     'no such key'

@@ -172,4 +172,4 @@ def test_evaluate_takes_an_index_as_model(diml, shapes, shapes_index):
     document = json.loads(diml("evaluate", shapes, "--model", shapes_index, "--json").out)
     assert (document["model"], document["head"]) == ("lite0", f"none, as the index {shapes_index} has none")
     asked = diml("evaluate", shapes, "--model", shapes_index, "--dim", 0)
-    assert "head: none, as was asked for" in asked.out
+    assert "head: none, as requested" in asked.out

@@ -158,7 +158,7 @@ def test_questions_that_are_none_are_refused(refused, shapes, tmp_path):
     refused(2, "two images only", "explain", CAT, "--against", shapes, "--out", tmp_path / "x.html")
     for option in (("--weight", 0.5), ("--mass", 0.5), ("--marginals", "uniform")):
         refused(2, option[0], "explain", CAT, VIEW, "--region", "0,0,9,9", *option)
-    refused(2, "came together", "explain", CAT, VIEW, "--region", "0,0,9,9", "--mask", DRAWN)
+    refused(2, "cannot be combined", "explain", CAT, VIEW, "--region", "0,0,9,9", "--mask", DRAWN)
     refused(2, "expected mass above 0 and up to 1, got 0.0", "explain", CAT, VIEW, "--mass", 0)
 
 

@@ -49,7 +49,7 @@ def test_the_options_of_matching_are_of_the_model_that_is_measured(diml, photogr
 def test_what_is_refused_before_any_work(refused, shapes, tmp_path):
     refused(2, "got 'magic'", "faithfulness", shapes, "--method", "magic")
     refused(2, "expected --pairs >= 1, got 0", "faithfulness", shapes, "--pairs", 0)
-    refused(2, "--keypoint-grid x came; expected one number such as 4", "faithfulness", shapes, "--keypoint-grid", "x")
+    refused(2, "expected --keypoint-grid to be a number such as 4", "faithfulness", shapes, "--keypoint-grid", "x")
     refused(2, "correspondence, stability, got 'luck'", "faithfulness", shapes, "--measure", "luck")
     refused(2, "expected one of the fills blur, mean, got 'white'", "faithfulness", shapes, "--fill", "white")
     for option, value in (("--weight", 2), ("--eps", 0), ("--mass", 0), ("--marginals", "none")):

@@ -170,7 +170,7 @@ def test_indexes_that_cannot_be_used(refused, shapes, shapes_index, tmp_path):
 
 def test_a_first_index_that_fails_leaves_no_index(refused, diml, shapes, tmp_path):
     into, bad = tmp_path / "new.diml", tmp_path / "bad"
-    refused(2, "grid 9x9", "index", shapes, "--into", into, "--grid", 9)
+    refused(2, "got 9x9", "index", shapes, "--into", into, "--grid", 9)
     assert not into.exists()
     bad.mkdir()
     (bad / "text.jpg").write_text("no image")

@@ -235,7 +235,7 @@ class TestModel:
         )
 
     def test_what_is_refused(self, model, tmp_path):
-        with pytest.raises(UsageError, match="last 0 blocks"):
+        with pytest.raises(UsageError, match="at least 1 block, got 0"):
             rollout_of(model, [torch.rand(3, 9, 9)], 0)
         with pytest.raises(UsageError, match="no images"):
             rollout_of(model, [], 1)
@@ -247,7 +247,7 @@ class TestModel:
     )
     def test_models_without_global_attention_are_refused(self, name):
         model = StructuralModel.from_pretrained(name)
-        with pytest.raises(UsageError, match=r"no plain vision transformer.*partial transport"):
+        with pytest.raises(UsageError, match=r"expected a plain vision transformer.*partial transport"):
             rollout_of(model, [torch.rand(3, 9, 9)], 1)
 
     def test_a_module_of_the_callers_is_refused(self):

@@ -87,7 +87,7 @@ def test_the_numbers_are_those_of_the_maps(folder):
     maps = tiny.encode([collection.file(i) for i in range(len(collection))]).to(torch.float16)
     expected = evaluate_maps(maps, collection.known_labels, matcher=tiny.matcher, shortlists=(0, 7))
     assert result.results == expected.results
-    assert result.head == "none, as was asked for"
+    assert result.head == "none, as requested"
 
 
 def test_a_head_fitted_on_the_training_half_is_the_same_as_fitted_by_hand(table):

@@ -129,7 +129,7 @@ def test_no_queries_give_no_numbers():
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_too_short_rankings_are_refused_rather_than_scored_low():
     relevant = torch.ones(2, 3, dtype=torch.bool)
-    with pytest.raises(UsageError, match="rankings of 3 places came; expected at least the 4"):
+    with pytest.raises(UsageError, match="expected rankings of at least 4 places, got 3"):
         recall_at(relevant, 4)
     with pytest.raises(UsageError, match="at least the 5"):
         map_at_r(relevant, torch.tensor([1, 5]))

@@ -148,7 +148,7 @@ def test_what_is_wrong_is_said_in_one_sentence():
     for error, match, labels, options in [
         (
             UsageError,
-            "protocol 'strict' came; expected one of correct, published",
+            "expected protocol to be one of correct, published, got 'strict'",
             [0, 0, 1, 1],
             {"protocol": "strict"},
         ),

@@ -59,7 +59,7 @@ def test_command():
             "99999999999",
             "expected at most 268435456 numbers in all candidates, got --candidates 99999999999 of a grid of 4x4",
         ),
-        ("--grid", "14", "grid 14x14 was asked of a backbone whose map is 7x7"),
+        ("--grid", "14", "expected a grid of at most 7x7, the map of the backbone, got 14x14"),
     ]:
         refused = [sys.executable, "-c", code, "bench", option, value]
         wrong = subprocess.run(refused, check=False, capture_output=True, text=True)

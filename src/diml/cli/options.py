@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they become."""
+"""Options that several commands share, and how their values are parsed and checked."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Grid = Annotated[
 Marginals = Annotated[
     str | None,
     typer.Option(
-        metavar="SCHEME", help="How parts are weighed: uniform or cross_correlation; by default as the model has it."
+        metavar="SCHEME", help="How parts are weighted: uniform or cross_correlation; by default the model's."
     ),
 ]
 Mass = Annotated[
     float | None,
     typer.Option(
-        help="Share of the parts' mass that is matched, above 0 to 1; below 1 parts may stay without a counterpart."
+        help="Share of the mass to match, above 0 to 1; below 1, parts may remain unmatched; the model's by default."
     ),
 ]
 Weight = Annotated[
@@ -49,13 +49,14 @@ Region = Annotated[
     list[str] | None,
     typer.Option(
         "--region",
-        help="Only this part of the image: x0,y0,x1,y1 in its pixels, or x0,y0,x1,y1:weight; may be repeated.",
+        help="Use only this part of the image: x0,y0,x1,y1 in pixels, or x0,y0,x1,y1:weight; may be repeated.",
     ),
 ]
 Mask = Annotated[
-    Path | None, typer.Option(help="Only what this image of the same size shows brighter than black.", dir_okay=False)
+    Path | None,
+    typer.Option(help="Use only the part where this image of the same size is brighter than black.", dir_okay=False),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -124,7 +125,7 @@ def parse_grid(text: str, option: str = "--grid") -> tuple[int, int]:
     """
     sides = text.lower().split("x")
     if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
-        raise UsageError(f"{option} {text} came; expected one number such as 4, or rows x columns such as 4x6")
+        raise UsageError(f"expected {option} to be a number such as 4, or rows x columns such as 4x6, got {text}")
     return int(sides[0]), int(sides[-1])
 
 
@@ -137,12 +138,12 @@ def parse_shortlist(text: str) -> int | Literal["all"]:
     if text.lower() == "all":
         return "all"
     if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"--shortlist {text} came; expected 0 (keep the pooled ranking) or more, or all")
+        raise UsageError(f"expected --shortlist to be 0 (no re-ranking), a positive number or all, got {text}")
     return int(text)
 
 
 def parse_region(text: str) -> tuple[tuple[float, float, float, float], float]:
-    """A box `x0, y0, x1, y1` in pixels, and its weight, 1 where none is said.
+    """A box `x0, y0, x1, y1` in pixels, and its weight, by default 1.
 
     >>> parse_region("0,0,64,48"), parse_region("8.5,0,64,48:2")
     (((0.0, 0.0, 64.0, 48.0), 1.0), ((8.5, 0.0, 64.0, 48.0), 2.0))
@@ -152,13 +153,13 @@ def parse_region(text: str) -> tuple[tuple[float, float, float, float], float]:
         x0, y0, x1, y1 = (float(edge) for edge in edges.split(","))
         return (x0, y0, x1, y1), float(weight) if colon else 1.0
     except ValueError:
-        raise UsageError(f"--region {text} came; expected x0,y0,x1,y1 in pixels, or x0,y0,x1,y1:weight") from None
+        raise UsageError(f"expected --region to be x0,y0,x1,y1 in pixels, or x0,y0,x1,y1:weight, got {text}") from None
 
 
 def check_part(region: Sequence[str] | None, mask: Path | None) -> None:
-    """Refuse, before anything slow, a part that is given in two ways, and a mask that is not there."""
+    """Refuse a part that is given in two ways, or by a mask that does not exist, before anything slow starts."""
     if region and mask is not None:
-        raise UsageError("--region and --mask came together; choose the part by one of them")
+        raise UsageError("--region and --mask cannot be combined; use one of them")
     if mask is not None:
         existing(mask, "mask image")
 
@@ -176,7 +177,7 @@ def check_part_alone(region: Sequence[str] | None, others: Mapping[str, object])
 def check_part_of(
     image: Path | Image | None, regions: Sequence[tuple[tuple[float, float, float, float], float]], mask: Path | None
 ) -> None:
-    """Refuse, before a model is loaded, a part that the image does not have."""
+    """Refuse a part outside of the image, before a model is loaded."""
     if image is None or (not regions and mask is None):
         return
     from diml.data import open_image, open_mask
@@ -196,15 +197,15 @@ def parse_device(text: str) -> str:
     try:
         torch.empty(0, device=text)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {text} came, which this machine has not; try cpu") from error
+        raise UsageError(f"--device {text} is not available on this machine; use cpu") from error
     return text
 
 
 def existing(path: Path, what: str) -> Path:
-    """A path that is there.
+    """The path, if it exists.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it does not exist.
     """
     if not path.exists():
         raise UsageError(f"{path}: no such {what}; check the path")

@@ -22,7 +22,7 @@ from diml.errors import ImageError, ModelError, UsageError
 from diml.feature_maps import FeatureMaps, Geometry
 
 Source = TypeVar("Source")
-# Batches that are decoded ahead of the model: enough to hide a slow file, few enough to bound the memory.
+# Batches that are decoded ahead of the model: enough to hide a slow file, and few enough to limit the memory.
 AHEAD = 2
 
 
@@ -31,10 +31,10 @@ class Batch:
     """A batch of a stream of images.
 
     Attributes:
-        indices: places of the embedded images in the stream.
+        indices: positions of the embedded images in the stream.
         maps: their feature maps, with geometry.
-        kept: what `keep` made of each decoded image; empty where none was asked for.
-        failures: place and reason of images that could not be read.
+        kept: the result of `keep` for each decoded image; None for each without `keep`.
+        failures: position and error of each image that could not be read.
     """
 
     indices: list[int]
@@ -44,15 +44,15 @@ class Batch:
 
 
 class Encoder(nn.Module):
-    """Backbone, then resampling to the matching grid, then an affine head.
+    """A backbone, resampling to the matching grid, and an affine head, in this order.
 
     Args:
-        backbone: any module from pixels (n, 3, H, W) to a map (n, c, h, w), or to a map and a pooled vector (n, c) of
-            its own, which is then used in place of the mean.
-        preprocessing: how the backbone wants its pixels.
+        backbone: any module from pixels (n, 3, H, W) to a map (n, c, h, w), or to a map and its own pooled vector
+            (n, c), which is then used in place of the mean.
+        preprocessing: how images become the backbone's input.
         head: a linear layer from the channels to the embedding, or None for the channels themselves.
         grid: rows and columns of the matching grid, up to the backbone's own.
-        resampling: name of the way to that grid, see `RESAMPLINGS`.
+        resampling: name of the resampling to that grid, see `RESAMPLINGS`.
 
     >>> import torch
     >>> encoder = Encoder(torch.nn.Conv2d(3, 5, 32, 32), Preprocessing(size=(224, 224)), grid=(4, 4))
@@ -70,9 +70,9 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         if resampling not in RESAMPLINGS:
-            raise UsageError(f"resampling {resampling!r} came; expected one of {', '.join(RESAMPLINGS)}")
+            raise UsageError(f"expected resampling to be one of {', '.join(RESAMPLINGS)}, got {resampling!r}")
         if min(grid) < 1:
-            raise UsageError(f"grid {grid[0]}x{grid[1]} came; expected at least 1x1")
+            raise UsageError(f"expected a grid of at least 1x1, got {grid[0]}x{grid[1]}")
         self.backbone = backbone
         self.preprocessing = preprocessing
         self.head = head
@@ -88,8 +88,8 @@ class Encoder(nn.Module):
         height, width = features.shape[2:]
         if self.grid[0] > height or self.grid[1] > width:
             raise UsageError(
-                f"grid {self.grid[0]}x{self.grid[1]} was asked of a backbone whose map is {height}x{width}; "
-                "ask for at most that"
+                f"expected a grid of at most {height}x{width}, the map of the backbone, got "
+                f"{self.grid[0]}x{self.grid[1]}"
             )
         local = RESAMPLINGS[self.resampling](features, self.grid).flatten(2).mT
         if pooled is None and self.resampling != "area":
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
     @property
     @torch.no_grad()
     def channels(self) -> int:
-        """The backbone's channels, as one blank image shows them."""
+        """The number of the backbone's channels, found with a blank image."""
         features, _ = self._features(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
         return features.shape[1]
 
@@ -130,21 +130,21 @@ class Encoder(nn.Module):
         workers: int | None = None,
         keep: Callable[[Image.Image], Any] | None = None,
     ) -> Iterator[Batch]:
-        """Embed images as they come: threads decode ahead while the model works, and order is kept.
+        """Embed a stream of images in order, while threads decode the next ones.
 
         Args:
-            images: anything that `read` can open.
-            read: opens one image, as PIL (RGB, oriented) or as a tensor (3, H, W) of uint8 0..255 or floats 0..1; runs
-                in the decoding threads, and raises ImageError for what cannot be read.
+            images: whatever `read` accepts.
+            read: opens one image, as PIL (RGB, upright) or as a tensor (3, H, W) of uint8 0..255 or floats 0..1; runs
+                in the decoding threads, and raises ImageError for an image that cannot be read.
             batch_size: images per pass of the backbone.
             workers: decoding threads; by default as many as cores, at most 8.
-            keep: made of each decoded image (RGB, oriented) in the decoding thread, such as a thumbnail.
+            keep: called with each decoded PIL image (RGB, upright) in the decoding thread, to make a thumbnail, say.
 
         Yields:
-            Batch: images that cannot be read are in its `failures`; nothing is raised for them.
+            Batch: images that cannot be read are listed in its `failures` instead of raising.
         """
         if batch_size < 1:
-            raise UsageError(f"batch size {batch_size} came; expected at least 1")
+            raise UsageError(f"expected batch_size >= 1, got {batch_size}")
         self.eval()
         with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="diml-decode") as pool:
 
@@ -166,12 +166,12 @@ class Encoder(nn.Module):
         failures = [(index, item) for index, item in group if isinstance(item, ImageError)]
         values = [item[0].values for _, item in read]
         if not values:
-            return Batch([], self._nothing(), [], failures)
+            return Batch([], self._empty(), [], failures)
         if len({v.dtype for v in values}) > 1:
             values = [v.float() / 255 if v.dtype == torch.uint8 else v for v in values]
         maps = self(self.preprocessing.normalise(torch.stack(values).to(self.device)))
         if not torch.isfinite(maps.local).all():
-            raise ModelError("the model gave NaN or infinite features; check its weights and its precision")
+            raise ModelError("the model returned NaN or infinite features; check its weights and its precision")
         geometry = Geometry(
             torch.tensor([item[0].size for _, item in read]),
             torch.tensor([item[0].visible for _, item in read], dtype=torch.float64),
@@ -180,15 +180,15 @@ class Encoder(nn.Module):
         return Batch([index for index, _ in read], maps, [item[1] for _, item in read], failures)
 
     @torch.no_grad()
-    def _nothing(self) -> FeatureMaps:
-        """Maps of no image, of the right grid and dim."""
+    def _empty(self) -> FeatureMaps:
+        """Feature maps of no images, with the model's grid and dim."""
         one = self(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
         geometry = Geometry(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.float64))
         return FeatureMaps(one.local, one.grid, one.own_pooled, geometry)[:0].to(torch.float32)
 
 
 def _linear(head: nn.Linear, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:
-    """The head in the precision of x, whatever its weights are held in."""
+    """Apply the head in the precision of x, whatever the precision of its weights."""
     if head.weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type):
         return head(x)  # type: ignore[no-any-return]
     return F.linear(x, head.weight.to(x), None if head.bias is None else head.bias.to(x))
@@ -197,15 +197,17 @@ def _linear(head: nn.Linear, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:
 def _map_and_pooled(output: Any) -> tuple[Tensor, Tensor | None]:
     features, pooled = output if isinstance(output, tuple) else (output, None)
     if not isinstance(features, Tensor) or features.ndim != 4:
-        came = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ModelError(f"the backbone gave {came}; expected a map (n, c, h, w), or a map and a pooled vector (n, c)")
+        got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ModelError(
+            f"expected a map (n, c, h, w), or a map and a pooled vector (n, c), from the backbone, got {got}"
+        )
     return features, pooled
 
 
 def _ahead(
     pool: ThreadPoolExecutor, work: Callable[[Source], Any], items: Iterable[Source], ahead: int
 ) -> Iterator[Any]:
-    """Results in order, with at most `ahead` items at work or waiting."""
+    """Results in order, with at most `ahead` items running or waiting."""
     waiting: deque[Future[Any]] = deque()
     remaining = iter(items)
     try:

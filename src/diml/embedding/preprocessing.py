@@ -1,4 +1,4 @@
-"""From an image to a model's pixels, keeping account of which part of the original they show."""
+"""From an image to a model's input pixels, with a record of the part of the original that they show."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FILTERS = {
 
 
 class Pixels(NamedTuple):
-    """One image made ready.
+    """The input pixels of one image.
 
     Attributes:
         values: (3, H, W) in the model's size, uint8 0..255 or float 0..1, not yet normalised.
         size: width and height of the original, after its EXIF orientation.
-        visible: `x0, y0, x1, y1` in pixels of the original: what the values show.
+        visible: `x0, y0, x1, y1` in pixels of the original: the rectangle that the values show.
     """
 
     values: Shaped[Tensor, "3 h w"]
@@ -37,15 +37,15 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a model wants its pixels.
+    """How images are turned into a model's input pixels.
 
     Args:
         size: height and width of the model's input.
         mean, std: per channel, of values 0..1.
         interpolation: nearest, bilinear, bicubic or lanczos, with antialiasing.
-        fit: `"whole"` resizes the whole image to the input (nothing is cut off; the aspect ratio is not kept, and boxes
-            account for it); `"crop"` resizes the shorter side to `size / crop` and takes the centre, as in the paper's
-            protocol (256, then 224).
+        fit: `"whole"` resizes the whole image to the input: nothing is cut off, the aspect ratio is not kept, and boxes
+            take this into account; `"crop"` resizes the shorter side to `size / crop` and takes the centre, as in the
+            paper's protocol (256, then 224).
         crop: share of the resized image that the centre crop keeps, for `fit="crop"`.
     """
 
@@ -58,18 +58,20 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise UsageError(f"size {self.size} came; expected height and width of the input in pixels")
+            raise UsageError(f"expected size to be the height and width of the input in pixels, got {self.size}")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
-            raise UsageError(f"mean {self.mean} and std {self.std} came; expected three numbers each, std above 0")
+            raise UsageError(
+                f"expected mean and std of three numbers each, std above 0, got {self.mean} and {self.std}"
+            )
         if self.interpolation not in _FILTERS:
-            raise UsageError(f"interpolation {self.interpolation!r} came; expected one of {', '.join(_FILTERS)}")
+            raise UsageError(f"expected interpolation to be one of {', '.join(_FILTERS)}, got {self.interpolation!r}")
         if self.fit not in ("whole", "crop"):
-            raise UsageError(f"fit {self.fit!r} came; expected whole or crop")
+            raise UsageError(f"expected fit to be whole or crop, got {self.fit!r}")
         if not 0 < self.crop <= 1:
-            raise UsageError(f"crop {self.crop} came; expected a share above 0 and up to 1")
+            raise UsageError(f"expected crop to be a share above 0 and up to 1, got {self.crop}")
 
     def __call__(self, image: Image.Image | Shaped[Tensor, "c h w"]) -> Pixels:
-        """Resize one image (RGB, already oriented; or a tensor) and say what of it is visible.
+        """Resize one image (RGB and upright, or a tensor) and record which part of it is visible.
 
         >>> Preprocessing(size=(8, 8))(Image.new("RGB", (100, 50))).visible
         (0.0, 0.0, 100.0, 50.0)
@@ -89,7 +91,7 @@ class Preprocessing:
         return Pixels(values, (width, height), (left * x, top * y, (left + columns) * x, (top + rows) * y))
 
     def _plan(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Size to resize to, and the left and top of the input in it."""
+        """The size to resize to, and the left and top of the input in it."""
         rows, columns = self.size
         if self.fit == "whole":
             return columns, rows, 0, 0
@@ -107,7 +109,7 @@ class Preprocessing:
         return flat.reshape(height, width, 3).permute(2, 0, 1)
 
     def normalise(self, values: Shaped[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        """Values 0..255 (uint8) or 0..1 (float) to what the model was trained on, `(value - mean) / std`."""
+        """Values 0..255 (uint8) or 0..1 (float) normalised for the model, `(value - mean) / std`."""
         scaled = values.float() / 255 if values.dtype == torch.uint8 else values.float()
         mean, std = scaled.new_tensor(self.mean)[:, None, None], scaled.new_tensor(self.std)[:, None, None]
         return (scaled - mean) / std
@@ -115,17 +117,19 @@ class Preprocessing:
 
 def _checked(image: Tensor) -> Float[Tensor, "3 h w"]:
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
-        raise ImageError(f"a tensor of shape {tuple(image.shape)} came as an image; expected (3, H, W) or (1, H, W)")
+        raise ImageError(f"expected an image tensor of shape (3, H, W) or (1, H, W), got {tuple(image.shape)}")
     if image.dtype == torch.uint8:
         image = image.float() / 255
     elif not image.is_floating_point():
-        raise ImageError(f"a tensor of {image.dtype} came as an image; expected uint8 0..255 or floats 0..1")
+        raise ImageError(f"expected an image tensor of uint8 0..255 or floats 0..1, got {image.dtype}")
     image = image.float()
     if not torch.isfinite(image).all():
-        raise ImageError("a tensor with NaN or infinite pixels came as an image; replace them before embedding")
+        raise ImageError(
+            "expected an image tensor of finite values, got NaN or infinity; replace these pixels before embedding"
+        )
     if image.min() < -1e-3 or image.max() > 1 + 1e-3:
         raise ImageError(
-            f"a float tensor with values {image.min():.3g} to {image.max():.3g} came as an image; expected 0..1, "
-            "not normalised"
+            f"expected a float image tensor of values 0..1, got {image.min():.3g} to {image.max():.3g}; "
+            "do not normalise it"
         )
     return image.clamp(0, 1).expand(3, -1, -1)

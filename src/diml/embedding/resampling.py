@@ -1,4 +1,4 @@
-"""From a backbone's grid to the matching grid without moving the mean."""
+"""Resampling from the backbone's grid to the matching grid, keeping the mean."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Resample = Callable[[Float[Tensor, "n c h w"], tuple[int, int]], Float[Tensor, "
 def area_matrix(cells: int, to: int) -> Float[Tensor, "to cells"]:
     """(to, cells) float64: the share that each of `cells` equal intervals has in each of `to` equal intervals.
 
-    Rows sum to 1 and columns to `to / cells`, so the mean over the outputs is the mean over the inputs. Neither
-    `adaptive_avg_pool2d` nor `interpolate(mode="area")` has that property for 7 -> 4: their windows overlap.
+    Rows sum to 1 and columns to `to / cells`, so that the outputs have the mean of the inputs. For 7 -> 4, neither
+    `adaptive_avg_pool2d` nor `interpolate(mode="area")` has this property, because their windows overlap.
 
     >>> area_matrix(3, 2)
     tensor([[0.6667, 0.3333, 0.0000],
@@ -34,7 +34,7 @@ def area_matrix(cells: int, to: int) -> Float[Tensor, "to cells"]:
 
 
 def area(maps: Float[Tensor, "n c h w"], grid: tuple[int, int]) -> Float[Tensor, "n c p q"]:
-    """Each output cell is the area-weighted mean of the input cells it covers; the mean over the map is kept.
+    """Each output cell is the area-weighted mean of the input cells it covers; the mean of the map does not change.
 
     >>> import torch
     >>> maps = torch.rand(1, 3, 7, 7, dtype=torch.float64)
@@ -49,12 +49,14 @@ def area(maps: Float[Tensor, "n c h w"], grid: tuple[int, int]) -> Float[Tensor,
 
 
 def bilinear16(maps: Float[Tensor, "n c h w"], grid: tuple[int, int]) -> Float[Tensor, "n c p q"]:
-    """The paper's way, for reproducing its numbers: resized bilinearly to 16x16, then average-pooled to the grid.
+    """As in the paper, to reproduce its numbers: bilinear resizing to 16x16, then average pooling to the grid.
 
-    It moves the mean, so similarities have a residual. The grid's sides must divide 16.
+    This changes the mean, so that similarities have a residual. The grid's sides must divide 16.
     """
     if 16 % grid[0] or 16 % grid[1]:
-        raise UsageError(f"grid {grid[0]}x{grid[1]} came for bilinear16; its sides must divide 16, use 4x4 or area")
+        raise UsageError(
+            f"expected a grid whose sides divide 16 for bilinear16, got {grid[0]}x{grid[1]}; use 4x4, or area"
+        )
     return F.avg_pool2d(
         F.interpolate(maps, size=(16, 16), mode="bilinear", align_corners=False), (16 // grid[0], 16 // grid[1])
     )

@@ -1,4 +1,4 @@
-"""Attention rollout: which patches the tokens of a vision transformer really stand for."""
+"""Attention rollout: which patches contribute to each token of a vision transformer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from diml.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """Where the tokens of n images took what they hold from.
+    """The patches from which the last layer's tokens of n images draw their content.
 
     Attributes:
-        attention: (n, t, t), rows sum to 1: what share of the last layer's token i comes from patch j.
-        grid: rows and columns of the patches, t of them.
+        attention: (n, t, t), rows sum to 1: the share of patch j in the last layer's token i.
+        grid: rows and columns of the t patches.
 
     >>> rollout = Rollout(torch.eye(4)[None], (2, 2))
     >>> rollout.weights((1, 2))
@@ -39,50 +39,50 @@ class Rollout:
         return Rollout(self.attention[index], self.grid)
 
     def weights(self, grid: tuple[int, int]) -> Float[Tensor, "n r"]:
-        """Marginals: how much of what the tokens hold came from each cell of the matching grid; rows sum to 1.
+        """Marginals: the share of each cell of the matching grid in the content of all tokens; rows sum to 1.
 
-        The mass of a patch is the mean of its column; a patch that lies in several cells is shared out by area.
+        The mass of a patch is the mean of its column; a patch that overlaps several cells is divided by area.
         """
         cells = self._cells(grid)
         mass = self.attention.mean(dim=1)
         return mass @ (cells / cells.sum(dim=0)).mT
 
     def shares(self, grid: tuple[int, int]) -> Float[Tensor, "n r t"]:
-        """`P`: what share of the part in each cell of the matching grid comes from each patch; rows sum to 1."""
+        """`P`: the share of each patch in the part of each cell of the matching grid; rows sum to 1."""
         return self._cells(grid) @ self.attention
 
     def _cells(self, grid: tuple[int, int]) -> Float[Tensor, "r t"]:
-        """Shares of the patches in each cell of the matching grid, as `area` resamples: rows sum to 1."""
+        """Shares of the patches in each cell of the matching grid, as in `area`; rows sum to 1."""
         rows, columns = (area_matrix(cells, to) for cells, to in zip(self.grid, grid, strict=True))
         return torch.kron(rows, columns).to(self.attention)
 
 
 @torch.no_grad()
 def attention_rollout(backbone: nn.Module, pixels: Float[Tensor, "n 3 H W"], last: int) -> Rollout:
-    """Follow the attention of the last blocks back to the patches.
+    """Trace the attention of the last blocks back to the patches.
 
     `R = A_L A_(L-1) ... A_(L-last+1)`, where `A` is a block's attention, averaged over the heads, plus the identity for
-    the residual connection, its rows normalised (Abnar and Zuidema 2020, here cut to the last blocks). It runs over all
-    tokens; at the end the class and register tokens are left out of the rows and columns, as they are no part of the
-    feature map, and the rows are normalised again. It says where information could flow, weighing heads alike and
-    ignoring values and MLPs: a description, no attribution.
+    the residual connection, with normalised rows (Abnar and Zuidema 2020, limited to the last blocks). It covers all
+    tokens; at the end the class and register tokens, which are not in the feature map, are removed from rows and
+    columns, and the rows are normalised again. The rollout shows where information could flow. It weights all heads
+    alike and ignores values and MLPs, so it is a description and not an attribution.
 
-    Fused attention, which never forms these matrices, is off in those blocks while this runs, and only then.
+    Fused attention does not form these matrices, so it is disabled in these blocks during the computation.
 
     Args:
         backbone: a `TimmBackbone` of a plain ViT, whose blocks attend over all tokens.
         pixels: normalised.
-        last: how many blocks, from 1; more than there are means all.
+        last: number of blocks, at least 1; all blocks if there are fewer.
 
     Raises:
-        UsageError: last < 1, or a backbone without such attention, as every CNN is.
+        UsageError: last < 1, or the backbone has no such attention, such as a CNN.
 
     >>> backbone = TimmBackbone("test_vit")
     >>> attention_rollout(backbone, torch.zeros(1, 3, 160, 160), last=2).attention.sum(dim=2).round(decimals=4).unique()
     tensor([1.])
     """
     if last < 1:
-        raise UsageError(f"a rollout of the last {last} blocks was asked for; expected at least 1")
+        raise UsageError(f"expected a rollout of at least 1 block, got {last}")
     blocks = _attentions(backbone)[-last:]
     assert isinstance(backbone, TimmBackbone)
     seen: dict[nn.Module, Tensor] = {}
@@ -101,7 +101,7 @@ def attention_rollout(backbone: nn.Module, pixels: Float[Tensor, "n 3 H W"], las
 
 
 def mixed(attention: Float[Tensor, "n heads t t"]) -> Float[Tensor, "n t t"]:
-    """One block's step of a rollout: heads averaged, identity added, rows normalised.
+    """One block of a rollout: average the heads, add the identity, normalise the rows.
 
     >>> mixed(torch.tensor([[[[0.5, 0.5], [0.0, 1.0]]]]))
     tensor([[[0.7500, 0.2500],
@@ -123,14 +123,14 @@ def _attentions(backbone: nn.Module) -> list[Any]:
 def _no_attention(backbone: nn.Module) -> UsageError:
     name = backbone.architecture if isinstance(backbone, TimmBackbone) else type(backbone).__name__
     return UsageError(
-        f"attention rollout was asked of {name}, which is no plain vision transformer of timm's; leave it out, or use "
-        "partial transport (mass below 1), which works for any backbone"
+        f"expected a plain vision transformer of timm for an attention rollout, got {name}; leave the rollout out, or "
+        "use partial transport (mass below 1), which works with any backbone"
     )
 
 
 @contextmanager
 def _evaluating(backbone: nn.Module) -> Iterator[None]:
-    """Each module goes back to its own mode: some may be frozen in a backbone that is trained."""
+    """Evaluation mode; each module's own mode is restored, as some may be frozen in a backbone that is trained."""
     before = [(module, module.training) for module in backbone.modules()]
     try:
         backbone.eval()
@@ -154,7 +154,7 @@ def _unfused(blocks: list[Any]) -> Iterator[None]:
 
 @contextmanager
 def _watched(blocks: list[Any], seen: dict[nn.Module, Tensor]) -> Iterator[None]:
-    """Keep what each block hands to its dropout: the attention after its softmax."""
+    """Keep the input of each block's dropout: the attention after the softmax."""
 
     def keeper(block: nn.Module) -> Any:
         def keep(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:

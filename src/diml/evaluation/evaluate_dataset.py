@@ -1,4 +1,4 @@
-"""From a collection and a model to an evaluation."""
+"""Evaluating a model on a labelled collection."""
 
 from __future__ import annotations
 
@@ -31,31 +31,32 @@ def evaluate(
 ) -> Evaluation:
     """Measure how well a model retrieves images of the same class, see `evaluate_maps`.
 
-    Of a collection with halves the images of split "test" are evaluated, leave-one-out; with splits "query" and
-    "gallery" the former are looked for among the latter; without splits it is all images, leave-one-out. Images that
-    cannot be read are left out and listed in `skipped`.
+    If the collection has a split "test", its images are evaluated leave-one-out; with splits "query" and "gallery", the
+    queries are searched in the gallery; without splits, all images are evaluated leave-one-out. Images that cannot be
+    read are left out and listed in `skipped`.
 
-    A model without a head has one fitted, PCA whitening: on the training half where there is one, else on the
-    evaluated images themselves, of which no label is looked at; from 2 x dim images up, on at most 5,000 of them, drawn
-    at random but the same every time. The result says in words what was done. The caller's model stays as it is.
+    For a model without a head, PCA whitening is fitted: on the training half if there is one, otherwise on the
+    evaluated images, without their labels. This takes at least 2 x dim images, and uses a fixed random sample of at
+    most 5,000. `Evaluation.head` describes what was done. The given model does not change.
 
     Args:
         data: what `open_dataset` understands, such as "cub200:DIR", or a labelled collection.
         model: the model or its name.
-        shortlists: a row of results for each: 0 for the pooled ranking, K for the best K of it re-ranked by similarity,
-            "all" for every pair matched.
+        shortlists: a row of results for each: 0 for the pooled ranking, K for its best K re-ranked by similarity, "all"
+            for matching every pair.
         protocol: "correct" or "published".
         batch_size: images per pass of the backbone.
-        grid: another matching grid than the model's.
-        marginals: other marginals than the model's.
-        head_dim: numbers per part after a head that is fitted; None for 128, or as many as the backbone has channels; 0
+        grid: the matching grid, by default the model's.
+        marginals: the marginals, by default the model's.
+        head_dim: outputs of the head that is fitted, by default 128 or, if there are fewer, the backbone's channels; 0
             for no head.
-        progress: called with what is being done ("embedding", "ranking", ...), images done, and images to do.
+        progress: called with the stage ("embedding", "ranking", ...), the number of images done, and that of all.
 
     Raises:
-        UsageError: data that does not exist, an unknown protocol, a negative shortlist, a grid or dim that the backbone
-            does not have.
-        DatasetError: no labels, splits of other names, no class with two images, no image that can be read.
+        UsageError: the data does not exist, the protocol is unknown, a shortlist is negative, or the grid or dim is too
+            large for the backbone.
+        DatasetError: there are no labels, the splits have other names, no class has two images, or no image can be
+            read.
     """
     check_settings(shortlists, protocol)
     collection = data if isinstance(data, Collection) else open_dataset(os.fspath(data))
@@ -63,8 +64,10 @@ def evaluate(
     evaluated = collection.subset(halves.evaluated)
     labels = evaluated.known_labels
     asking = len(halves.queries)
-    Task.of(labels[:asking], None if halves.gallery is None else labels[asking:])  # fails now rather than after hours
-    embedder = Embedder(_as_asked(model, grid, marginals), batch_size, progress)
+    Task.of(
+        labels[:asking], None if halves.gallery is None else labels[asking:]
+    )  # raises now rather than after the embedding
+    embedder = Embedder(_configured(model, grid, marginals), batch_size, progress)
     features = embedder.embed(evaluated, collection.subset(halves.train) if halves.train else None, head_dim)
     maps, read = features.maps, [labels[at] for at in features.indices]
     if halves.gallery is not None:
@@ -86,10 +89,10 @@ def evaluate(
     )
 
 
-def _as_asked(
+def _configured(
     model: StructuralModel | str | os.PathLike[str], grid: tuple[int, int] | None, marginals: str | Marginal | None
 ) -> StructuralModel:
-    """A copy that shares the weights, so that a head fitted here is not the caller's."""
+    """A copy that shares the weights, so that fitting a head leaves the caller's model unchanged."""
     model = model if isinstance(model, StructuralModel) else StructuralModel.from_pretrained(model)
     model = model.with_grid(grid or model.grid)
     return model if marginals is None else model.with_matcher(marginals=marginals)

@@ -1,4 +1,4 @@
-"""Every pair matched by its parts: the best of each query, kept while tiles of similarities stream by."""
+"""Matching every pair by its parts: the best of each query are kept while tiles of similarities are computed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from diml.evaluation.order import best
 from diml.matching import Matcher, UnitMaps, top_k
 
-# Where fewer than one in so many images are wanted of each query, bounds spare more plans than they cost.
+# If each query needs fewer than one in so many images, bounds save more plans than they cost.
 SPARSE = 20
-# Queries whose best are looked for at a time.
+# Queries that are ranked at a time.
 BLOCK = 256
 
-# Called with how many queries' worth of pairs are done, and how many queries there are.
+# Called with the number of queries done, counted by their pairs, and the number of queries.
 Counter = Callable[[int, int], None]
 
 
@@ -29,8 +29,8 @@ def best_of_all(
         queries: of q images.
         gallery: of n images; None for the queries themselves, each left out of its own ranking. Each unordered pair is
             then solved once, with the lower index first.
-        places: how many are wanted.
-        counter: told how far it is.
+        places: number of images for each query.
+        counter: called with the progress.
 
     >>> rows = torch.nn.functional.normalize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[2.0, 1.0]]]), dim=-1)
     >>> best_of_all(Matcher(), UnitMaps(rows.repeat(1, 2, 1)), None, 1)[:, 0]
@@ -74,7 +74,7 @@ def _among_themselves(
 
 
 class _Best:
-    """The best of each query so far. Tiles come in the order of their columns, so that equal scores stay in it."""
+    """The best of each query so far. Tiles come in the order of their columns, so that equal scores keep it."""
 
     def __init__(self, queries: UnitMaps, places: int) -> None:
         shape, device = (len(queries), places), queries.device

@@ -1,4 +1,4 @@
-"""The feature maps of a collection, each image embedded once, by a model that gets a head if it has none."""
+"""The feature maps of a collection: each image is embedded once, and a head is fitted for a model without one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diml.feature_maps import FeatureMaps
 from diml.model import HeadFitting, StructuralModel, head_dim, storable
 from diml.model.head import MOST
 
-# Bytes of maps without a head that are held while one is fitted; of larger maps the sample is smaller.
+# Bytes of maps that are held while a head is fitted; for larger maps the sample is smaller.
 SAMPLE_BYTES = 2**30
 
 Block = tuple[list[int], FeatureMaps]
@@ -23,12 +23,12 @@ Block = tuple[list[int], FeatureMaps]
 
 @dataclass(frozen=True)
 class Features:
-    """Feature maps of those images of a collection that could be read.
+    """Feature maps of the images of a collection that could be read.
 
     Attributes:
-        maps: of n images, float16; a pooled vector of the model's own stays float32.
-        indices: which images of the collection they are, n of them, ascending.
-        head: in words, what head the model had.
+        maps: of n images, float16; the model's own pooled vector, if any, stays float32.
+        indices: positions of these n images in the collection, ascending.
+        head: a description of the model's head.
     """
 
     maps: FeatureMaps
@@ -38,13 +38,13 @@ class Features:
 
 @dataclass
 class Embedder:
-    """Embeds collections with a model, and fits its head, in place, where it has none.
+    """Embeds collections with a model, and fits a head, in place, for a model without one.
 
     Attributes:
-        model: what embeds.
+        model: the model.
         batch_size: images per pass of the backbone.
         progress: see `Progress`.
-        skipped: what could not be read so far, and why.
+        skipped: images that could not be read so far, and why.
     """
 
     model: StructuralModel
@@ -53,16 +53,17 @@ class Embedder:
     skipped: list[Skipped] = field(default_factory=list)
 
     def embed(self, evaluated: Collection, train: Collection | None, dim: int | None = None) -> Features:
-        """Feature maps of the images to be evaluated, by a model that has a head if one can be fitted.
+        """Feature maps of the images to be evaluated; a head is fitted first if the model has none and one can be.
 
         Args:
             evaluated: the images.
-            train: the training half, which a head is fitted on; without one it is `evaluated` itself, without labels.
-            dim: of a head that is fitted; None for 128 or as many as the backbone has channels, 0 for no head.
+            train: the training half, on which a head is fitted; without it `evaluated` is used, without labels.
+            dim: outputs of the head that is fitted, by default 128 or, if there are fewer, the backbone's channels; 0
+                for no head.
 
         Raises:
-            UsageError: a head of more numbers than the backbone has channels.
-            DatasetError: not one of the images can be read.
+            UsageError: dim is larger than the number of the backbone's channels.
+            DatasetError: none of the images can be read.
         """
         sample: list[int] = []
         blocks: list[Block] = []
@@ -70,7 +71,7 @@ class Embedder:
             on = self.model.head_fitted_on
             head = "the model's own" + (f", fitted on {on}" if on else "")
         elif (dim := head_dim(dim, self.model.dim)) == 0:
-            head = "none, as was asked for"
+            head = "none, as requested"
         elif train is not None:
             head = self._fit_on_train(train, dim)
         else:
@@ -83,32 +84,32 @@ class Embedder:
         return Features(*_in_order(blocks), head)
 
     def _fit_on_train(self, train: Collection, dim: int) -> str:
-        """Fit the head, and say on what."""
+        """Fit the head; returns its description."""
         fitting = HeadFitting(dim, most=MOST)
         stream = self._stream(train, fitting.sample(len(train)), "embedding the training half")
         return self._fit(fitting, [maps.mean for _, maps in stream], len(train), f"the training half of {train.name}")
 
     def _fit_on_evaluated(self, evaluated: Collection, dim: int) -> tuple[list[int], list[Block], str]:
-        """Fit the head; which images that took, their maps, so that none is embedded twice, and on what it was."""
+        """Fit the head; returns the sample of images, their maps, which are not embedded again, and the description."""
         height, width = self.model.grid
         room = SAMPLE_BYTES // (4 * self.model.dim * height * width)
         fitting = HeadFitting(dim, most=min(MOST, room))
         sample = fitting.sample(len(evaluated))
         blocks = list(self._stream(evaluated, sample, "embedding", of=len(evaluated)))
-        means, note = [maps.mean for _, maps in blocks], ", the evaluated ones themselves, without their labels"
+        means, note = [maps.mean for _, maps in blocks], ", the evaluated images themselves, without their labels"
         head = self._fit(fitting, means, len(evaluated), evaluated.name, note)
         return sample, [(at, _half(self._through_head(maps))) for at, maps in blocks], head
 
     def _fit(self, fitting: HeadFitting, means: list[Tensor], images: int, name: str, note: str = "") -> str:
         if not fitting.fit(self.model, means, images, name + note):
             dim = fitting.dim
-            return f"none, as the images of {name} are fewer than the {fitting.least} that {dim} dimensions take"
+            return f"none, as {dim} dimensions take at least {fitting.least} images, and {name} has fewer"
         return f"PCA whitening to {self.model.dim} dimensions, fitted on {self.model.head_fitted_on}"
 
     def _stream(
         self, collection: Collection, which: Sequence[int], what: str, before: int = 0, of: int | None = None
     ) -> Iterator[Block]:
-        """The maps of these images, without geometry, batch by batch; what cannot be read goes to `skipped`."""
+        """The maps of these images, without geometry, in batches; images that cannot be read are added to `skipped`."""
         files = (collection.file(at) for at in which)
         done, total = before, before + len(which) if of is None else of
         for batch in self.model.stream(files, batch_size=self.batch_size):
@@ -139,6 +140,6 @@ def _in_order(blocks: list[Block]) -> tuple[FeatureMaps, list[int]]:
 
 
 def _half(maps: FeatureMaps) -> FeatureMaps:
-    """In float16, as they are stored."""
+    """In float16, as an index stores them."""
     local, pooled = storable(maps)
     return FeatureMaps(local, maps.grid, None if maps.own_pooled is None else pooled)

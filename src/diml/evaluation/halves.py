@@ -13,9 +13,9 @@ class Halves:
     """Positions in a collection.
 
     Attributes:
-        train: what a head may be fitted on; empty where there is no training half.
-        queries: what is looked for.
-        gallery: where it is looked for; None for among the queries.
+        train: images that a head may be fitted on; empty without a training half.
+        queries: images to search with.
+        gallery: images to search in; None for leave-one-out among the queries.
     """
 
     train: list[int]
@@ -28,7 +28,7 @@ class Halves:
 
     @staticmethod
     def of(collection: Collection) -> Halves:
-        """Raises DatasetError where the splits have other names."""
+        """Raises DatasetError if the splits have other names."""
         if collection.splits is None:
             return Halves([], list(range(len(collection))), None)
         of: dict[str, list[int]] = {}

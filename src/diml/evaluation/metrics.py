@@ -1,7 +1,7 @@
 """Retrieval metrics: pure functions of which places of a ranking hold a relevant item.
 
-All take `relevant` (q, L): whether the item at place l, counted from the best, is relevant to the query; and give one
-number per query, float64, 0..1. L is as many places as the metric looks at, or more.
+All take `relevant` (q, L), whether the item at place l, counted from the best, is relevant to the query, and return one
+number per query, float64, 0..1. L is at least the number of places that the metric uses.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from diml.errors import UsageError
 
 
 def recall_at(relevant: Bool[Tensor, "q L"], k: int) -> Float[Tensor, " q"]:
-    """Recall@k as metric learning means it: 1 where any of the best k is relevant, else 0 (Jegou et al. 2011).
+    """Recall@k as used in metric learning: 1 if any of the best k is relevant, else 0 (Jegou et al. 2011).
 
-    Elsewhere this is called the hit rate; it is *not* the share of the relevant items that was found.
+    Elsewhere it is called the hit rate; it is *not* the share of the relevant items that are found.
 
     Raises:
         UsageError: k < 1, or fewer than k places.
@@ -25,22 +25,22 @@ def recall_at(relevant: Bool[Tensor, "q L"], k: int) -> Float[Tensor, " q"]:
     tensor([1., 0.], dtype=torch.float64)
     """
     if k < 1:
-        raise UsageError(f"recall@{k} was asked for; expected k of at least 1")
+        raise UsageError(f"expected recall@k with k >= 1, got k = {k}")
     _check_places(relevant, k)
     return relevant[:, :k].any(dim=1).double()
 
 
 def r_precision(relevant: Bool[Tensor, "q L"], n_relevant: Int[Tensor, " q"]) -> Float[Tensor, " q"]:
-    """Share of relevant items among the best R, `1/R sum_{l <= R} rel_l`, R being how many relevant items there are.
+    """Share of relevant items among the best R, `1/R sum_{l <= R} rel_l`, where R is the number of relevant items.
 
-    A query without a relevant item has no R-precision: NaN.
+    NaN for a query without a relevant item.
 
     Args:
         relevant: (q, L), L at least the largest R.
         n_relevant: (q,) R of each query.
 
     Raises:
-        UsageError: fewer places than R, or another number of queries.
+        UsageError: there are fewer places than R, or another number of queries.
 
     >>> relevant = torch.tensor([[True, False, True, False], [True, True, True, False]])
     >>> r_precision(relevant, torch.tensor([2, 3]))
@@ -50,17 +50,17 @@ def r_precision(relevant: Bool[Tensor, "q L"], n_relevant: Int[Tensor, " q"]) ->
 
 
 def map_at_r(relevant: Bool[Tensor, "q L"], n_relevant: Int[Tensor, " q"]) -> Float[Tensor, " q"]:
-    """MAP@R, `1/R sum_{l <= R} rel_l P(l)`, P(l) being the share of relevant items among the best l.
+    """MAP@R, `1/R sum_{l <= R} rel_l P(l)`, where P(l) is the share of relevant items among the best l.
 
-    Musgrave, Belongie, Lim: "A Metric Learning Reality Check", ECCV 2020. Unlike R-precision it rewards a ranking
-    that brings the relevant items early among the best R. A query without a relevant item has none: NaN.
+    Musgrave, Belongie, Lim: "A Metric Learning Reality Check", ECCV 2020. Unlike R-precision, it rewards rankings with
+    relevant items early among the best R. NaN for a query without a relevant item.
 
     Args:
         relevant: (q, L), L at least the largest R.
         n_relevant: (q,) R of each query.
 
     Raises:
-        UsageError: fewer places than R, or another number of queries.
+        UsageError: there are fewer places than R, or another number of queries.
 
     >>> relevant = torch.tensor([[True, False, True, False], [False, True, True, False]])
     >>> map_at_r(relevant, torch.tensor([2, 2]))
@@ -75,15 +75,17 @@ def map_at_r(relevant: Bool[Tensor, "q L"], n_relevant: Int[Tensor, " q"]) -> Fl
 def _among_first(relevant: Tensor, n_relevant: Tensor) -> Tensor:
     """`relevant`, with False beyond the first R places of each query."""
     if n_relevant.shape != relevant.shape[:1]:
-        raise UsageError(f"{len(relevant)} rankings came with {tuple(n_relevant.shape)} counts; expected one of each")
+        raise UsageError(
+            f"expected n_relevant of shape ({len(relevant)},), one for each ranking, got {tuple(n_relevant.shape)}"
+        )
     _check_places(relevant, int(n_relevant.max()) if len(n_relevant) else 0)
     return relevant & (torch.arange(relevant.shape[1], device=relevant.device) < n_relevant[:, None])
 
 
 def _check_places(relevant: Tensor, needed: int) -> None:
     if relevant.ndim != 2 or relevant.dtype != torch.bool:
-        raise UsageError(f"relevant came as {relevant.dtype} {tuple(relevant.shape)}; expected bool (queries, places)")
-    if relevant.shape[1] < needed:
         raise UsageError(
-            f"rankings of {relevant.shape[1]} places came; expected at least the {needed} that are looked at"
+            f"expected relevant to be bool (queries, places), got {relevant.dtype} {tuple(relevant.shape)}"
         )
+    if relevant.shape[1] < needed:
+        raise UsageError(f"expected rankings of at least {needed} places, got {relevant.shape[1]}; rank more places")

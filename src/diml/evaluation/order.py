@@ -18,7 +18,7 @@ def best(scores: Float[Tensor, "q n"], places: int) -> Int[Tensor, "q places"]:
     top = scores.topk(places + 1, dim=1)
     index = top.indices[:, :places]
     index = reorder(index, scores.gather(1, index))
-    # Which of several equal scores `topk` keeps at the boundary is open; those rows are sorted whole.
+    # Which of several equal scores `topk` keeps at the boundary is undefined, so these rows are sorted completely.
     tied = top.values[:, -1] == top.values[:, -2]
     if tied.any():
         index[tied] = _sorted(scores[tied])[:, :places]
@@ -26,7 +26,7 @@ def best(scores: Float[Tensor, "q n"], places: int) -> Int[Tensor, "q places"]:
 
 
 def reorder(order: Int[Tensor, "q L"], scores: Float[Tensor, "q k"]) -> Int[Tensor, "q L"]:
-    """Put the first k of every ranking in the order of their scores, largest first, equal ones by index; keep the rest.
+    """Sort the first k of each ranking by their scores, largest first, equal ones by index; keep the rest.
 
     >>> reorder(torch.tensor([[7, 3, 5, 1]]), torch.tensor([[0.1, 0.8, 0.8]]))
     tensor([[3, 5, 7, 1]])

@@ -1,4 +1,4 @@
-"""The protocol: which image asks, which are to be found, and what is averaged."""
+"""The evaluation protocol: which images are relevant to a query, and what is averaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diml.evaluation.task import Labels, Task
 from diml.feature_maps import FeatureMaps
 
 PROTOCOLS = ("correct", "published")
-# Called with what is being done, how much of it is done, and how much there is to do.
+# Called with the stage, the number of images done, and the number to do.
 Progress = Callable[[str, int, int], None]
 
 
@@ -33,31 +33,31 @@ def evaluate_maps(
 ) -> Evaluation:
     """Measure how well feature maps retrieve images of the same class.
 
-    Recall@1,2,4,8, R-precision and MAP@R (see `diml.evaluation.metrics`) of the pooled ranking and of re-ranked
-    shortlists (see `rank`), averaged over the queries that have something to find.
+    Computes Recall@1,2,4,8, R-precision and MAP@R (see `diml.evaluation.metrics`) of the pooled ranking and of
+    re-ranked shortlists (see `rank`), averaged over the queries that have a relevant image.
 
     Two protocols differ in R, the number of relevant items:
 
     - "correct": R is how many *other* images have the class of the query. A perfect ranking scores 1.
-    - "published": as the published code of Zhao et al. 2021 counts, the query is among its own relevant items but not
-      in its own ranking: R is one more than can be found, so a perfect ranking scores (R - 1) / R, 0.5 in classes of
-      two. For comparison with printed tables. Recall@k is the same in both, and so is everything where the gallery is
-      a set of its own.
+    - "published": the published code of Zhao et al. 2021 counts the query among its own relevant items, although it is
+      not in its own ranking. R is one more than can be found, so a perfect ranking scores (R - 1) / R, 0.5 for classes
+      of two. Use it to compare with printed tables. Recall@k is the same in both protocols, and with a separate gallery
+      all metrics are.
 
     Args:
         query_maps: of q images.
         query_labels: q classes, as strings or as ints.
-        gallery_maps: of n images; left out, every query is looked for among the other queries (leave-one-out).
+        gallery_maps: of n images; None searches for each query among the other queries (leave-one-out).
         gallery_labels: n classes, with `gallery_maps`.
-        matcher: re-ranks the shortlists.
-        shortlists: a row of results for each: 0 for the pooled ranking, K for the best K of it re-ranked by similarity,
-            "all" for every pair matched (see `rank`).
+        matcher: what re-ranks the shortlists.
+        shortlists: a row of results for each: 0 for the pooled ranking, K for its best K re-ranked by similarity, "all"
+            for matching every pair (see `rank`).
         protocol: "correct" or "published".
-        progress: called with "matching" (where a shortlist is "all") or "ranking", queries done, and queries to do.
+        progress: called with "matching" (if a shortlist is "all") or "ranking", the number of queries done, and to do.
 
     Raises:
-        UsageError: an unknown protocol, a negative shortlist, labels that do not fit the maps, maps that do not fit.
-        DatasetError: no query has anything to find.
+        UsageError: the protocol is unknown, a shortlist is negative, or labels and maps do not fit together.
+        DatasetError: no query has a relevant image.
 
     >>> from diml.matching import Matcher
     >>> maps = FeatureMaps(torch.tensor([[[1.0, 0.0]], [[3.0, 0.5]], [[0.0, 1.0]], [[0.1, 1.0]]]), (1, 1))
@@ -106,20 +106,20 @@ def evaluate_maps(
 
 
 def check_settings(shortlists: Sequence[Shortlist], protocol: str) -> None:
-    """Raise UsageError for what no data could be evaluated with."""
+    """Raise UsageError for settings that no data can be evaluated with."""
     check_shortlists(shortlists)
     if protocol not in PROTOCOLS:
-        raise UsageError(f"protocol {protocol!r} came; expected one of {', '.join(PROTOCOLS)}")
+        raise UsageError(f"expected protocol to be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
 
 
 def _check_fit(
     query_maps: FeatureMaps, query_labels: Labels, gallery_maps: FeatureMaps | None, gallery_labels: Labels | None
 ) -> None:
     if (gallery_maps is None) != (gallery_labels is None):
-        raise UsageError("a gallery came without its labels, or labels without a gallery; give both or neither")
+        raise UsageError("expected gallery maps and gallery labels together, got one of them; give both or neither")
     for maps, labels in ((query_maps, query_labels), (gallery_maps, gallery_labels)):
         if maps is not None and labels is not None and len(maps) != len(labels):
-            raise UsageError(f"{len(labels)} labels came for feature maps of {len(maps)} images; give one for each")
+            raise UsageError(f"expected a label for each of the {len(maps)} images, got {len(labels)} labels")
 
 
 def _measure(relevant: Tensor, n_relevant: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Ranking a gallery for many queries: by the pooled vectors, then a shortlist of the best anew by similarity.
+"""Ranking a gallery for many queries: by the pooled vectors, then a shortlist of the best by similarity.
 
-It goes block by block of queries, so that nothing of the size queries x gallery is ever held.
+Queries are ranked in blocks, so that no array of size queries x gallery is ever held.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from diml.evaluation.order import best, reorder
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, UnitMaps, prepare
 
-# How many of the coarse ranking are re-ranked; "all" matches every pair by its parts.
+# How many images of the coarse ranking are re-ranked; "all" matches every pair by its parts.
 Shortlist = int | Literal["all"]
 
-# Bytes that a block of queries may take while it is ranked.
+# Bytes of memory for ranking a block of queries.
 BUDGET = 128 * 2**20
-# Bytes per score: float64, float32, and value and index of a whole row being sorted where it holds ties.
+# Bytes per score: float64, float32, and the value and index while a row with ties is sorted.
 SCORE_BYTES = 32
 # Bytes per candidate of a shortlist and per place of a ranking: indices, scores, and their sorted copies.
 PLACE_BYTES = 96
 
 
 class Reranker(Protocol):
-    """What re-ranks shortlists: a `Matcher`, or anything else that scores candidates."""
+    """What re-ranks shortlists: a `Matcher`, or any other object that scores candidates."""
 
     def rerank(
         self, query_maps: UnitMaps, gallery_maps: UnitMaps, shortlist: Int[Tensor, "q k"], /
     ) -> Float[Tensor, "q k"]:
-        """The score of every query with each of its candidates; a candidate's score must not depend on the others."""
+        """The score of each query with its candidates; the score of a candidate must not depend on the others."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Rankings:
     """The rankings of a block of queries.
 
     Attributes:
-        queries: which queries of the whole these are.
+        queries: the positions of these queries among all.
         orders: for each shortlist, (q, places) indices into the gallery, best first; places beyond the shortlist keep
             the order of the pooled similarity.
     """
@@ -66,27 +66,27 @@ def rank(
 ) -> Iterator[Rankings]:
     """Rank the gallery for every query, block by block.
 
-    The coarse ranking is by pooled similarity, computed in float64 and compared as float32, so that it does not
-    depend on the size of a block and the same image twice ties with itself. A shortlist of K has the best K of it
-    re-ranked by the matcher. Each is re-ranked for itself: the K best of a smaller shortlist never owe their
-    place to a larger one. Equal scores are ordered by index, everywhere.
+    The coarse ranking is by pooled similarity, computed in float64 and compared as float32, so that it does not depend
+    on the size of a block and copies of an image have equal scores. For a shortlist of K, the matcher re-ranks the best
+    K of the coarse ranking. Shortlists are independent: the places of a smaller one do not depend on a larger one.
+    Equal scores are ordered by index.
 
     Args:
         query_maps: of q images.
-        gallery_maps: of n images; None ranks the queries among themselves, each one left out of its own ranking.
-        matcher: re-ranks the shortlists.
-        shortlists: K for each ranking wanted; 0 keeps the coarse one, "all" re-ranks everything, and so does a K of as
-            many as there are candidates. With "all" only the wanted places are kept, and among themselves each
+        gallery_maps: of n images; None ranks the queries among themselves, each left out of its own ranking.
+        matcher: what re-ranks the shortlists.
+        shortlists: K for each ranking; 0 keeps the coarse ranking, "all" re-ranks every image, as does a K of at least
+            the number of candidates. With "all", only the requested places are kept, and without a gallery each
             unordered pair is solved once, with the lower index first.
-        places: how many places of each ranking are wanted, at least one; all where there are fewer candidates.
-        block: queries at a time; by default what `BUDGET` allows.
-        counter: told how far "all" is, before the first block comes.
+        places: number of places of each ranking, at least one; all candidates if there are fewer.
+        block: queries at a time; by default as many as `BUDGET` allows.
+        counter: called with the progress of "all", before the first block is returned.
 
     Yields:
         Rankings: queries in order.
 
     Raises:
-        UsageError: a negative shortlist or none, maps of different dim or not finite, or nothing to rank.
+        UsageError: no shortlist or a negative one, maps that differ in dim or are not finite, or nothing to rank.
 
     >>> maps = FeatureMaps(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[2.0, 1.0]]]), (1, 1))
     >>> [ranked] = rank(maps, matcher=Matcher(), shortlists=[0], places=2)
@@ -129,37 +129,37 @@ def rank(
 
 def check_shortlists(shortlists: Sequence[Shortlist]) -> None:
     if not shortlists or any(k != "all" and (isinstance(k, str) or k < 0) for k in shortlists):
-        came = ", ".join(map(str, shortlists)) or "none"
-        raise UsageError(
-            f"shortlists {came} came; expected 0 (keep the pooled ranking) or more, or all, at least one of them"
-        )
+        got = ", ".join(map(str, shortlists)) or "none"
+        raise UsageError(f"expected shortlists of 0 (no re-ranking) or more, or all, at least one of them, got {got}")
 
 
 def block_size(gallery: int, places: int) -> int:
-    """How many queries fit into `BUDGET` at once, at least one."""
+    """How many queries fit into `BUDGET`, at least one."""
     return max(1, BUDGET // (gallery * SCORE_BYTES + places * PLACE_BYTES))
 
 
 def _check(query_maps: FeatureMaps, gallery_maps: FeatureMaps, candidates: int) -> None:
     if query_maps.dim != gallery_maps.dim:
-        raise UsageError(f"{query_maps} came with a gallery of {gallery_maps}; embed both alike")
+        raise UsageError(
+            f"expected queries and gallery of the same dim, got {query_maps} and {gallery_maps}; use one model"
+        )
     if candidates < 1 or not len(query_maps):
         raise UsageError(
-            f"{len(query_maps)} query images and {len(gallery_maps)} gallery images came; expected something to rank"
+            f"expected images to rank, got {len(query_maps)} queries and {len(gallery_maps)} images in the gallery"
         )
     for maps in (query_maps, gallery_maps):
         if not torch.isfinite(maps.pooled).all():
-            raise UsageError("the feature maps hold NaN or infinity; check the model they came from")
+            raise UsageError("the feature maps have NaN or infinite values; check the model that made them")
 
 
 def _directions(maps: FeatureMaps) -> Float[Tensor, "n d"]:
-    """Unit pooled vectors, in float64 where the device has it."""
+    """Normalised pooled vectors, in float64 if the device supports it."""
     double = torch.float32 if maps.device.type == "mps" else torch.float64
     return F.normalize(maps.pooled.detach().to(double), dim=1)
 
 
 class _Fine:
-    """Scores of candidates, block by block, the work per image done once."""
+    """Scores of candidates, block by block; each image is prepared once."""
 
     def __init__(self, matcher: Reranker, query_maps: FeatureMaps, gallery_maps: FeatureMaps) -> None:
         self.matcher = matcher
@@ -181,5 +181,5 @@ class _Fine:
 
 @torch.no_grad()
 def _prepared(maps: FeatureMaps) -> UnitMaps:
-    """As `prepare`, without a gradient: half precision maps stay as they are where the kernel reads them so."""
+    """`prepare` without a gradient: half precision maps are not converted if the kernel reads them."""
     return prepare(maps)
