@@ -123,7 +123,7 @@ def test_parts_that_are_none_are_refused(refused, tmp_path):
     inside = ("explain", CAT, VIEW, "--region")
     refused(2, "451x300", *inside, "0,0,500,100")
     refused(2, "empty or reversed", *inside, "100,0,50,100")
-    refused(2, "--region 1,2,3", *inside, "1,2,3")
+    refused(2, "expected --region to be x0,y0,x1,y1 in pixels, or x0,y0,x1,y1:weight, got 1,2,3", *inside, "1,2,3")
     refused(2, "weight -1", *inside, "0,0,10,10:-1")
     for name, size, said in (("other", (10, 10), "451x300"), ("empty", (451, 300), "selects nothing")):
         Image.new("L", size, 0 if name == "empty" else 255).save(tmp_path / f"{name}.png")

@@ -62,10 +62,10 @@ def test_what_is_refused(refused, shapes_index, query, tmp_path):
 
     refused(2, "0,0,71,50 extends beyond the image of 70x50", *search("--region", "0,0,71,50"))
     refused(2, "30,0,3,9 is empty or reversed", *search("--region", "30,0,3,9"))
-    refused(2, "--region 1,2,3 came", *search("--region", "1,2,3"))
-    refused(2, "--region 1,2,3,x came", *search("--region", "1,2,3,x"))
+    refused(2, "x0,y0,x1,y1:weight, got 1,2,3", *search("--region", "1,2,3"))
+    refused(2, "got 1,2,3,x", *search("--region", "1,2,3,x"))
     refused(2, "weight -1", *search("--region", "1,2,3,4:-1"))
-    refused(2, "expected x0,y0,x1,y1", *search("--region", "1,2,3,4:"))
+    refused(2, "expected --region to be x0,y0,x1,y1", *search("--region", "1,2,3,4:"))
     refused(2, "a mask of 70x50 pixels, the size of the image, got 50x70", *search("--mask", tmp_path / "other.png"))
     refused(2, "selects nothing", *search("--mask", tmp_path / "black.png"))
     refused(2, "selects nothing", *search("--mask", tmp_path / "clear.png"))

@@ -53,8 +53,8 @@ def test_tensors_and_images_are_seen_alike():
     [
         (torch.full((3, 8, 8), float("nan")), "NaN"),
         (torch.full((3, 8, 8), 200.0), "0..1"),
-        (torch.zeros(8, 8, 3), "expected \\(3, H, W\\)"),
-        (torch.zeros(3, 0, 8), "expected \\(3, H, W\\)"),
+        (torch.zeros(8, 8, 3), "of shape \\(3, H, W\\)"),
+        (torch.zeros(3, 0, 8), "of shape \\(3, H, W\\)"),
         (torch.zeros(3, 8, 8, dtype=torch.int32), "uint8"),
     ],
 )

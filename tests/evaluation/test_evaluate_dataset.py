@@ -77,7 +77,9 @@ def test_a_folder_of_classes_is_evaluated_leave_one_out(folder):
     result = evaluate(str(folder), model(), shortlists=(0, 10), head_dim=4)
     assert (result.images, result.classes, result.queries, result.without_relevant) == (30, 6, 30, 0)
     assert (result.model, result.dataset, result.marginals, result.grid) == ("tiny", str(folder), "uniform", (2, 2))
-    assert result.head.endswith(f"30 of the 30 images of {folder}, the evaluated ones themselves, without their labels")
+    assert result.head.endswith(
+        f"30 of the 30 images of {folder}, the evaluated images themselves, without their labels"
+    )
     assert result.results[0]["recall@1"] > 0.5  # chance is 4 in 29
 
 
@@ -128,11 +130,11 @@ def test_too_few_images_fit_no_head(folder, table):
     assert evaluate(str(folder), model(), shortlists=[0], head_dim=12).head.startswith("PCA whitening to 12")
     small = open_dataset(str(folder)).subset(range(10))
     head = evaluate(small, model(), shortlists=[0]).head
-    assert head == f"none, as the images of {folder} are fewer than the 24 that 12 dimensions take"
+    assert head == f"none, as 12 dimensions take at least 24 images, and {folder} has fewer"
     # A small training half is no reason to look at the images that are evaluated.
     data = table(lambda _, k: "train" if k == 0 else "test")
     head = evaluate(data, model(), shortlists=[0], head_dim=4).head
-    assert head == f"none, as the images of the training half of {data} are fewer than the 8 that 4 dimensions take"
+    assert head == f"none, as 4 dimensions take at least 8 images, and the training half of {data} has fewer"
 
 
 def test_no_image_is_embedded_twice(folder, monkeypatch):
@@ -204,11 +206,11 @@ def test_wrong_requests_fail_before_an_image_is_embedded(folder, tmp_path):
     picture(tmp_path / "a" / "1.png", 0, 0)
     picture(tmp_path / "b" / "1.png", 0, 1)
     for error, match, call in [
-        (DatasetError, "no class of the 2 has two images", lambda: evaluate(str(tmp_path), tiny)),
+        (DatasetError, "none of the 2 classes has two images", lambda: evaluate(str(tmp_path), tiny)),
         (UsageError, "no such folder", lambda: evaluate(str(tmp_path / "missing"), tiny)),
         (DatasetError, "has no label", lambda: evaluate(open_folder(folder), tiny)),
-        (UsageError, "protocol 'x' came", lambda: evaluate(str(folder), tiny, protocol="x")),
-        (UsageError, "shortlists -1 came", lambda: evaluate(str(folder), tiny, shortlists=[-1])),
+        (UsageError, "got 'x'", lambda: evaluate(str(folder), tiny, protocol="x")),
+        (UsageError, "expected shortlists of .*, got -1", lambda: evaluate(str(folder), tiny, shortlists=[-1])),
         (UsageError, "for none, got 99", lambda: evaluate(str(folder), tiny, head_dim=99)),
         (UsageError, "for none, got -1", lambda: evaluate(str(folder), tiny, head_dim=-1)),
     ]:
