@@ -1,6 +1,6 @@
-"""The main job on the images of sample/, with the commands that a user would type: index, search, explain, evaluate.
+"""The main tasks on the images of sample/, by the commands that a user would type: index, search, explain, evaluate.
 
-Everything it makes is in demo-out/.
+All files are written to demo-out/.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ OTHER = "sample/emoji/1f408-cat/twemoji.png"
 DOG = "sample/emoji/1f415-dog/noto.png"
 
 COMMANDS = [
-    ("Index a folder of pictures", f"diml index sample/emoji --into {OUT}/emoji.diml --labels-from folder"),
-    ("Find pictures like one of them", f"diml search {OUT}/emoji.diml {QUERY} -k 8 --out {OUT}/hits.png"),
-    ("The same as a page", f"diml search {OUT}/emoji.diml {QUERY} -k 8 --out {OUT}/hits.html"),
+    ("Index a folder of images", f"diml index sample/emoji --into {OUT}/emoji.diml --labels-from folder"),
+    ("Find images similar to one of them", f"diml search {OUT}/emoji.diml {QUERY} -k 8 --out {OUT}/hits.png"),
+    ("The same, as a page", f"diml search {OUT}/emoji.diml {QUERY} -k 8 --out {OUT}/hits.html"),
     (
         "Why are two of them similar?",
         f"diml explain {QUERY} {OTHER} --model {OUT}/emoji.diml --out {OUT}/why-emoji.png",
     ),
     (
-        "The same as a page to point at",
+        "The same, as an interactive page",
         f"diml explain {QUERY} {OTHER} --model {OUT}/emoji.diml --out {OUT}/why-emoji.html",
     ),
     (

@@ -2,9 +2,9 @@
 
     python benchmarks/emoji/build.py [--into benchmarks/emoji/data] [--size 224] [--latest]
 
-It takes npm (to fetch the four packages) and resvg-py (to render them), and writes `images/CLASS/DESIGNER.png`,
+This needs npm (to fetch the four packages) and resvg-py (to render them). It writes `images/CLASS/DESIGNER.png`,
 `data.csv` (path,label,split,designer) and `SOURCES.json` (versions, checksums, licences). Classes are the sequences of
-codepoints, without skin tones, that all four designers drew; half of them, chosen by a hash, are for training, and the
+codepoints without skin tones that all four designers have drawn. Half of them, chosen by a hash, are for training, the
 others for testing.
 """
 
@@ -31,7 +31,7 @@ from typing import Any
 from PIL import Image
 
 TESTED = {"noto": "1.2.9", "twemoji": "1.2.5", "openmoji": "1.2.29", "fluent-emoji-flat": "1.2.6"}
-"""Designers, and the versions of their packages that the published numbers are for."""
+"""Designers, and the versions of their packages that the published numbers were measured with."""
 
 _SKIN_TONE = re.compile("1f3f[b-f]")
 _INVISIBLE = {"fe0f", "200d"}
@@ -39,12 +39,12 @@ _LARGEST_JSON = 200_000_000
 
 
 class BuildError(Exception):
-    """Something is missing that a person can install or mend."""
+    """Something is missing or wrong that the user can install or correct."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where one designer's emoji came from."""
+    """The package of one designer's emoji."""
 
     package: str
     version: str
@@ -64,12 +64,14 @@ class EmojiSet:
     icons: dict[str, Any]
 
     def svg(self, key: str, size: int) -> str:
-        """The emoji as an SVG of size x size pixels; what is not square lies in the middle."""
+        """The emoji as an SVG of size x size pixels, centred if it is not square."""
         name = self.names[key]
         while name not in self.icons["icons"]:
             alias = self.icons["aliases"][name]
             if alias.keys() - {"parent", "hidden"}:
-                raise BuildError(f"{self.source.package}: the icon {name} is a changed copy, which is not drawn here")
+                raise BuildError(
+                    f"{self.source.package}: the icon {name} is a transformed copy, which is not supported"
+                )
             name = alias["parent"]
         icon = {"left": 0, "top": 0, "width": 16, "height": 16, **_frame(self.icons), **self.icons["icons"][name]}
         return (
@@ -80,9 +82,11 @@ class EmojiSet:
 
 
 def fetch(latest: bool = False) -> list[EmojiSet]:
-    """The four designers' emoji, fetched by `npm pack` in a temporary folder; nothing is unpacked, no code is run."""
+    """Fetch the four designers' emoji by `npm pack` into a temporary folder, without unpacking or running anything."""
     if shutil.which("npm") is None:
-        raise BuildError("npm is missing, which fetches the emoji; install Node.js (Debian: apt-get install npm)")
+        raise BuildError(
+            "npm, which fetches the emoji, is not installed; install Node.js (Debian: apt-get install npm)"
+        )
     with tempfile.TemporaryDirectory() as folder:
         return [
             _open(designer, _pack(f"@iconify-json/{designer}@{'latest' if latest else version}", Path(folder)))
@@ -100,7 +104,7 @@ def class_key(codepoints: str) -> str:
 
 
 def split_of(key: str) -> str:
-    """Even first byte of the SHA-1 of the key: train; odd: test.
+    """Train if the first byte of the key's SHA-1 is even, otherwise test.
 
     >>> split_of("1f408"), split_of("1f431")
     ('train', 'test')
@@ -109,13 +113,13 @@ def split_of(key: str) -> str:
 
 
 def common_keys(sets: list[EmojiSet]) -> list[str]:
-    """The keys, sorted, that every designer drew, without skin tones."""
+    """The sorted keys, without skin tones, that every designer has drawn."""
     drawn_by_all = set.intersection(*(set(emoji.names) for emoji in sets))
     return sorted(key for key in drawn_by_all if not _SKIN_TONE.search(key))
 
 
 def class_name(sets: list[EmojiSet], key: str) -> str:
-    """A name for people that is unique by its key, such as 1f408-cat."""
+    """A readable name, unique by its key, such as 1f408-cat."""
     return f"{key}-{sets[0].names[key]}"
 
 
@@ -124,11 +128,11 @@ def render(svg: str, size: int) -> Image.Image:
     try:
         import resvg_py
     except ImportError:
-        raise BuildError("resvg-py is missing, which renders the emoji; pip install resvg-py") from None
+        raise BuildError("resvg-py, which renders the emoji, is not installed; pip install resvg-py") from None
     png = resvg_py.svg_to_bytes(svg_string=svg, background="#ffffff", skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png))).convert("RGB")
     if image.size != (size, size):
-        raise BuildError(f"resvg-py drew {image.size[0]} x {image.size[1]} pixels where {size} x {size} were asked for")
+        raise BuildError(f"expected {size} x {size} pixels from resvg-py, got {image.size[0]} x {image.size[1]}")
     return image
 
 
@@ -138,12 +142,12 @@ def write_sources(sets: list[EmojiSet], file: Path) -> None:
 
 
 def build(into: Path, size: int, latest: bool = False) -> None:
-    """Fetch, render and list everything; `data.csv` comes last, so it is there only when all of it is."""
+    """Fetch, render and list everything; `data.csv` is written last, so that it exists only if everything does."""
     start = time.monotonic()
     sets = fetch(latest)
     print("fetched " + ", ".join(f"{emoji.designer} {emoji.source.version}" for emoji in sets), flush=True)
     keys = common_keys(sets)
-    render(sets[0].svg(keys[0], size), size)  # what is missing is missed here, before an older build is touched
+    render(sets[0].svg(keys[0], size), size)  # raises here, before an older build is changed
     into.mkdir(parents=True, exist_ok=True)
     (into / "data.csv").unlink(missing_ok=True)
     drawn = [(key, emoji) for key in keys for emoji in sets]
@@ -174,9 +178,11 @@ def _pack(package: str, folder: Path) -> tuple[Path, str, str]:
         raise BuildError(f"npm pack {package} took more than 5 minutes; check the network") from None
     except subprocess.CalledProcessError as error:
         detail = " ".join((error.stderr or error.stdout).split())[:300]
-        raise BuildError(f"npm pack {package} failed ({detail or 'without a word'}); check the network") from None
+        raise BuildError(f"npm pack {package} failed ({detail or 'without a message'}); check the network") from None
     except (ValueError, LookupError, TypeError):
-        raise BuildError(f"npm pack {package} answered something else than JSON with filename and version") from None
+        raise BuildError(
+            f"expected JSON with filename and version from npm pack {package}, got something else"
+        ) from None
 
 
 def _open(designer: str, packed: tuple[Path, str, str]) -> EmojiSet:
@@ -184,7 +190,7 @@ def _open(designer: str, packed: tuple[Path, str, str]) -> EmojiSet:
     read = dict(_json_members(archive))
     missing = {"chars.json", "icons.json", "info.json"} - read.keys()
     if missing:
-        raise BuildError(f"{archive.name}: holds no {', '.join(sorted(missing))}; expected an Iconify icon set")
+        raise BuildError(f"{archive.name}: does not contain {', '.join(sorted(missing))}; expected an Iconify icon set")
     info = read["info.json"]
     source = Source(
         f"@iconify-json/{designer}",
@@ -198,7 +204,7 @@ def _open(designer: str, packed: tuple[Path, str, str]) -> EmojiSet:
 
 
 def _json_members(archive: Path) -> Iterator[tuple[str, Any]]:
-    """The three files wanted, read in memory: no path of the archive is ever written to."""
+    """The three files needed, read in memory, so that no path of the archive is written to."""
     with tarfile.open(archive) as tar:
         for name in ("chars.json", "icons.json", "info.json"):
             try:
@@ -221,7 +227,7 @@ def _row(sets: list[EmojiSet], emoji: EmojiSet, key: str) -> dict[str, str]:
 
 
 def _render_all(jobs: list[tuple[str, int, str]]) -> None:
-    # Processes, since resvg-py holds Python's lock while it draws: threads would take turns.
+    # Processes, because resvg-py holds the global interpreter lock while it renders.
     with ProcessPoolExecutor() as pool:
         for done, _ in enumerate(pool.map(_render_to_file, jobs, chunksize=32), start=1):
             if done % 1000 == 0:
@@ -247,11 +253,11 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=here / "data", help="folder to write (default: data beside this)")
     parser.add_argument("--size", type=int, default=224, help="width and height in pixels (default: 224)")
     parser.add_argument("--latest", action="store_true", help="the newest packages instead of the tested versions")
-    asked = parser.parse_args()
-    if not 1 <= asked.size <= 4096:
-        parser.error(f"--size {asked.size}: expected 1 to 4096 pixels")
+    options = parser.parse_args()
+    if not 1 <= options.size <= 4096:
+        parser.error(f"expected --size from 1 to 4096 pixels, got {options.size}")
     try:
-        build(asked.into, asked.size, asked.latest)
+        build(options.into, options.size, options.latest)
     except (BuildError, OSError) as error:
         sys.exit(f"error: {error}")
 

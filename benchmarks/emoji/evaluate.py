@@ -3,9 +3,9 @@
     python benchmarks/emoji/build.py
     python benchmarks/emoji/evaluate.py [--half test|train]
 
-`--half test` fits the head on the train classes and evaluates the test classes, which were never looked at before.
-`--half train` is for choosing defaults: it fits on one half of the train classes and evaluates the other.
-Prints a Markdown table. Images are embedded once, at 7x7; the rest follows from these maps.
+`--half test` fits the head on the training classes and evaluates the test classes, which have not been used before.
+`--half train` is for choosing defaults: it fits on one half of the training classes and evaluates the other.
+Prints a Markdown table. Images are embedded once, at 7x7; all rows are computed from these maps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def on_grid(maps: FeatureMaps, side: int, head: torch.nn.Linear | None) -> Featu
 
 
 def halves(collection: Collection, half: str) -> tuple[Collection, Collection]:
-    """What the head is fitted on, and what is evaluated."""
+    """The images that the head is fitted on, and those that are evaluated."""
     splits, labels = collection.splits or [], collection.known_labels
     train = [i for i, split in enumerate(splits) if split == "train"]
     if half == "test":
@@ -80,7 +80,7 @@ def main() -> None:
                 for row in result.results:
                     structural = row["shortlist"] > 0
                     if not structural and (scheme != next(iter(MARGINALS)) or side != options.grids[0]):
-                        continue  # the pooled ranking knows neither marginals nor grids
+                        continue  # the pooled ranking depends neither on marginals nor on the grid
                     values = " | ".join(f"{100 * row[name]:.2f}" for name in COLUMNS)
                     what = (f"{side}x{side}", "structural", scheme) if structural else ("any", "pooled", "-")
                     print(f"| {dim or 'own'} | {' | '.join(what)} | {values} |", flush=True)

@@ -1,16 +1,16 @@
-"""Evaluation and search by plain PyTorch and by the compiled kernel: how much faster, and whether rankings stay.
+"""Evaluation and search by plain PyTorch and by the compiled kernel: the speed, and whether rankings differ.
 
     python benchmarks/emoji/build.py
     python benchmarks/emoji/kernels.py [--queries 3208] [--shortlist 100|all] [--searches 50] [--runs 3]
 
-On the emoji test half. The first part ranks images among themselves by their pooled vectors and re-ranks shortlists, as
-`diml evaluate` does, from maps that are at hand; the second searches an index, as `diml search` does, from the maps of
-a query. Features and index are made once and kept beside the data; delete `kernels.*` there to have them made anew.
-Runs of both take turns, and seconds are medians; run it on an otherwise idle machine.
+This uses the emoji test half. The first part ranks images among themselves by their pooled vectors and re-ranks
+shortlists, as `diml evaluate` does, from maps in memory. The second part searches an index, as `diml search` does, from
+the maps of a query. Features and index are computed once and kept beside the data; delete `kernels.*` there to compute
+them again. Runs of both backends alternate, and seconds are medians; run it on an otherwise idle machine.
 
-Two rankings may differ where images are more alike than the tolerance of both tells apart. The table counts queries
-with another first hit, with another order of the ten or other ten, and with other ten. `worth` is the largest
-difference, in float64 solved to 1e-6, between the similarities of two images that took each other's place.
+Two rankings may differ where similarities differ by less than the tolerance. The table counts queries with another
+first hit, with another order or another set of the ten best, and with another set. `worth` is the largest difference,
+in float64 solved to 1e-6, between the similarities of two images at the same place of the two rankings.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 
 
 def in_turn(work: Callable[[], Result], runs: int) -> tuple[list[float], list[Result]]:
-    """Median seconds and the last result of each backend, after a run of each that does not count."""
+    """Median seconds and the last result of each backend, after a warm-up run of each."""
     times: dict[str, list[float]] = {backend: [] for backend in KERNELS}
     results: dict[str, Result] = {}
     for run in range(runs + 1):
@@ -60,7 +60,7 @@ def in_turn(work: Callable[[], Result], runs: int) -> tuple[list[float], list[Re
 
 
 def row(what: str, scheme: str, times: list[float], one: Tensor, other: Tensor, gap: float) -> str:
-    """A line of the table, of rankings (q, 10) by the two."""
+    """A line of the table, for rankings (q, 10) by the two backends."""
     slow, fast = times
     first = int((one[:, 0] != other[:, 0]).sum())
     order = int((one != other).any(dim=1).sum())
@@ -70,20 +70,20 @@ def row(what: str, scheme: str, times: list[float], one: Tensor, other: Tensor, 
 
 
 def ranking(queries: FeatureMaps, gallery: FeatureMaps, scheme: str, shortlist: Shortlist) -> Tensor:
-    """(q, 11) places of each query, which may be among them."""
+    """(q, 11) best images of each query, which may be among them."""
     ranked = rank(queries, gallery, matcher=Matcher(scheme), shortlists=[shortlist], places=PLACES + 1)
     return torch.cat([block.orders[shortlist] for block in ranked])
 
 
 def without_itself(order: Tensor) -> Tensor:
-    """(q, 10): without the place of the query's own image, or without the last where that is not among them."""
+    """(q, 10): without the query's own image, or without the last one if the query is not among them."""
     own = order == torch.arange(len(order))[:, None]
     own[:, -1] |= ~own.any(dim=1)
     return order[~own].reshape(len(order), -1)
 
 
 def worth(maps: FeatureMaps, scheme: str, one: Tensor, other: Tensor) -> float:
-    """Largest difference, in float64, of the similarities of what two rankings have in one place."""
+    """The largest difference, in float64, between the similarities of the images at one place of two rankings."""
     query, place = (one != other).nonzero(as_tuple=True)
     if not len(query):
         return 0.0
@@ -104,9 +104,9 @@ def hits(index: Index, queries: list[FeatureMaps], shortlist: Shortlist) -> list
 
 
 def searches(collection: Collection, queries: int, runs: int) -> None:
-    """Of images of the index, whose own places are left out."""
+    """Search for images of the index, leaving the query itself out of the hits."""
     model = StructuralModel.from_pretrained("lite0")
-    # What is in it already is not embedded again; one that an earlier run left half made is completed.
+    # Images that are stored already are not embedded again; an index that an earlier run left unfinished is completed.
     (Index.open(INDEX) if INDEX.exists() else Index.create(INDEX, model, dim=128)).add(collection)
     at = range(0, len(collection), max(1, len(collection) // queries))[:queries]
     own = [collection.paths[i] for i in at]
@@ -135,8 +135,8 @@ def searches(collection: Collection, queries: int, runs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=3208, help="of the ranking")
-    parser.add_argument("--shortlist", default="100", help="of the ranking: a number, or all")
+    parser.add_argument("--queries", type=int, default=3208, help="queries of the ranking")
+    parser.add_argument("--shortlist", default="100", help="shortlist of the ranking: a number, or all")
     parser.add_argument("--searches", type=int, default=50, help="queries of the index; 0 leaves the search out")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
