@@ -100,3 +100,16 @@ def test_search_with_other_settings(diml, refused, shapes_index, query):
     refused(2, "--weight cannot be combined with --region", *asked, "--weight", 1, "--region", "0,0,35,25")
     refused(2, "weight", *asked, "--weight", 2)
     refused(2, "expected -k >= 1, got 0", "search", shapes_index, query, "-k", 0)
+
+
+def test_an_index_of_features_from_elsewhere(diml, refused, shapes, query, tmp_path):
+    import torch
+
+    from diml.feature_maps import FeatureMaps
+    from diml.search import Index
+
+    index = Index.create(tmp_path / "own.diml")
+    index.add_maps(FeatureMaps(torch.ones(1, 4, 3), (2, 2)), paths=["a"], sizes=[(8, 8)])
+    refused(2, "has no model to embed images", "search", index.path, query)
+    refused(1, "make another index to embed images", "index", shapes, "--into", index.path)
+    assert json.loads(diml("info", index.path, "--json").out)["model"] == "none"

@@ -277,5 +277,5 @@ class TestStorable:
         assert torch.equal(stored.geometry.visible, fresh.geometry.visible)
 
 
-def test_errors_are_those_of_the_house() -> None:
+def test_store_errors_are_errors_of_diml() -> None:
     assert issubclass(StoreError, DimlError)

@@ -111,7 +111,10 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
         StoreError: another model, or another grid.
     """
     if not manifest.embeds:
-        raise StoreError(f"{folder} holds features that were computed elsewhere, without a model; leave the model out")
+        raise StoreError(
+            f"{folder} holds features that were computed elsewhere, without a model; leave the model out, or make "
+            "another index to embed images"
+        )
     if model.grid != manifest.grid:
         stored, given = ("x".join(map(str, grid)) for grid in (manifest.grid, model.grid))
         raise StoreError(
