@@ -117,7 +117,10 @@ def test_float32_problems_are_solved_in_float64():
     local, mu_a, mu_b = (part.float() for part in problem(5, 10))
     found = solved(local, mu_a, mu_b, 0.05, 1e-7)
     assert found.plan.dtype == found.error.dtype == torch.float32
-    exact = solved(local.double(), mu_a.double() / mu_a.double().sum(1, keepdim=True), mu_b.double(), 0.05)
+    # Marginals whose sums differ by a rounding of float32 have no plan within 1e-10.
+    mu_a, mu_b = (mu.double() / mu.double().sum(1, keepdim=True) for mu in (mu_a, mu_b))
+    exact = solved(local.double(), mu_a, mu_b, 0.05)
+    assert exact.converged.all()
     torch.testing.assert_close(found.plan.double(), exact.plan, atol=1e-6, rtol=0)
 
 
