@@ -233,7 +233,7 @@ torch.set_num_threads(2)
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher
 torch.manual_seed(0)
-a, b = (FeatureMaps(torch.randn(2000, 1, 128) + torch.randn(2000, 16, 128), (4, 4)) for _ in range(2))
+a, b = (FeatureMaps(torch.randn(1000, 1, 128) + torch.randn(1000, 16, 128), (4, 4)) for _ in range(2))
 Matcher().similarity(a[:50], b[:50])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 Matcher().similarity(a, b)
@@ -242,6 +242,6 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 @pytest.mark.slow
-def test_all_pairs_of_two_thousand_need_little_memory():
+def test_all_pairs_of_a_thousand_need_little_memory():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 1000, f"{done.stdout} MB"
+    assert float(done.stdout) < 250, f"{done.stdout} MB"  # their products alone are 1100

@@ -29,7 +29,7 @@ runs = pytest.mark.skipif(
 )
 on_a_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 SCHEMES = ["uniform", "cross_correlation"]
-# Few iterations, for what does not depend on how many there are: the interpreter takes a millisecond for each operation.
+# Few iterations, for what does not depend on how many there are: each takes the interpreter long.
 BLUNT = 0.3
 
 

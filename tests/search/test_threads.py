@@ -36,13 +36,14 @@ def searches(photos: Path, paths: list[str]) -> list[dict[str, Any]]:
         {"k": 4, "shortlist": 0, "where": "label = 'a'"},
         {"k": 4, "regions": [(0, 0, 20, 25)]},
     ]
-    return [{"image": photos / path, **kinds[i % 4]} for i, path in enumerate(paths * 2)]
+    return [{"image": photos / path, **kinds[i % 4]} for i, path in enumerate(paths)]
 
 
 def numbers(found: SearchResult) -> list[tuple[str, float, float]]:
     return [(hit.id, hit.similarity, hit.match.contributions.sum().item()) for hit in found]
 
 
+@pytest.mark.slow
 def test_many_threads(index: Index, photos: Path, backbone: Any) -> None:
     asked = searches(photos, index.paths)
     serial = [numbers(index.search(**each)) for each in asked]
@@ -68,6 +69,7 @@ def test_the_model_is_loaded_once(index: Index, backbone: Any, monkeypatch: pyte
     assert len(loaded) == len({id(model) for model in models}) == 1
 
 
+@pytest.mark.slow
 def test_while_others_add(index: Index, photos: Path, make_folder: Make) -> None:
     asked = [{**each, "where": "path LIKE '_/0%'"} for each in searches(photos, index.paths)]
     serial = [numbers(index.search(**each)) for each in asked]
