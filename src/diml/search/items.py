@@ -64,13 +64,18 @@ def column_names(collection: Collection) -> list[str]:
     return [*collection.columns, *(["split"] if collection.splits is not None else [])]
 
 
+def mtime_ns(status: os.stat_result) -> int:
+    """The modification time in nanoseconds since 1970, limited to what 64 bits hold: the years 1678 to 2262."""
+    return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
+
+
 def examine(file: Path) -> FileState:
     """Size, time and hash of a file; no hash if it cannot be read, for which decoding will give the reason."""
     try:
         status = os.stat(file)
         # Reading a FIFO would block.
         readable = stat.S_ISREG(status.st_mode)
-        return FileState(status.st_size, status.st_mtime_ns, _sha256(file) if readable else "")
+        return FileState(status.st_size, mtime_ns(status), _sha256(file) if readable else "")
     except OSError:
         return FileState(0, 0, "")
 

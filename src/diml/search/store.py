@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from lancedb.index import HnswFlat
 
 from diml.errors import StoreError, UsageError
+from diml.search.conditions import as_condition, engine_reason
 from diml.search.manifest import TABLE
 from diml.search.schema import LARGE, PLAIN
 
@@ -52,7 +53,7 @@ class Store:
         try:
             return cls(folder, _connect(folder).create_table(TABLE, schema=schema))
         except _LANCE_ERRORS as error:
-            raise StoreError(f"{folder} cannot be written: {_brief(error)}") from error
+            raise StoreError(f"{folder} cannot be written: {engine_reason(error)}") from error
 
     @classmethod
     def open(cls, folder: Path, at_least: int = 0) -> Store:
@@ -98,7 +99,7 @@ class Store:
         if where is None:
             return int(self.read(self._table.count_rows))
         try:
-            return int(self.read(lambda: self._table.count_rows(_condition(where))))
+            return int(self.read(lambda: self._table.count_rows(as_condition(where))))
         except StoreError as error:
             if _is_missing(error):
                 raise
@@ -131,7 +132,7 @@ class Store:
     def cosine_query(self, vector: np.ndarray, limit: int, where: str | None) -> Any:
         """LanceDB's query for the rows with the largest cosine to a vector (dim,), to be run with `read`."""
         query = self._table.search(vector, vector_column_name="pooled").distance_type("cosine").limit(limit)
-        return query if where is None else query.where(_condition(where), prefilter=True)
+        return query if where is None else query.where(as_condition(where), prefilter=True)
 
     def rows(self, ids: Sequence[str]) -> pa.Table:
         """The rows of these ids that are stored, in any order."""
@@ -153,12 +154,12 @@ class Store:
     def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
         """Some columns of all rows, or of those that meet a condition."""
         query = self._table.search().select(columns).limit(None)
-        return self.read((query if where is None else query.where(_condition(where))).to_arrow)
+        return self.read((query if where is None else query.where(as_condition(where))).to_arrow)
 
     def batches(self, columns: list[str], where: str | None, size: int) -> Iterator[pa.Table]:
         """Some columns of all rows, or of those that meet a condition, in batches of `size` rows."""
         query = self._table.search().select(columns).limit(None)
-        query = query if where is None else query.where(_condition(where))
+        query = query if where is None else query.where(as_condition(where))
         for batch in query.to_batches(size):
             yield pa.table(batch)
 
@@ -167,16 +168,19 @@ class Store:
         for attempt in range(READS):
             try:
                 return ask()
-            except _LANCE_ERRORS as error:
+            except BaseException as error:
+                if not _is_of_engine(error):
+                    raise
                 if attempt + 1 == READS or not _is_missing(error):
-                    raise StoreError(f"{self.folder} cannot be read: {_brief(error)}") from error
+                    raise StoreError(f"{self.folder} cannot be read: {engine_reason(error)}") from error
         raise AssertionError("unreachable")
 
     def _wrong_where(self, where: str, error: Exception) -> str:
         names = ", ".join([*PLAIN[:3], *self.columns, *PLAIN[3:]])
+        reason = engine_reason(error.__cause__ or error, where)
         return (
-            f"the condition {where!r} cannot be used ({_brief(error.__cause__ or error)}); expected SQL on the columns "
-            f"{names}, such as \"label = 'cat'\""
+            f"the condition {where!r} cannot be used ({reason}); expected SQL on the columns {names}, "
+            "such as \"label = 'cat'\""
         )
 
     # Writing
@@ -229,17 +233,12 @@ class Store:
         try:
             change()
         except _LANCE_ERRORS as error:
-            raise StoreError(f"{self.folder} cannot be written: {_brief(error)}") from error
+            raise StoreError(f"{self.folder} cannot be written: {engine_reason(error)}") from error
 
 
 def _connect(folder: Path) -> Any:
     # Without this interval a connection never sees the commits of others.
     return lancedb.connect(folder, read_consistency_interval=timedelta(0))
-
-
-def _condition(where: str) -> str:
-    """In brackets, as otherwise everything after a semicolon would be ignored; the line break ends a comment."""
-    return f"({where}\n)"
 
 
 def _is_in(ids: Sequence[str]) -> str:
@@ -265,8 +264,6 @@ def _is_missing(error: Exception) -> bool:
     return re.search(r"not found.*\.(lance|idx|manifest|arrow|bin)", str(error), re.IGNORECASE) is not None
 
 
-def _brief(error: BaseException) -> str:
-    """The first sentence of Lance's message, without paths of its source code."""
-    text = re.sub(r"^(lance error: |Invalid input, )+", "", str(error).strip())
-    text = re.split(r", /(?:root|rustc|home|build)/|\. |\n", text)[0]
-    return text[:200].rstrip(".")
+def _is_of_engine(error: BaseException) -> bool:
+    """Whether an exception comes from the engine; its panics have types of their own, outside of Python's."""
+    return isinstance(error, _LANCE_ERRORS) or type(error).__name__ in ("RustPanic", "PanicException")

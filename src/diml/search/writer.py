@@ -13,7 +13,7 @@ from filelock import BaseFileLock
 from diml.data.collection import Skipped
 from diml.model import StructuralModel
 from diml.search.blocks import Block, blocks
-from diml.search.items import FileState, Item, examine
+from diml.search.items import FileState, Item, examine, mtime_ns
 from diml.search.store import Known, Store
 
 Progress = Callable[[int, int], None]
@@ -166,7 +166,7 @@ class Writer:
             status = os.stat(item.file)
         except OSError:
             return False
-        if (status.st_size, status.st_mtime_ns) != (known.bytes, known.mtime_ns):
+        if (status.st_size, mtime_ns(status)) != (known.bytes, known.mtime_ns):
             return False
         self._leave(item, known, None)
         return True
