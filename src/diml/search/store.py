@@ -259,7 +259,7 @@ def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Tab
     return rows
 
 
-def _is_missing(error: Exception) -> bool:
+def _is_missing(error: BaseException) -> bool:
     """Whether a file of the table is missing."""
     return re.search(r"not found.*\.(lance|idx|manifest|arrow|bin)", str(error), re.IGNORECASE) is not None
 
