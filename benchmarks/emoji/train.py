@@ -48,9 +48,9 @@ def untrained() -> str:
     from diml.learning import load_settings
     from diml.learning.run.prepared_run import PreparedRun
 
-    plan = PreparedRun.of(load_settings(RECIPE, [f"data.spec={DATA}"]))
-    assert plan.splits.test is not None
-    found = evaluate(plan.splits.test, plan.begin("untrained"), shortlists=(0, 100))
+    run = PreparedRun.of(load_settings(RECIPE, [f"data.spec={DATA}"]))
+    assert run.splits.test is not None
+    found = evaluate(run.splits.test, run.initial_model("untrained"), shortlists=(0, 100))
     return f"{found.summary()}\n\n{found.table()}"
 
 

@@ -1,4 +1,4 @@
-"""diml report: the table on standard output, the file beside it, and one line for what is no run."""
+"""diml report: the table on standard output, the file beside it, and one line for a folder that is not a run."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_json_is_one_document(diml, runs):
 
 
 def test_what_is_no_run_is_refused(refused, runs, tmp_path):
-    refused(2, "holds no run", "report", *runs, tmp_path)
+    refused(2, "is not a run", "report", *runs, tmp_path)
     refused(2, "the same settings and the seed 0", "report", runs[0], runs[0])
     refused(2, "a folder that exists", "report", *runs, "--csv", tmp_path / "nowhere" / "table.csv")
     assert not (tmp_path / "nowhere").exists()

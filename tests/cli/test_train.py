@@ -18,7 +18,7 @@ TINY = TINY.split()
 
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory):
-    """Six classes of three drawings: three to learn from, three to test."""
+    """Six classes of three drawings: three for training, three for testing."""
     folder = tmp_path_factory.mktemp("drawings")
     for number in range(6):
         (folder / f"class{number}").mkdir()
@@ -40,12 +40,12 @@ def test_a_line_for_each_epoch_and_the_test_half_at_the_end(diml, drawings, tmp_
     done = diml("train", drawings, "--out", out, *TINY, "--set", "data.validation=none", "--set", "data.validation=0")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0] == f"{drawings}: 9 images of 3 classes to learn from, 9 images of 3 classes to test"
+    assert lines[0] == f"{drawings}: 9 training images of 3 classes, 9 test images of 3 classes"
     assert lines[1].startswith("loss: margin")
     assert lines[2].split() == ["epoch", "0/1", "before", "training"]
     assert lines[3].startswith("epoch 1/1  loss ")
     assert lines[3].endswith(" images/s")
-    assert f"The best model is of epoch 1: {out / 'model'}" in lines
+    assert f"The best model is that of epoch 1: {out / 'model'}" in lines
     assert any(line.startswith("|         0 |") for line in lines)
 
 
@@ -71,7 +71,7 @@ def test_classes_in_both_halves_are_told_of(diml, drawings, tmp_path):
     (data / "mixed.csv").write_text("\n".join(rows) + "\n")
     done = diml("train", data / "mixed.csv", "--out", tmp_path / "run", "--json", *TINY)
     assert json.loads(done.out)["test"]["classes"] == 3
-    assert done.err.startswith("1 of the 3 test classes, such as c, are learned from too: ")
+    assert done.err.startswith("1 of the 3 test classes, such as c, are also training classes: ")
     assert done.err.count("\n") == 1
 
 
@@ -83,7 +83,7 @@ def test_resumed_without_saying_the_settings_again(diml, refused, drawings, tmp_
     assert longer.out.splitlines()[3].startswith("epoch 2/2")
     refused(2, "was begun with loss.similarity = 'structural'", *f"train {drawings} --out {out}".split(), "--resume",
             "--similarity", "pooled")  # fmt: skip
-    refused(2, "is not empty; go on with --resume or", "train", drawings, "--out", out, *TINY)
+    refused(2, "is not empty; continue with --resume or", "train", drawings, "--out", out, *TINY)
 
 
 def test_what_is_refused_is_said_in_one_line(refused, drawings, tmp_path):
@@ -92,10 +92,10 @@ def test_what_is_refused_is_said_in_one_line(refused, drawings, tmp_path):
     refused(2, "no such recipe", "train", drawings, *out, "--recipe", tmp_path / "none.toml")
     refused(2, "nowhere", "train", tmp_path / "nowhere", *out, *TINY)
     refused(2, "margni", "train", drawings, *out, *TINY, "--loss", "margni")
-    refused(2, "holds no run to resume", "train", drawings, *out, "--resume", *TINY)
+    refused(2, "has no run to resume", "train", drawings, *out, "--resume", *TINY)
     refused(1, "no such model", "train", drawings, *out, *TINY, "--model", "lite9")
-    refused(1, "takes 20", "train", drawings, *out, *TINY, "--set", "data.batch=40")
-    refused(2, "which this machine has not", "train", drawings, *out, *TINY, "--set", "run.accelerator=mps")
+    refused(1, "needs 20", "train", drawings, *out, *TINY, "--set", "data.batch=40")
+    refused(2, "this machine does not support", "train", drawings, *out, *TINY, "--set", "run.accelerator=mps")
     assert not (tmp_path / "run").exists()
 
 
@@ -114,7 +114,7 @@ def test_ctrl_c_before_anything_was_kept(refused, drawings, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prepared_run, "fit_head", interrupted)
-    refused(130, "stopped; nothing was kept yet", "train", drawings, "--out", tmp_path / "run", *TINY)
+    refused(130, "stopped; nothing was saved yet", "train", drawings, "--out", tmp_path / "run", *TINY)
 
 
 @pytest.mark.parametrize(

@@ -44,3 +44,12 @@ def tiny(tiny_settings):
     from diml.learning.run.settings_file import load_settings
 
     return lambda *overrides: load_settings(None, [*tiny_settings, *overrides])
+
+
+@pytest.fixture
+def without_curves(monkeypatch):
+    """Training runs that do not draw their curves, which takes most of the time of a tiny run.
+
+    Runs of fixtures with a wider scope, such as the one whose curves are looked at, still draw them.
+    """
+    monkeypatch.setattr("diml.learning.run.recorder.draw_curves", lambda *arguments: None)

@@ -176,9 +176,9 @@ def test_half_precision_is_computed_in_float32(kind):
 
 
 def test_wrong_embeddings_and_settings_are_refused():
-    with pytest.raises(UsageError, match="embeddings of 23 numbers came for a grid of 2x2; expected 4 x d"):
+    with pytest.raises(UsageError, match="expected flattened maps of 4 x d numbers for a grid of 2x2, got 23"):
         StructuralSimilarity(GRID)(torch.zeros(2, 23))
-    with pytest.raises(UsageError, match="expected 4 x 5"):
+    with pytest.raises(UsageError, match="expected flattened maps of 4 x 5 numbers"):
         StructuralSimilarity(GRID, dim=5)(torch.zeros(2, 24))
     with pytest.raises(UsageError, match="grid"):
         StructuralSimilarity((0, 4))
@@ -241,12 +241,12 @@ def test_only_pairs_that_there_are():
     for i, j in ((zero, zero + 8), (zero - 9, zero)):
         with distance.only(i, j), pytest.raises(IndexError, match="for 8 images"):
             distance(embeddings())
-    with pytest.raises(UsageError, match="1 images came to be paired with 2"), distance.only(zero, zero.repeat(2)):
+    with pytest.raises(UsageError, match="expected as many i as j, got 1 and 2"), distance.only(zero, zero.repeat(2)):
         pass
 
 
 def loss_of(kind, loss):
-    """Each loss that takes a distance, with the numbers that it insists on."""
+    """Each loss that takes a distance, with the options that it requires."""
     distance, width = kind(GRID), PARTS * DIM
     proxies = {"num_classes": 4, "embedding_size": width}
     numbers = {
@@ -282,8 +282,8 @@ ANY_DISTANCE = [
     "SupConLoss",
     "TripletMarginLoss",
 ]
-# The distance that each of these insists on, if any.
-INSIST = {
+# The distance that each of these requires, if any.
+REQUIRED = {
     "AngularLoss": "LpDistance",
     "ArcFaceLoss": "CosineSimilarity",
     "CircleLoss": "CosineSimilarity",
@@ -332,7 +332,7 @@ def assert_it_learns(loss, embedded):
 
 def test_every_loss_of_the_library_is_in_one_of_the_lists():
     known = {name for name, it in vars(losses).items() if inspect.isclass(it) and issubclass(it, torch.nn.Module)}
-    assert known == {*ANY_DISTANCE, *INSIST, *WRAPPERS, "SelfSupervisedLoss"}, pytorch_metric_learning.__version__
+    assert known == {*ANY_DISTANCE, *REQUIRED, *WRAPPERS, "SelfSupervisedLoss"}, pytorch_metric_learning.__version__
 
 
 @pytest.mark.parametrize(("kind", "name"), cases(ANY_DISTANCE))
@@ -375,11 +375,11 @@ def test_losses_take_two_views(kind, name):
     assert_it_learns(losses.SelfSupervisedLoss(loss_of(kind, name))(a, b), a)
 
 
-@pytest.mark.parametrize("name", [name for name, insists in INSIST.items() if insists])
-def test_losses_that_insist_on_a_distance_say_so(name):
+@pytest.mark.parametrize("name", [name for name, requires in REQUIRED.items() if requires])
+def test_losses_that_require_a_distance_say_so(name):
     proxies = issubclass(getattr(losses, name), losses.LargeMarginSoftmaxLoss)
     numbers = {"num_classes": 4, "embedding_size": PARTS * DIM} if proxies else {}
-    with pytest.raises(AssertionError, match=INSIST[name]):
+    with pytest.raises(AssertionError, match=REQUIRED[name]):
         getattr(losses, name)(distance=StructuralSimilarity(GRID), **numbers)
 
 
@@ -421,7 +421,7 @@ def test_miners_take_the_distances(kind, name):
 
 
 @pytest.mark.parametrize("name", ["AngularMiner", "DistanceWeightedMiner"])
-def test_miners_that_insist_on_a_distance_say_so(name):
+def test_miners_that_require_a_distance_say_so(name):
     with pytest.raises(AssertionError, match="LpDistance"):
         getattr(miners, name)(distance=StructuralDistance(GRID))
 

@@ -1,4 +1,4 @@
-"""Every loss by its name: what it takes, what it refuses, and that it can be learned from."""
+"""Every loss by its name: options, refusals, and that it can be trained with."""
 
 import math
 import re

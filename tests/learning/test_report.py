@@ -141,8 +141,8 @@ def untested(folder):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (unfinished, "is not finished; go on with it by diml train --resume"),
-        (no_run, "holds no run"),
+        (unfinished, "is not finished; continue it with diml train --resume"),
+        (no_run, "is not a run"),
         (damaged, "is not the result of a run"),
         (strange, "is not the result of a run"),
         (untested, "has no test half"),
@@ -164,5 +164,5 @@ def test_the_same_seed_twice_is_refused(tmp_path):
 
 
 def test_no_runs_are_refused():
-    with pytest.raises(UsageError, match="no runs came"):
+    with pytest.raises(UsageError, match="expected at least one folder written by diml train"):
         report([])

@@ -4,6 +4,8 @@ import csv
 import json
 import resource
 import shutil
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from diml.learning.run.settings_file import load_settings
 from diml.learning.run.train import StoppedError, train
 from diml.model import StructuralModel
 
+pytestmark = pytest.mark.usefixtures("without_curves")
 SAMPLE = Path(__file__).parents[2] / "sample"
 
 
@@ -105,10 +108,16 @@ def same_weights(one, other):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("run.precision=bf16-mixed", "optim.clip=0.5", "optim.optimizer=adamw", "optim.schedule=cosine"),
+        (
+            "run.precision=bf16-mixed",
+            "optim.clip=0.5",
+            "optim.optimizer=adamw",
+            "optim.schedule=cosine",
+            "optim.batches_per_epoch=1",
+        ),
         ("loss.name=multisimilarity", "loss.similarity=pooled", "model.head=random", "optim.optimizer=sgd"),
         ("run.precision=64-true", "optim.clip=1"),
-        ("run.precision=bf16-true", "data.validation=0"),
+        ("run.precision=bf16-true", "data.validation=0", "optim.batches_per_epoch=1"),
         ("data.validation=0", "data.fit=crop", "optim.warmup_steps=2", "optim.head_lr=0.01"),
     ],
 )
@@ -122,12 +131,12 @@ def test_other_settings_run_too(tiny, tmp_path, overrides):
 
 
 def test_a_folder_that_is_not_empty_is_refused(tiny, finished, tmp_path):
-    with pytest.raises(UsageError, match="is not empty; go on with --resume or name a new folder"):
+    with pytest.raises(UsageError, match="is not empty; continue with --resume or give a new folder"):
         train(tiny(), finished[0].folder)
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(UsageError, match=r"is not empty; name a new folder with --out$"):
+    with pytest.raises(UsageError, match=r"is not empty; give a new folder with --out$"):
         train(tiny(), tmp_path)
-    with pytest.raises(UsageError, match="holds no run to resume"):
+    with pytest.raises(UsageError, match="has no run to resume"):
         train(tiny(), tmp_path / "none", resume=True)
 
 
@@ -136,8 +145,12 @@ def test_a_folder_that_is_not_empty_is_refused(tiny, finished, tmp_path):
     [
         (["data.batch=64"], DatasetError, "4 training classes have two images or more, and a batch of 64"),
         (["run.devices=4", "data.batch=6", "data.per_class=2"], UsageError, "6"),
-        (["model.dim=64"], UsageError, "16 training images came to fit a head of dim 64"),
-        (["model.dim=200"], UsageError, "model.dim 200 came; expected 1 to the 96 channels"),
+        (
+            ["model.dim=64"],
+            UsageError,
+            "expected more than 64 training images to fit a head of dim 64, preferably 128, got 16",
+        ),
+        (["model.dim=200"], UsageError, "expected model.dim from 1 to the 96 channels of .*, got 200"),
         (["model.grid=5x5"], UsageError, "grid 5x5"),
         (["model.frozen=layer9"], UsageError, "layer9"),
         (["loss.name=margni"], UsageError, "margni"),
@@ -163,7 +176,7 @@ def test_a_loss_that_becomes_nan_keeps_the_last_checkpoint(tiny, tmp_path, monke
         train(tiny(), tmp_path / "run")
     said = str(raised.value)
     assert said.startswith("the loss became nan in epoch 2, step 2 of 3; try")
-    assert said.endswith("last.ckpt holds the end of epoch 1, and the same command with --resume goes on from there")
+    assert said.endswith("last.ckpt holds the end of epoch 1, and the same command with --resume continues from there")
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 
@@ -199,6 +212,22 @@ def test_an_image_that_cannot_be_read_is_named(tiny, colours, tmp_path, workers)
         )
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_signal_handlers_are_those_of_before(tiny, tmp_path, stop):
+    class Watching(Lines):
+        def step(self, epoch, loss, done, total):
+            during.append(signal.getsignal(signal.SIGTERM))
+            if stop:
+                raise KeyboardInterrupt
+
+    during = []
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(StoppedError) if stop else nullcontext():
+        train(tiny("optim.epochs=1", "data.validation=0"), tmp_path / "run", observer=Watching())
+    assert before[1] not in during
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_ctrl_c_says_how_to_go_on(tiny, tmp_path):
     class Impatient(Lines):
         def step(self, epoch, loss, done, total):
@@ -219,7 +248,7 @@ def test_training_gets_better_on_classes_never_seen(tmp_path):
     rows = RunFolder(result.folder).rows()
     assert rows[-1]["train_loss"] < 0.9 * rows[1]["train_loss"]
     assert max(row["map@r"] for row in rows) > rows[0]["map@r"] + 0.1
-    plan = PreparedRun.of(settings)
-    before = evaluate(plan.splits.test, plan.begin("before"), shortlists=(0, 100))
+    run = PreparedRun.of(settings)
+    before = evaluate(run.splits.test, run.initial_model("before"), shortlists=(0, 100))
     for untrained, trained in zip(before.results, result.test.results, strict=True):
         assert trained["map@r"] > untrained["map@r"] + 0.05

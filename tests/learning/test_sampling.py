@@ -132,13 +132,13 @@ def test_single_images_are_left_out_and_counted():
         (
             {"batch": 112},
             DatasetError,
-            "5 training classes have two images or more, and a batch of 112 with 2 of each class takes 56; "
+            "5 training classes have two images or more, and a batch of 112 with 2 of each class needs 56; "
             "set data.batch=10",
         ),
-        ({"batch": 7}, UsageError, "a batch of 7 with 2 of each class came"),
-        ({"batch": 8, "per_class": 1}, UsageError, "a batch of 8 with 1 of each class came"),
+        ({"batch": 7}, UsageError, "got 7 with 2 per class"),
+        ({"batch": 8, "per_class": 1}, UsageError, "got 8 with 1 per class"),
         ({"batch": 10, "world": 2}, UsageError, "set data.batch to a multiple of 4"),
-        ({"batch": 8, "rank": 2, "world": 2}, UsageError, "rank 2 of 2 processes came"),
+        ({"batch": 8, "rank": 2, "world": 2}, UsageError, "expected rank 0 to 1 of 2 processes, got 2"),
     ],
 )
 def test_a_batch_that_cannot_be_filled_is_refused(arguments, error, said):

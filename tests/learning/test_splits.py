@@ -80,7 +80,10 @@ def test_classes_that_are_measured_by_and_learned_from_are_told_of():
     paths = [f"{i}.png" for i in range(12)]
     mixed = ["train", "test"] + ["train"] * 4 + ["validation"] * 2 + ["test"] * 4
     given = Collection(Path("mixed"), paths, of, splits=mixed)
-    said = "1 of the 3 test classes, such as a, are learned from too: what is measured is not of unseen classes alone"
+    said = (
+        "1 of the 3 test classes, such as a, "
+        "are also training classes: the results are not those of unseen classes only"
+    )
     assert split_collection(given, data()).notice == said
     assert split_collection(collection(), data()).notice is None
 
@@ -106,7 +109,7 @@ def test_data_without_a_test_part_has_none():
         (collection(3), 0.2, DatasetError, "has 3 classes and no splits; expected at least 4"),
         (collection(4, splits=lambda _: "test"), 0.2, DatasetError, "has no split train"),
         (collection(4, splits=lambda _: "training"), 0.2, DatasetError, "has a split training"),
-        (collection(6), 0.2, UsageError, "data.validation = 0.2 of the 3 training classes of toys came"),
+        (collection(6), 0.2, UsageError, "got data.validation = 0.2 of the 3 training classes of toys"),
         (collection(20), 0.9, UsageError, "set data.validation=0"),
     ],
 )

@@ -10,28 +10,27 @@ import typer
 from diml.cli.options import Json
 from diml.cli.output import print_json
 from diml.errors import UsageError
+from diml.files import write_atomic
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders written by diml train.", show_default=False)],
-    csv: Annotated[Path | None, typer.Option(help="Write the table as a CSV file too, with every metric.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table with every metric as a CSV file.")] = None,
     json: Json = False,
 ) -> None:
-    """Print what training runs came to on the test classes, as mean and standard deviation over seeds.
+    """Print the results of training runs on the test classes, as mean and standard deviation over seeds.
 
-    Runs that differ in their seed alone make a row for each ranking: by pooled vectors, and re-ranked by matched parts.
+    Runs that differ in their seed only form one row for each ranking: pooled, and re-ranked by matched parts.
 
     Example: diml report runs/cub200-* --csv cub200.csv
     """
     if csv is not None and not csv.absolute().parent.is_dir():
-        raise UsageError(f"--csv {csv} came; expected a file in a folder that exists")
+        raise UsageError(f"expected --csv in a folder that exists, got {csv}")
     from diml.learning.run.report import report as read
 
     table = read(runs)
     if csv is not None:
-        part = csv.with_name(csv.name + ".part")
-        part.write_text(table.csv(), encoding="utf-8")
-        part.replace(csv)
+        write_atomic(csv, table.csv().encode())
     if json:
         print_json({"rows": [row.to_dict() for row in table.rows]})
         return

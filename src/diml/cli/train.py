@@ -1,4 +1,4 @@
-"""diml train: learn a metric on labelled images."""
+"""diml train: train a model on labelled images."""
 
 from __future__ import annotations
 
@@ -35,27 +35,25 @@ def train(
         ),
     ],
     recipe: Annotated[
-        Path | None, typer.Option(help="TrainingSettings as a TOML file; what the other options say goes before it.")
+        Path | None, typer.Option(help="TrainingSettings as a TOML file; the other options take precedence.")
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="A loss by name; margin where no recipe says another.")] = None,
+    loss: Annotated[str | None, typer.Option(help="The loss; by default that of the recipe, or margin.")] = None,
     similarity: Annotated[
         Similarity | None, typer.Option(help="Whether the loss compares matched parts or pooled vectors.")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="What to begin with: lite0 | timm:NAME?weights=FILE | a model folder."),
+        typer.Option("--model", "-m", help="The model to start from: lite0 | timm:NAME?weights=FILE | a model folder."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The folder of the run; by default runs/DATA-LOSS-SIMILARITY-seedK."),
+        typer.Option("--out", "-o", help="The run folder; by default runs/DATA-LOSS-SIMILARITY-seedK."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
-    set_: Annotated[
-        list[str], typer.Option("--set", help="A setting, as section.key=value; may be given several times.")
-    ] = [],  # noqa: B006 (typer copies it)
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
+    set_: Annotated[list[str], typer.Option("--set", help="A setting, as section.key=value; may be repeated.")] = [],  # noqa: B006 (typer copies it)
     json: Json = False,
 ) -> None:
-    """Train a model on labelled images, and keep the best by classes that are held out.
+    """Train a model on labelled images; the best epoch is chosen by held-out classes.
 
     Example: diml train cub200:CUB_200_2011 --similarity structural --out runs/cub --set optim.epochs=20
     """
@@ -73,20 +71,20 @@ def train(
     with Bars(settings.optim.epochs, settings.run.select, quiet=json) as bars:
         result = run(settings, folder, resume=resume, observer=bars)
     if not result.document:
-        return  # one of several processes; the first one speaks
+        return  # only the first of several processes prints
     if json:
         print_json(result.document)
         return
-    typer.echo(f"\nThe best model is of epoch {result.document['best_epoch']}: {folder / 'model'}")
+    typer.echo(f"\nThe best model is that of epoch {result.document['best_epoch']}: {folder / 'model'}")
     if result.test is not None:
         typer.echo(f"\n{result.test.summary()}\n\n{result.test.table()}")
     elif result.document["test"] is None:
-        typer.echo("The data has no test half, so the model is not measured on classes it has not seen.")
+        typer.echo("The data has no test half, so the model was not measured on unseen classes.")
 
 
 @contextmanager
 def _extra() -> Iterator[None]:
-    """Name the extra that is missing."""
+    """Report a missing package with the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -97,9 +95,9 @@ def _extra() -> Iterator[None]:
 
 
 def _default_folder(settings: TrainingSettings) -> Path:
-    """Named after what is trained on, and how.
+    """The default run folder, named after data, loss, similarity and seed.
 
-    The data's name is the last part of its path without what a file name should not have.
+    The data's name is the last part of its path, without characters that are unusual in file names.
     """
     spec = settings.data.spec.rstrip("/").rpartition("/")[2] or settings.data.spec
     name = re.sub(r"[^\w.-]+", "-", spec.removesuffix(".csv")).strip("-.") or "data"

@@ -1,4 +1,4 @@
-"""What a person sees of a training run: bars in a terminal, a line for each epoch."""
+"""Progress of a training run in a terminal: bars, and one line for each epoch."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Rate(ProgressColumn):
 
 
 class Bars(ExitStack):
-    """A bar on standard error for the run as a whole, one below it for what else is done, and a line for each epoch.
+    """A bar on standard error for the whole run, one below it for other work, and a line for each epoch.
 
     Args:
-        epochs: of the run.
+        epochs: number of epochs of the run.
         select: the metric that chooses the best epoch.
-        quiet: print no lines; notices go to standard error.
+        quiet: print no lines, and notices on standard error.
     """
 
     def __init__(self, epochs: int, select: str, *, quiet: bool) -> None:
@@ -52,24 +52,24 @@ class Bars(ExitStack):
         return self
 
     def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None:
-        """Training is about to begin."""
+        """Training starts."""
         if not self.quiet:
             typer.echo("\n".join(lines))
         for notice in notices:
             typer.echo(notice, err=self.quiet)
 
     def stage(self, what: str, done: int, total: int) -> None:
-        """Something else than training."""
+        """Progress of work other than training steps."""
         self._update(what, what, done, total)
         if done >= total:
             self._forget(what)
 
     def step(self, epoch: int, loss: float, done: int, total: int) -> None:
-        """A batch was learned."""
+        """Progress of the training."""
         self._update("training", f"epoch {epoch}/{self.epochs}, loss {loss:.4f}", done, total)
 
     def epoch(self, row: EpochRow) -> None:
-        """An epoch was kept."""
+        """An epoch was saved."""
         if not self.quiet:
             typer.echo(self._line(row))
 

@@ -1,9 +1,9 @@
-"""From the share of a batch that each process has to the joint batch, with the gradient that one process would have.
+"""The joint batch of all processes, with the gradients that a single process would have.
 
-Every process computes the same loss of the whole joint batch. The backward pass sums what the processes ask of each
-share, so a share's gradient is W times too large with W processes; DDP then averages the gradients of the parameters
-over the processes, which takes the W out again for the network, and leaves those of the loss's own parameters, which
-are the same everywhere, as they are.
+Every process computes the same loss of the joint batch. The backward pass sums the gradients of all W processes for
+each share, which makes them W times too large. DDP then averages the parameters' gradients over the processes: that
+removes the factor W for the network, and does not change the gradients of the loss's own parameters, which are equal in
+all processes.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from diml.feature_maps import FeatureMaps
 
 
 def processes() -> int:
-    """How many processes train together; 1 outside of a process group."""
+    """The number of processes that train together; 1 outside a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather(maps: FeatureMaps, labels: Int[Tensor, " n"]) -> tuple[FeatureMaps, Int[Tensor, " joint"]]:
-    """The maps and labels of all processes, in the order of their ranks; differentiable with respect to the own maps.
+    """The maps and labels of all processes in rank order, differentiable by the maps of this process.
 
     Args:
-        maps: of n images, the same n in every process; without geometry afterwards.
-        labels: (n,) their classes.
+        maps: maps of n images, with the same n in every process; the result has no geometry.
+        labels: (n,) classes of the images.
 
     >>> maps = FeatureMaps(torch.ones(2, 4, 3), (2, 2))
     >>> gather(maps, torch.tensor([0, 1]))[0] is maps  # one process: nothing to gather
@@ -51,7 +51,7 @@ def _all(share: Tensor) -> Tensor:
 
 
 class _AllGather(torch.autograd.Function):
-    """Concatenation over the ranks; its adjoint sums the gradients of all ranks and gives each its own rows."""
+    """Concatenate over the ranks; the backward pass sums the gradients of all ranks and returns each rank its rows."""
 
     @staticmethod
     def forward(ctx: Any, share: Tensor) -> Tensor:

@@ -21,31 +21,31 @@ from diml.learning.batches.seeds import derived
 if TYPE_CHECKING:
     from diml.learning.run.settings import DataSettings
 
-# The epoch, the index of an image, and how often it has come in that epoch before.
+# The epoch, the index of an image, and the number of its earlier occurrences in that epoch.
 Place = tuple[int, int, int]
 Item = tuple[Tensor, int] | ImageError
 
 
-# Tells these random numbers from others of the same epoch.
+# Key of the seed: other random numbers of the same epoch are unrelated.
 CROPS = 102
 
 
 class TrainingImages(Dataset[tuple[Tensor, int]]):
     """The images of a collection as (pixels, class), augmented.
 
-    Every image is cut to a random box, resized to the model's input and mirrored in half of the cases. The box has a
-    share of the area that is uniform in `data.crop_scale`, and a ratio of its sides between 3:4 and 4:3 (Szegedy et al.
-    2015). What becomes of an image follows from the seed, the epoch, its index, and how often it has come in the epoch
-    before, so that resumed and distributed runs see the same pictures whatever the workers.
+    Every image is cropped to a random box, resized to the model's input size, and mirrored with probability 1/2. The
+    box's share of the area is uniform in `data.crop_scale`, and the ratio of its sides is between 3:4 and 4:3 (Szegedy
+    et al. 2015). The augmentation is derived from the seed, the epoch, the index of the image, and the number of its
+    earlier occurrences in the epoch, so that resumed and distributed runs see the same pixels.
 
     Args:
-        collection: every image has a label.
+        collection: the images, all labelled.
         preprocessing: size, interpolation and statistics of the model.
         data: crop_scale and flip, see `DataSettings`.
-        seed: >= 0.
+        seed: seed, >= 0.
 
     Attributes:
-        classes: the class names, sorted; a class is told by its place among them.
+        classes: the class names, sorted; class k is the k-th of them.
 
     Raises:
         DatasetError: an image has no label.
@@ -63,21 +63,21 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next images are of, 0, 1, ..."""
+        """Set the epoch of the next images, 0, 1, ..."""
         self._epoch = epoch
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 h w"], int]:
-        """Normalised pixels of the model's size, and the class, as they are when it first comes in an epoch."""
+        """Normalised pixels of the model's size and the class, at the first occurrence in the epoch."""
         return self.again(index, 0)
 
     def again(self, index: int, before: int) -> tuple[Float[Tensor, "3 h w"], int]:
-        """As indexing does, of an image that has come so often in this epoch before: another picture every time.
+        """Pixels and class after `before` earlier occurrences in this epoch: every occurrence is augmented differently.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: the image cannot be read.
         """
         image = open_image(self._collection.file(index))
         with torch.random.fork_rng(devices=()):
@@ -98,17 +98,17 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
 
 
 class EpochLoader:
-    """The batches of the epoch that training has come to, as (pixels, labels).
+    """The batches of the current epoch, as (pixels, labels).
 
-    The epoch is looked up when the first batch is asked for, since Lightning makes its iterator before it knows where a
-    resumed run stands. It goes to the workers with every index: they live through all epochs and hold copies of the
-    images' settings.
+    The epoch is read when the first batch is requested, because Lightning creates the iterator before it knows the
+    epoch of a resumed run. It is sent to the workers with every index: they persist over all epochs and hold copies of
+    the images' settings.
 
     Args:
         images: the training images.
         batches: the batches of this process.
-        epoch: tells the epoch, 0, 1, ...
-        workers: processes that decode; 0 decodes here.
+        epoch: returns the current epoch, 0, 1, ...
+        workers: processes that decode images; 0 decodes in this process.
     """
 
     def __init__(self, images: TrainingImages, batches: ClassBatches, epoch: Callable[[], int], workers: int) -> None:
@@ -119,7 +119,7 @@ class EpochLoader:
             batch_sampler=_Places(batches, epoch),
             collate_fn=_batch,
             num_workers=workers,
-            # A process that is forked after threads were started may hang; one of a fork server outlives a kill.
+            # A process forked after threads were started may hang; the processes of a fork server survive a kill.
             multiprocessing_context="spawn" if workers else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -130,7 +130,7 @@ class EpochLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Raises ImageError for the first image that cannot be read."""
-        # A generator: nothing happens before the first batch is asked for.
+        # A generator: nothing happens before the first batch is requested.
         for batch in self._loader:
             if isinstance(batch, ImageError):
                 raise batch
@@ -142,7 +142,7 @@ class _Placed(Dataset[Item]):
         self.images = images
 
     def __getitem__(self, place: Place) -> Item:
-        """An error is handed over, as one that a worker raises comes with a traceback for its message."""
+        """The item, or the error as a value: an error raised in a worker arrives with a traceback as its message."""
         epoch, index, before = place
         self.images.set_epoch(epoch)
         try:
@@ -152,12 +152,12 @@ class _Placed(Dataset[Item]):
 
 
 def _batch(items: list[Item]) -> Any:
-    """The first error among them, or all of them as two tensors."""
+    """The first error among the items, or all items as two tensors."""
     return next((item for item in items if isinstance(item, ImageError)), None) or default_collate(items)
 
 
 class _Places:
-    """Indices, each with its epoch and occasion."""
+    """Indices, each with its epoch and occurrence."""
 
     def __init__(self, batches: ClassBatches, epoch: Callable[[], int]) -> None:
         self.batches = batches

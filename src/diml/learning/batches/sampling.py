@@ -1,4 +1,4 @@
-"""Batches of a few images from each of a few classes, the same whatever the number of processes."""
+"""Batches of a few images from each of a few classes, independent of the number of processes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from torch.utils.data import Sampler
 from diml.errors import DatasetError, UsageError
 from diml.learning.batches.seeds import derived
 
-# Tells these random numbers from others of the same epoch.
+# Key of the seed: other random numbers of the same epoch are unrelated.
 BATCHES = 101
 
 
 class ClassBatches(Sampler[list[int]]):
     """The batches of one process: lists of indices, `per_class` of each class.
 
-    Every joint batch holds `batch / per_class` classes; a process has its share of it, whole classes, so that the
-    shares in the order of the ranks make the batch of one process. Classes come in random order, each once before any
-    comes again, and so do the images of a class; a class with fewer than `per_class` images repeats them. A class of a
-    single image, which has nothing to be similar to, is left out. All of this follows from the seed and the epoch.
+    Every joint batch contains `batch / per_class` classes. A process has a share of whole classes; the shares in rank
+    order are the batch of a single process. Classes are drawn in random order without repetition until all were drawn,
+    and so are the images of a class; a class with fewer than `per_class` images repeats them. Classes with a single
+    image, which have no positive pair, are left out. Everything is derived from the seed and the epoch.
 
     Args:
         labels: class of each image.
-        batch: images of a joint batch, a multiple of `per_class`.
-        per_class: images of each class in it, at least 2.
-        seed: >= 0.
+        batch: images in a joint batch, a multiple of `per_class`.
+        per_class: images of each class in a batch, at least 2.
+        seed: seed, >= 0.
         batches_per_epoch: None for as many as the images fill, at least 1.
-        rank: of this process, 0, 1, ...
+        rank: rank of this process, 0 .. world - 1.
         world: number of processes.
 
     Attributes:
-        classes: that take part.
-        left_out: images that do not, as they are the only one of their class.
-        notice: one sentence about these; None where there are none.
+        classes: number of classes that take part.
+        left_out: number of images that are the only one of their class.
+        notice: one sentence about the images left out; None if there are none.
 
     Raises:
-        DatasetError: fewer classes than a batch takes.
-        UsageError: a batch that does not consist of whole classes in every process.
+        DatasetError: fewer classes than a batch needs.
+        UsageError: the batch does not consist of whole classes in every process.
 
     >>> batches = ClassBatches(["cat", "cat", "dog", "dog", "dog", "owl"], batch=4, per_class=2, seed=0)
     >>> batches.notice
@@ -65,7 +65,7 @@ class ClassBatches(Sampler[list[int]]):
                 members[label].append(index)
         _check(len(members), batch, per_class, world)
         if not 0 <= rank < world:
-            raise UsageError(f"rank {rank} of {world} processes came; expected 0 to {world - 1}")
+            raise UsageError(f"expected rank 0 to {world - 1} of {world} processes, got {rank}")
         self.classes = len(members)
         self.left_out = len(sizes) - len(members)
         self._members = list(members.values())
@@ -84,7 +84,7 @@ class ClassBatches(Sampler[list[int]]):
         return f"{said} left out of the training, the only one of {'its' if self.left_out == 1 else 'their'} class"
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration is of, 0, 1, ..."""
+        """Set the epoch of the next iteration, 0, 1, ..."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -95,13 +95,13 @@ class ClassBatches(Sampler[list[int]]):
             yield [index for index, _ in batch]
 
     def occasions(self) -> Iterator[list[tuple[int, int]]]:
-        """The same, each index with how often it has come in this epoch before, in any process."""
+        """The batches, each index with the number of its earlier occurrences in this epoch, in any process."""
         before: Counter[int] = Counter()
         chance = random.Random(derived(self._seed, self._epoch, BATCHES))
         classes = _Deck(range(len(self._members)), chance)
         images = [_Deck(members, chance) for members in self._members]
         for _ in range(self._length):
-            # All processes draw all of it, so that they agree; each keeps its own share.
+            # All processes draw the whole batch, so that they agree, and keep their share.
             drawn = [images[one].draw(self._per_class) for one in classes.draw(self._classes)]
             counted = [[_counted(index, before) for index in indices] for indices in drawn]
             yield [occasion for occasions in counted[self._own] for occasion in occasions]
@@ -113,19 +113,19 @@ def _counted(index: int, before: Counter[int]) -> tuple[int, int]:
 
 
 class _Deck:
-    """Cards that come in random order, each once before any comes again."""
+    """A deck of cards: drawn in random order, without repetition until all were drawn."""
 
     def __init__(self, cards: Sequence[int], chance: random.Random) -> None:
         self._cards, self._chance = cards, chance
         self._left: list[int] = []
 
     def draw(self, count: int) -> list[int]:
-        """So many cards, all different where there are as many."""
+        """Draw `count` cards, all different if the deck has that many."""
         hand: list[int] = []
         while len(hand) < count:
             if not self._left:
                 self._left = self._chance.sample(self._cards, len(self._cards))
-                # What is in the hand goes to the bottom, and comes last.
+                # Cards already in the hand go to the bottom.
                 self._left.sort(key=lambda card: card not in hand)
             hand.append(self._left.pop())
         return hand
@@ -134,14 +134,14 @@ class _Deck:
 def _check(classes: int, batch: int, per_class: int, world: int) -> None:
     if per_class < 2 or batch < 1 or batch % per_class:
         raise UsageError(
-            f"a batch of {batch} with {per_class} of each class came; expected a multiple of at least 2 of each class"
+            f"expected a multiple of at least 2 images per class as the batch, got {batch} with {per_class} per class"
         )
     wanted = batch // per_class
     if classes < wanted:
         enough = f"set data.batch={classes * per_class}" if classes > 1 else "add classes"
         raise DatasetError(
             f"{classes} training classes have two images or more, and a batch of {batch} with {per_class} of each "
-            f"class takes {wanted}; {enough}"
+            f"class needs {wanted}; {enough}"
         )
     if wanted % world:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Random numbers that follow from where training stands, so that a resumed run draws what an unbroken one would."""
+"""Seeds derived from the position in a run, so that a resumed run draws the same numbers as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def derived(seed: int, *place: int) -> int:
-    """A seed of 31 bits for one place, such as (epoch, step); other places have unrelated ones.
+    """A seed of 31 bits for one place, such as (epoch, step); seeds of different places are unrelated.
 
     >>> derived(0, 3, 7) == derived(0, 3, 7), derived(0, 3, 7) == derived(0, 7, 3)
     (True, False)
@@ -21,7 +21,7 @@ def derived(seed: int, *place: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within, PyTorch's, NumPy's and Python's generators start from `seed`; afterwards they are as they were.
+    """Seed the generators of PyTorch, NumPy and Python inside the context, and restore them afterwards.
 
     All three, because losses and miners of other libraries draw from any of them.
 

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION = "train", "validation"
 TESTS = ("test", "query", "gallery")
-# With one class every neighbour is right.
+# With one class, every neighbour is correct.
 FEWEST_CLASSES = 2
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a collection, by class.
+    """Training, validation and test part of a collection.
 
     Attributes:
-        train: what is learned from.
-        validation: what chooses the checkpoint, of other classes than `train`; None for none.
-        test: what is measured once, at the end; None where the collection has no such part.
+        train: the images to train on.
+        validation: images of other classes, which choose the best epoch; None for none.
+        test: the images measured once, at the end; None if the collection has no such part.
     """
 
     train: Collection
@@ -36,7 +36,7 @@ class Splits:
 
     @property
     def notice(self) -> str | None:
-        """One sentence where classes that are learned from also validate or test; None where none does."""
+        """One sentence if training classes are also in the validation or test part; otherwise None."""
         learned = set(self.train.known_labels)
         found = []
         for what, part in ((VALIDATION, self.validation), ("test", self.test)):
@@ -45,27 +45,27 @@ class Splits:
                 found.append(f"{len(both)} of the {len(classes)} {what} classes, such as {printable(both[0])}")
         if not found:
             return None
-        return f"{', and '.join(found)}, are learned from too: what is measured is not of unseen classes alone"
+        return f"{', and '.join(found)}, are also training classes: the results are not those of unseen classes only"
 
 
 def split_collection(collection: Collection, data: DataSettings) -> Splits:
-    """Cut a collection into its parts.
+    """Split a collection into training, validation and test part.
 
-    A collection with splits keeps them: "train", "test" (or "query" and "gallery"), and "validation" where it has one;
-    classes may be in several, see `Splits.notice`.
-    One without is cut as the field does: the first half of the sorted class names trains, the second half tests.
+    A collection with splits keeps them: "train", "test" (or "query" and "gallery"), and optionally "validation"; a
+    class may occur in several, see `Splits.notice`. A collection without splits is divided as is usual in metric
+    learning: the first half of the sorted class names for training, the second half for testing.
 
-    Without a validation part of its own, `data.validation` of the training *classes* become one. They are drawn by a
-    hash of `data.split_seed` and their name, so that the draw is the same on every machine, and adding images moves no
-    class.
+    If there is no validation part, a share `data.validation` of the training *classes* becomes one. The classes are
+    drawn by a hash of `data.split_seed` and their name: the draw is the same on every machine and does not change when
+    images are added.
 
     Args:
-        collection: every image has a label, as in all that `open_dataset` gives.
+        collection: a labelled collection, as `open_dataset` returns it.
         data: see `DataSettings`.
 
     Raises:
-        DatasetError: an image without a label, splits of other names, or too few classes.
-        UsageError: a share of validation classes that leaves fewer than two on either side.
+        DatasetError: an image without a label, splits with other names, or too few classes.
+        UsageError: a share of validation classes that leaves fewer than two for validation or training.
 
     >>> from pathlib import Path
     >>> from diml.learning.run.settings import DataSettings
@@ -81,7 +81,7 @@ def split_collection(collection: Collection, data: DataSettings) -> Splits:
         if len(classes) < 2 * FEWEST_CLASSES:
             raise DatasetError(
                 f"{collection.name}: has {len(classes)} classes and no splits; expected at least "
-                f"{2 * FEWEST_CLASSES}, of which the first half trains and the second half tests"
+                f"{2 * FEWEST_CLASSES}: the first half is for training, the second half for testing"
             )
         first = set(classes[: len(classes) // 2])
         splits = [TRAIN if label in first else "test" for label in labels]
@@ -105,8 +105,8 @@ def _check(collection: Collection, splits: list[str]) -> None:
     if strange or TRAIN not in splits:
         wrong = f"a split {printable(strange[0])}" if strange else f"no split {TRAIN}"
         raise DatasetError(
-            f"{collection.name}: has {wrong}; expected {TRAIN} and test (or query and gallery), and {VALIDATION} if "
-            "there is one"
+            f"{collection.name}: has {wrong}; expected {TRAIN} and test (or query and gallery), and optionally "
+            f"{VALIDATION}"
         )
 
 
@@ -116,9 +116,9 @@ def _hold_out(train: Collection, share: float, seed: int) -> tuple[Collection, C
     count = max(FEWEST_CLASSES, round(share * len(classes)))
     if len(classes) - count < FEWEST_CLASSES:
         raise UsageError(
-            f"data.validation = {share:g} of the {len(classes)} training classes of {train.name} came; expected at "
-            f"least {FEWEST_CLASSES} classes held out and {FEWEST_CLASSES} to learn from: set data.validation=0 or add "
-            "classes"
+            f"expected at least {FEWEST_CLASSES} validation and {FEWEST_CLASSES} training classes, got "
+            f"data.validation = {share:g} of the {len(classes)} training classes of {train.name}; set "
+            "data.validation=0 or add classes"
         )
     held = set(classes[:count])
     kept = train.subset(i for i, label in enumerate(labels) if label not in held)

@@ -1,4 +1,4 @@
-"""One number of every pair of images, from the products of all their unit rows and fixed weights of these."""
+"""One number for every pair of images: a weighted sum over the products of all their unit rows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Shares = Callable[[Tensor, bool], Tensor]
 def combined(
     rows_a: Float[Tensor, "n rows_a d"], rows_b: Float[Tensor, "m rows_b d"], shares: Shares, formula: CosineFunction
 ) -> Float[Tensor, "n m"]:
-    """(n, m) `sum_kl W_kl f(a_k . b_l)` over the rows of every pair of images; the gradient goes to the rows.
+    """(n, m) `sum_kl W_kl f(a_k . b_l)` over the rows of every pair of images, differentiable by the rows.
 
     Args:
         rows_a: as `UnitMaps.rows`, the pooled vector last.
-        rows_b: likewise; the same tensor as `rows_a` for a set with itself.
-        shares: gives the weights W (n, rows_a, m, rows_b), which are held fixed, for the products in the same order and
-            whether it is a set with itself; then W must be the same for (i, j) as for (j, i), transposed.
+        rows_b: likewise; the same tensor as `rows_a` for pairs within one set.
+        shares: returns the weights W (n, rows_a, m, rows_b), which are held fixed. It receives the products in the same
+            layout, and whether both sets are the same; then W of (j, i) must be the transpose of W of (i, j).
         formula: f.
     """
     if rows_b is not rows_a:
@@ -36,9 +36,9 @@ def combined(
 
 
 class _Combined(torch.autograd.Function):
-    """One matrix product forward, and one for every side backward.
+    """One matrix product forward, and one per set backward.
 
-    Autograd would keep products, values and shares, n m (r + 1)^2 numbers each; this keeps the slope `W f'` alone.
+    Autograd would store products, values and weights, n m (r + 1)^2 numbers each; this stores only the slope `W f'`.
     """
 
     @staticmethod
@@ -58,7 +58,7 @@ class _Combined(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows_a, rows_b, slope = ctx.saved_tensors
         if rows_b is None:
-            gradient = gradient + gradient.mT  # (i, j) and (j, i) have one number and one slope
+            gradient = gradient + gradient.mT  # (i, j) and (j, i) share one value and one slope
         with exact(gradient):
             flat = (gradient[:, None, :, None] * slope).flatten(2, 3).flatten(0, 1)
             to_a = to_b = None
@@ -70,5 +70,5 @@ class _Combined(torch.autograd.Function):
 
 
 def exact(like: Tensor) -> torch.autocast:
-    """Autocast off: plans, products and losses are computed in float32 or better."""
+    """Disable autocast: plans, products and losses are computed in float32 or better."""
     return torch.autocast(like.device.type, enabled=False)

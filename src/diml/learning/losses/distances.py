@@ -1,4 +1,4 @@
-"""Structural matching as two distances of pytorch-metric-learning, for every loss and miner there that takes one."""
+"""Structural matching as two distances for pytorch-metric-learning: for any loss or miner that accepts a distance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from diml.matching.kernels import as_int64, checked_indices
 
 
 def flattened(maps: FeatureMaps) -> Float[Tensor, "n width"]:
-    """(n, r * d) maps as embeddings of two axes, part by part; a model's own pooled vector follows, (n, (r + 1) * d).
+    """(n, r * d) maps flattened part by part; with a model's own pooled vector appended, (n, (r + 1) * d).
 
     >>> import torch
     >>> flattened(FeatureMaps(torch.zeros(5, 16, 8), grid=(4, 4))).shape
@@ -48,17 +48,17 @@ class _StructuralBase(distances.BaseDistance):
     ) -> None:
         super().__init__(normalize_embeddings=False, is_inverted=self.inverted, **settings)
         if min(grid) < 1:
-            raise UsageError(f"grid {grid} came; expected a number of rows and of columns, each at least 1")
+            raise UsageError(f"expected a grid of at least one row and one column, got {grid}")
         self.grid = grid
         self.dim = dim
         self.measure = PairMeasure(Matcher(marginals, weight, eps, tolerance, max_iterations), self.formula)
         self._asked: tuple[Tensor, Tensor] | None = None
 
     def units(self, embeddings: Float[Tensor, "n width"]) -> UnitMaps:
-        """The rows that are matched, of maps that came flat.
+        """The unit rows of flattened maps.
 
         Raises:
-            UsageError: a width that is no multiple of the number of parts.
+            UsageError: the width is not a multiple of the number of parts.
         """
         parts, width = self.grid[0] * self.grid[1], embeddings.shape[1]
         if self.dim and width == (parts + 1) * self.dim:
@@ -66,27 +66,27 @@ class _StructuralBase(distances.BaseDistance):
             return prepare(FeatureMaps(local.reshape(-1, parts, self.dim), self.grid, pooled))
         if not width or width % parts or (self.dim and width != parts * self.dim):
             raise UsageError(
-                f"embeddings of {width} numbers came for a grid of {self.grid[0]}x{self.grid[1]}; expected "
-                f"{parts} x {self.dim or 'd'} of them, the flattened maps: maps.local.flatten(1)"
+                f"expected flattened maps of {parts} x {self.dim or 'd'} numbers for a grid of "
+                f"{self.grid[0]}x{self.grid[1]}, got {width}; use diml.learning.flattened(maps)"
             )
         return prepare(FeatureMaps(embeddings.reshape(-1, parts, width // parts), self.grid))
 
     @contextmanager
     def only(self, i: Int[Tensor, " p"], j: Int[Tensor, " p"]) -> Iterator[None]:
-        """Within it, only the pairs (i_k, j_k) of a matrix are matched; the rest of it is 0.
+        """Inside this context, only the pairs (i_k, j_k) of a matrix are matched; its other entries are 0.
 
-        For losses that are given pairs or triplets and read nothing else: mined triplets of 112 images ask for 224
-        pairs, the matrix has 12,544.
+        For losses that read only given pairs or triplets: mined triplets of 112 images need 224 pairs, while the matrix
+        has 12,544.
 
         Args:
-            i, j: (p,) places in the sets that the matrix is of.
+            i, j: (p,) row and column indices of the matrix.
 
         Raises:
-            UsageError: lists of different length, or no whole numbers.
-            IndexError: where the matrix is made, an image that there is not.
+            UsageError: lists of different lengths, or values that are not whole numbers.
+            IndexError: an index is out of range, when the matrix is computed.
         """
         if len(i) != len(j):
-            raise UsageError(f"{len(i)} images came to be paired with {len(j)}; give as many of each")
+            raise UsageError(f"expected as many i as j, got {len(i)} and {len(j)}")
         self._asked = as_int64(i), as_int64(j)
         try:
             yield
@@ -96,13 +96,13 @@ class _StructuralBase(distances.BaseDistance):
     def compute_mat(
         self, query_emb: Float[Tensor, "n width"], ref_emb: Float[Tensor, "m width"] | None
     ) -> Float[Tensor, "n m"]:
-        """(n, m) numbers of all pairs. A set with itself is solved once for every unordered pair."""
+        """(n, m) values of all pairs; within one set, each unordered pair is solved once."""
         a = self.units(query_emb)
         b = a if ref_emb is None or ref_emb is query_emb else self.units(ref_emb)
         if self._asked is not None:
             i, j = (checked_indices(index, n) for index, n in zip(self._asked, (len(a), len(b)), strict=True))
             asked = torch.unique(i * len(b) + j)
-            if 4 * len(asked) < len(a) * len(b):  # beyond that one large product is quicker than many small ones
+            if 4 * len(asked) < len(a) * len(b):  # above that, one large product is faster than many small ones
                 return self._sparse(a, b, asked)
         return self.measure.matrix(a, b)
 
@@ -113,29 +113,29 @@ class _StructuralBase(distances.BaseDistance):
     def pairwise_distance(
         self, query_emb: Float[Tensor, "n width"], ref_emb: Float[Tensor, "n width"]
     ) -> Float[Tensor, " n"]:
-        """(n,) numbers of the pairs (query_k, ref_k)."""
+        """(n,) values of the pairs (query_k, ref_k)."""
         each = torch.arange(len(query_emb), device=query_emb.device)
         return self.measure.pairs(self.units(query_emb), self.units(ref_emb), each, each)
 
 
 class StructuralSimilarity(_StructuralBase):
-    """`(1 - w) p + w sum_ij T_ij S_ij`, -1..1, larger for more alike: `is_inverted` (Zhao et al. 2021, there w = 1/2).
+    """`(1 - w) p + w sum_ij T_ij S_ij`, -1..1, larger is more alike (`is_inverted`; Zhao et al. 2021 with w = 1/2).
 
     Embeddings are feature maps flattened part by part, (N, r * d), not normalised: `maps.local.flatten(1)`.
-    The plan carries no gradient, half precision is computed in float32, and rows carry the weights of the row's image.
+    The plan carries no gradient, and half precision is computed in float32.
 
     Args:
         grid: rows and columns of the maps, r = rows * columns.
-        marginals: name of a scheme in `diml.matching.MARGINALS`.
-        weight: w, share of the matched parts; 0 gives the cosine of the pooled vectors.
-        eps: strength of the plan's entropy.
+        marginals: a scheme in `diml.matching.MARGINALS`.
+        weight: w, the share of the matched parts; 0 gives the cosine of the pooled vectors.
+        eps: strength of the entropy term of the plan.
         tolerance: L1 error of the marginals at which a pair stops.
-        max_iterations: where an unconverged pair stops.
-        dim: d; where it is given, embeddings of (r + 1) * d numbers are taken to end in a model's own pooled vector.
-        settings: of `BaseDistance`, such as `power`.
+        max_iterations: iterations after which an unconverged pair stops.
+        dim: d; if given, embeddings of (r + 1) * d numbers are taken to end in a model's own pooled vector.
+        settings: passed to `BaseDistance`, such as `power`.
 
     Raises:
-        UsageError: a setting out of its range; when called, a width that is no multiple of r.
+        UsageError: a setting is out of its range; when called, the width is not a multiple of r.
 
     >>> import torch
     >>> from pytorch_metric_learning.losses import MultiSimilarityLoss
@@ -150,10 +150,10 @@ class StructuralSimilarity(_StructuralBase):
 
 
 class StructuralDistance(_StructuralBase):
-    """`(1 - w) sqrt(2 - 2 p + 1e-6) + w sum_ij T_ij sqrt(2 - 2 S_ij + 1e-6)`, 0.001..2, smaller for more alike.
+    """`(1 - w) sqrt(2 - 2 p + 1e-6) + w sum_ij T_ij sqrt(2 - 2 S_ij + 1e-6)`, 0.001..2, smaller is more alike.
 
-    The distance of the paper's Margin loss (Zhao et al. 2021, there w = 1/2). Everything else is as in
-    `StructuralSimilarity`. The gradient is finite for an image with itself, too.
+    The distance of the paper's margin loss (Zhao et al. 2021 with w = 1/2). Everything else is as in
+    `StructuralSimilarity`. The gradient is finite also for an image compared with itself.
 
     >>> import torch
     >>> distance = StructuralDistance(grid=(1, 2))

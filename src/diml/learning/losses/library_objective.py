@@ -1,4 +1,4 @@
-"""Losses of pytorch-metric-learning as objectives: on flattened maps with structural matching, or on pooled vectors."""
+"""Losses of pytorch-metric-learning as objectives, on matched feature maps or on pooled vectors."""
 
 from __future__ import annotations
 
@@ -21,25 +21,32 @@ class LibraryObjective(Objective):
     """A loss of pytorch-metric-learning on the feature maps of a batch.
 
     Args:
-        loss: a `BaseMetricLossFunction`. Where its distance is a `StructuralSimilarity` or `StructuralDistance`, also
-            within an `Adjusted`, it sees flattened maps, else pooled vectors; both in float32 or better.
-        description: for `describe`.
-        tuples: which triplets it is shown, of (embeddings, pooled, labels); left out, all that there are. Only the
-            pairs of these are matched.
+        loss: a `BaseMetricLossFunction`. If its distance is a `StructuralSimilarity` or `StructuralDistance`, also
+            inside an `Adjusted`, it sees flattened maps, otherwise pooled vectors; both in float32 or better.
+        description: the line that `describe` returns; by default the class of the loss and what it compares.
+        tuples: selects the triplets that the loss sees, from (embeddings, pooled, labels), and only their pairs are
+            matched; None for all pairs or triplets.
 
     >>> from pytorch_metric_learning.losses import ContrastiveLoss
-    >>> objective = LibraryObjective(ContrastiveLoss(distance=StructuralDistance((2, 2))), "contrastive")
+    >>> objective = LibraryObjective(ContrastiveLoss(distance=StructuralDistance((2, 2))))
+    >>> objective.describe()
+    'ContrastiveLoss on the structural distance (cross_correlation marginals, weight 0.5, eps 0.05)'
     >>> objective(FeatureMaps(torch.randn(4, 4, 8), grid=(2, 2)), torch.tensor([0, 0, 1, 1])).shape
     torch.Size([])
     """
 
-    def __init__(self, loss: nn.Module, description: str, tuples: Tuples | None = None) -> None:
+    def __init__(self, loss: nn.Module, description: str | None = None, tuples: Tuples | None = None) -> None:
         super().__init__()
         self.loss = loss
-        self.description = description
         self.tuples = tuples
         distance = loss.distance.distance if isinstance(loss.distance, Adjusted) else loss.distance
         self.structural = distance if isinstance(distance, StructuralSimilarity | StructuralDistance) else None
+        self.description = description or f"{type(loss).__name__} on the {self.compared}"
+
+    @property
+    def compared(self) -> str:
+        """What the loss compares, in words."""
+        return self.structural.measure.description if self.structural else "pooled vectors"
 
     def forward(self, maps: FeatureMaps, labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
         pooled = full(maps.pooled)
@@ -62,8 +69,8 @@ class LibraryObjective(Objective):
 class Adjusted(distances.BaseDistance):
     """Another similarity, clamped to -limit..limit and then scaled.
 
-    For losses that want a similarity in a range of their own: a histogram, which fails on a 1 that rounding has
-    lifted, and a softmax, which cannot tell anything apart within -1..1.
+    For losses that need a certain range: a histogram fails on similarities that rounding has lifted above 1, and a
+    softmax over values within -1..1 cannot separate anything.
     """
 
     def __init__(self, distance: Any, scale: float = 1.0, limit: float = float("inf")) -> None:
@@ -80,5 +87,5 @@ class Adjusted(distances.BaseDistance):
 
 
 def full(x: Tensor) -> Tensor:
-    """Half precision is not computed in."""
+    """Convert half precision to float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

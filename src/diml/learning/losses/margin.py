@@ -1,4 +1,4 @@
-"""The margin loss."""
+"""The margin loss: a learned boundary between positives and negatives for each class."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from diml.matching import Matcher, prepare
 class Margin(Objective):
     """The margin loss on matched parts (Wu et al. 2017; Zhao et al. 2021, there for the structural distance).
 
-    `sum over triplets of relu(m + d_ap - beta_y) + relu(m - d_an + beta_y)`, divided by how many of these terms are not
-    zero; y is the class of the anchor and beta_y is learned. Triplets come from distance-weighted mining on the pooled
-    vectors, one per anchor, and only their pairs are matched. A batch without triplets gives 0.
+    `sum over triplets of relu(m + d_ap - beta_y) + relu(m - d_an + beta_y)`, divided by the number of terms above 0;
+    y is the class of the anchor, and beta_y is learned. Triplets, one per anchor, come from distance-weighted mining on
+    the pooled vectors, and only their pairs are matched. A batch without triplets gives 0.
 
     Args:
-        classes: how many, for the betas.
+        classes: number of classes, each with its own beta.
         matcher: settings of the distance `(1 - w) sqrt(2 - 2 p + 1e-6) + w sum_ij T_ij sqrt(2 - 2 S_ij + 1e-6)`; with
-            weight 0 it is that of the pooled vectors.
+            weight 0 it is the distance of the pooled vectors.
         margin: m, in units of the distance, 0..2.
-        beta: where the betas start.
-        cutoff, nonzero_loss_cutoff: of the mining, see `distance_weighted`.
+        beta: initial value of the betas.
+        cutoff, nonzero_loss_cutoff: options of the mining, see `distance_weighted`.
 
     Raises:
-        UsageError: a number out of its range.
+        UsageError: an option is out of its range.
 
     >>> import torch
     >>> maps = FeatureMaps(torch.randn(8, 4, 16, requires_grad=True), grid=(2, 2))
@@ -52,9 +52,7 @@ class Margin(Objective):
         super().__init__()
         require_positive(classes=classes, margin=margin, cutoff=cutoff)
         if not cutoff < nonzero_loss_cutoff <= 2:
-            raise UsageError(
-                f"cutoffs {cutoff} and {nonzero_loss_cutoff} came; expected the first below the second, 2 at most"
-            )
+            raise UsageError(f"expected cutoff < nonzero_loss_cutoff <= 2, got {cutoff} and {nonzero_loss_cutoff}")
         self.measure = PairMeasure(matcher, DISTANCE)
         self.margin, self.cutoff, self.nonzero_loss_cutoff = margin, cutoff, nonzero_loss_cutoff
         self.beta = nn.Parameter(torch.full((classes,), float(beta)))
@@ -67,7 +65,7 @@ class Margin(Objective):
         return margin_loss(to_positive, to_negative, self.beta[labels[anchors]], self.margin)
 
     def triplets(self, pooled: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Triplets:
-        """The triplets of a batch, drawn anew at every call."""
+        """The triplets of a batch, drawn again at every call."""
         return distance_weighted(pooled, labels, self.cutoff, self.nonzero_loss_cutoff)
 
     def describe(self) -> str:
@@ -80,7 +78,7 @@ class Margin(Objective):
 def margin_loss(
     to_positive: Float[Tensor, " t"], to_negative: Float[Tensor, " t"], beta: Float[Tensor, " t"], margin: float
 ) -> Float[Tensor, ""]:
-    """`relu(m + d_ap - beta) + relu(m - d_an + beta)` summed over triplets, by the number of terms above 0.
+    """`relu(m + d_ap - beta) + relu(m - d_an + beta)` summed over triplets, divided by the number of terms above 0.
 
     >>> import torch
     >>> margin_loss(torch.tensor([1.5]), torch.tensor([1.25]), torch.tensor([1.25]), 0.25)

@@ -1,4 +1,4 @@
-"""The multi-similarity loss."""
+"""The multi-similarity loss: all hard pairs of a batch, weighted by their similarity."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class MultiSimilarity(Objective):
     """The multi-similarity loss on matched parts (Wang et al. 2019; Zhao et al. 2021, there for the structural one).
 
     For every anchor `log(1 + sum_P exp(-a (s - t))) / a + log(1 + sum_N exp(b (s - t))) / b`, averaged over the batch,
-    of the similarities s with its hard positives P and negatives N: a positive counts if it is less similar than the
-    most similar negative plus the margin, a negative if it is more similar than the least similar positive minus it.
+    where s are the similarities with its hard positives P and hard negatives N. A positive is hard if it is less
+    similar than the most similar negative plus the margin, a negative if it is more similar than the least similar
+    positive minus the margin.
 
     Args:
-        matcher: settings of the similarity `(1 - w) p + w sum_ij T_ij S_ij`; with weight 0 it is the pooled one.
+        matcher: settings of the similarity `(1 - w) p + w sum_ij T_ij S_ij`; with weight 0 it is the pooled similarity.
         positive_weight: a.
         negative_weight: b.
-        margin: of the mining, in units of the similarity.
+        margin: margin of the mining, in units of the similarity.
         threshold: t.
 
     Raises:
-        UsageError: a weight that is not above 0.
+        UsageError: a weight is not above 0.
 
     >>> import torch
     >>> maps = FeatureMaps(torch.randn(8, 4, 16, requires_grad=True), grid=(2, 2))
@@ -60,7 +61,7 @@ class MultiSimilarity(Objective):
         return (near + far).mean()
 
     def hard(self, similarity: Float[Tensor, "n n"], labels: Int[Tensor, " n"]) -> tuple[Tensor, Tensor]:
-        """(n, n) which pairs count as positive, which as negative, for the anchors in rows."""
+        """Two masks (n, n): the hard positives and the hard negatives of each anchor, in rows."""
         same = labels[:, None] == labels
         other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         least = similarity.masked_fill(~(same & other), torch.inf).amin(dim=1, keepdim=True)
@@ -75,7 +76,7 @@ class MultiSimilarity(Objective):
 
 
 def _soft_sum(exponent: Tensor, counted: Tensor) -> Tensor:
-    """(n,) `log(1 + sum exp)` over what is counted."""
+    """(n,) `log(1 + sum exp)` over the marked entries of each row."""
     kept = exponent.masked_fill(~counted, -torch.inf)
     return torch.cat([kept, kept.new_zeros(len(kept), 1)], dim=1).logsumexp(dim=1)
 

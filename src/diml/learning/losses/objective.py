@@ -33,8 +33,8 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def describe(self) -> str:
-        """One line for the record of a run: the loss, its options, and what it compares."""
-        raise NotImplementedError
+        """One line for the record of a run: the loss, its options, and what it compares; by default the class."""
+        return type(self).__name__
 
 
 @dataclass(frozen=True)

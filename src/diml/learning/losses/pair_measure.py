@@ -1,11 +1,12 @@
-"""How a loss compares images: one number of a pair, differentiable with respect to the maps, the plan held fixed.
+"""How a loss compares images: one number per pair, differentiable with respect to the maps, with the plan held fixed.
 
-Both numbers are a sum over parts of the plan `T` times a function `f` of their cosine, and the same of the pooled pair:
+The number is a sum over pairs of parts of the plan `T` times a function `f` of their cosine, plus the same function of
+the cosine of the pooled vectors:
 
     (1 - w) f(p) + w sum_ij T_ij f(S_ij)
 
 with `f(x) = x` for the similarity and `f(x) = sqrt(2 - 2 x + 1e-6)`, the length of the chord, for the distance (Zhao et
-al. 2021, there with w = 1/2). Given the plan, the derivative by `S_ij` is `w T_ij f'(S_ij)`. Weight 0 asks for no plan.
+al. 2021, with w = 1/2). Given the plan, the derivative by `S_ij` is `w T_ij f'(S_ij)`. Weight 0 needs no plan.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from diml.feature_maps import FeatureMaps
 from diml.learning.losses.all_pairs import combined, exact
 from diml.matching import Matcher, UnitMaps, combine, prepare
 
-# Under the root of a distance, so that its slope stays finite where two vectors are the same.
+# Added under the root of a distance, so that its slope stays finite for equal vectors.
 SMALL = 1e-6
 
 
 @dataclass(frozen=True)
 class CosineFunction:
-    """A function of a cosine.
+    """A function of a cosine, with its derivative.
 
     Attributes:
         name: "similarity" or "distance".
         value: the function, elementwise.
-        slope: its derivative, elementwise, given its value; None for a derivative of 1.
+        slope: the derivative as a function of the value, elementwise; None for a derivative of 1.
     """
 
     name: str
@@ -42,7 +43,7 @@ class CosineFunction:
 
 
 def _chord(cosine: Tensor) -> Tensor:
-    # Rounding can lift a cosine above 1 by more than what stands under the root.
+    # Rounding can lift a cosine above 1 by more than SMALL.
     return (2 - 2 * cosine).clamp(min=0).add(SMALL).sqrt()
 
 
@@ -52,10 +53,10 @@ DISTANCE = CosineFunction("distance", _chord, lambda value: -1 / value)
 
 @dataclass(frozen=True, eq=False)
 class PairMeasure:
-    """A matcher's settings, and which number is made of its plans.
+    """A matcher, and the function of cosines that its plans sum up.
 
     Args:
-        matcher: marginals, weight w, eps and tolerance of the matching; with weight 0 only pooled vectors are compared.
+        matcher: settings of the matching; with weight 0 only pooled vectors are compared.
         formula: `SIMILARITY`, -1..1, or `DISTANCE`, 0.001..2.
 
     >>> import torch
@@ -72,12 +73,12 @@ class PairMeasure:
     def __post_init__(self) -> None:
         if isinstance(self.matcher.marginals, tuple):
             raise UsageError(
-                "marginals came as weights of certain images; expected a scheme, as every batch has images of its own"
+                "expected marginals by name, got weights of certain images; every batch contains other images"
             )
 
     @property
     def description(self) -> str:
-        """In words, for a run's record.
+        """The measure in words, for the record of a run.
 
         >>> PairMeasure(Matcher()).description
         'structural similarity (uniform marginals, weight 0.5, eps 0.05)'
@@ -93,7 +94,7 @@ class PairMeasure:
     def pairs(
         self, a: FeatureMaps | UnitMaps, b: FeatureMaps | UnitMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]
     ) -> Float[Tensor, " p"]:
-        """(p,) the numbers of the pairs (a[i_k], b[j_k]) and of no others; of a set with itself each pair once.
+        """(p,) values of the pairs (a[i_k], b[j_k]); within one set, each unordered pair is solved once.
 
         >>> import torch
         >>> maps = FeatureMaps(torch.eye(4).reshape(2, 2, 4), grid=(1, 2))
@@ -113,7 +114,7 @@ class PairMeasure:
             return _pairs(a.rows.index_select(0, i), b.rows.index_select(0, j), plan, self.matcher.weight, self.formula)
 
     def matrix(self, a: FeatureMaps | UnitMaps, b: FeatureMaps | UnitMaps | None = None) -> Float[Tensor, "n m"]:
-        """(n, m) the numbers of all pairs; of a set with itself (b is a, or None) each unordered pair once."""
+        """(n, m) values of all pairs; within one set (b is a, or None), each unordered pair is solved once."""
         rows_a = prepare(a)
         rows_b = rows_a if b is None or b is a else prepare(b)
         with exact(rows_a.rows):
@@ -123,7 +124,7 @@ class PairMeasure:
 
     @torch.no_grad()
     def _shares(self, products: Float[Tensor, "n rows_a m rows_b"], same: bool) -> Float[Tensor, "n rows_a m rows_b"]:
-        """What share of its pair's number each product of two unit rows has: `w T` for parts, `1 - w` for pooled."""
+        """The weight of each product of two unit rows in its pair's value: `w T` for parts, `1 - w` for pooled."""
         (n, _, m, _), device = products.shape, products.device
         shares = torch.zeros_like(products)
         shares[:, -1, :, -1] = 1 - self.matcher.weight
@@ -134,7 +135,7 @@ class PairMeasure:
             return shares
         i, j = torch.triu_indices(n, n, device=device)
         plan = self.matcher.weight * self.matcher.plans_of(products, i, j).plan
-        # The plan of an image with itself is symmetric within the tolerance only; here it has to be so exactly.
+        # The plan of an image with itself is symmetric only within the tolerance, but has to be exactly so here.
         itself = (i == j).nonzero()[:, 0]
         plan[itself] = (plan[itself] + plan[itself].mT) / 2
         shares[i, :-1, j, :-1] = plan
@@ -143,7 +144,7 @@ class PairMeasure:
 
 
 def _pairs(rows_a: Tensor, rows_b: Tensor, plan: Tensor | None, weight: float, formula: CosineFunction) -> Tensor:
-    """(p,) from the unit rows (p, r + 1, d) of both sides and the plans (p, r_a, r_b) of the pairs."""
+    """(p,) from the unit rows (p, r + 1, d) of both images and the plans (p, r_a, r_b)."""
     if plan is None:
         return formula.value((rows_a[:, -1] * rows_b[:, -1]).sum(dim=-1))
     value = formula.value(rows_a @ rows_b.mT)

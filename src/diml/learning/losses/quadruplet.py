@@ -14,17 +14,17 @@ from diml.matching import Matcher, prepare
 
 
 class Quadruplet(Objective):
-    """A triplet loss that also pushes other classes away from one another (Chen et al. 2017).
+    """A triplet loss that also separates pairs of other classes (Chen et al. 2017).
 
     `relu(d_ap - d_an + m1) + relu(d_ap - d_nk + m2)` averaged over quadruples; k is of a third class, neither the
-    anchor's nor the negative's. Triplets come from distance-weighted mining on the pooled vectors, k is drawn evenly,
-    and only these pairs are matched. Without a third class in the batch the second term is left out.
+    anchor's nor the negative's. Triplets come from distance-weighted mining on the pooled vectors, k is drawn
+    uniformly, and only these pairs are matched. Without a third class in the batch, the second term is left out.
 
     Args:
         matcher: settings of the distance, as in `Margin`.
         margin: m1, in units of the distance, 0..2.
         second_margin: m2.
-        cutoff, nonzero_loss_cutoff: of the mining, see `distance_weighted`.
+        cutoff, nonzero_loss_cutoff: options of the mining, see `distance_weighted`.
 
     >>> import torch
     >>> maps = FeatureMaps(torch.randn(6, 4, 16), grid=(2, 2))

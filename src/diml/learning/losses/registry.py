@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from diml.errors import UsageError
 from diml.learning.losses import library_losses, margin, multi_similarity, quadruplet
-from diml.learning.losses.distances import StructuralDistance, StructuralSimilarity
-from diml.learning.losses.library_objective import Adjusted, LibraryObjective
+from diml.learning.losses.library_objective import LibraryObjective
 from diml.learning.losses.objective import LossContext, LossSpec, Objective, Options
 from diml.matching import Matcher
 from diml.matching.defaults import EPS, WEIGHT
@@ -93,7 +91,9 @@ def build_objective(
     if isinstance(built, Objective):
         return built
     tuples = spec.tuples(context, built) if spec.tuples else None
-    return LibraryObjective(built, _description(name, context, built), tuples)
+    objective = LibraryObjective(built, tuples=tuples)
+    objective.description = _description(name, context, objective.compared)
+    return objective
 
 
 def _options(name: str, defaults: Options, given: Mapping[str, float | str]) -> Options:
@@ -118,8 +118,6 @@ def _number(what: str, value: float | str, kind: type, above_zero: bool) -> floa
     return found
 
 
-def _description(name: str, context: LossContext, built: Any) -> str:
+def _description(name: str, context: LossContext, compared: str) -> str:
     options = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in context.options.items())
-    distance = built.distance.distance if isinstance(built.distance, Adjusted) else built.distance
-    structural = isinstance(distance, StructuralSimilarity | StructuralDistance)
-    return f"{name} ({options}) on the {distance.measure.description if structural else 'pooled vectors'}"
+    return f"{name} ({options}) on the {compared}"

@@ -1,4 +1,4 @@
-"""Which triplets a loss is shown: index lists of anchor, positive, negative. All draw from torch's random numbers."""
+"""Mining of triplets: index lists of anchors, positives and negatives, drawn with torch's random numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytorch_metric_learning import miners
 from pytorch_metric_learning.utils import loss_and_miner_utils
 from torch import Tensor
 
-# Which pairs or triplets the loss is shown: from its embeddings, the pooled vectors and the classes.
+# Selects the triplets that a loss sees, from its embeddings, the pooled vectors and the labels.
 Tuples = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 Triplets = tuple[Int[Tensor, " t"], Int[Tensor, " t"], Int[Tensor, " t"]]
 
@@ -19,26 +19,26 @@ Triplets = tuple[Int[Tensor, " t"], Int[Tensor, " t"], Int[Tensor, " t"]]
 def distance_weighted(
     pooled: Float[Tensor, "n d"], labels: Int[Tensor, " n"], cutoff: float = 0.5, nonzero_loss_cutoff: float = 1.4
 ) -> Triplets:
-    """One triplet per anchor, its negative drawn evenly over distances (Wu et al. 2017, section 4).
+    """One triplet per anchor, with negatives drawn uniformly over distances (Wu et al. 2017, section 4).
 
-    The negative of an anchor is drawn with a weight of `1 / q(distance)`, q being the density of the distances of
-    random points on the unit sphere of d dimensions. The vectors are the pooled ones, not flattened maps: of r * d
-    dimensions all distances would look alike.
+    A negative is drawn with a weight of `1 / q(distance)`, where q is the density of distances between random points on
+    the unit sphere in d dimensions. The pooled vectors are used rather than the flattened maps: in r * d dimensions all
+    distances are nearly equal.
 
     Args:
-        pooled: normalised here.
+        pooled: pooled vectors; they are normalised here.
         labels: classes.
-        cutoff: smaller distances count as this one.
-        nonzero_loss_cutoff: negatives beyond it are not drawn; an anchor that has no other has no triplet.
+        cutoff: smaller distances are raised to this value.
+        nonzero_loss_cutoff: negatives beyond it are not drawn; an anchor with no other negatives has no triplet.
     """
     anchors, positives, negatives = miners.DistanceWeightedMiner(cutoff, nonzero_loss_cutoff)(pooled.float(), labels)
-    # The miner draws as many for an anchor as its class has images; one of them is a draw as good as any.
+    # The miner draws several triplets per anchor, one for each positive; the first is as random as any.
     first = _first_of_each(anchors)
     return anchors[first], positives[first], negatives[first]
 
 
 def random_triplets(labels: Int[Tensor, " n"]) -> Triplets:
-    """One triplet per anchor, drawn evenly."""
+    """One triplet per anchor, drawn uniformly."""
     found: Triplets = loss_and_miner_utils.get_random_triplet_indices(labels, t_per_anchor=1)
     return found
 
@@ -47,8 +47,8 @@ def random_triplets(labels: Int[Tensor, " n"]) -> Triplets:
 def softhard(distance: Float[Tensor, "n n"], labels: Int[Tensor, " n"]) -> Triplets:
     """One triplet per anchor, drawn among the hard ones (Roth et al. 2020).
 
-    A positive is drawn among those that are farther than the nearest negative, a negative among those that are nearer
-    than the farthest positive; where there are none, among all.
+    A positive is drawn among those farther than the nearest negative, a negative among those nearer than the farthest
+    positive; if there are none, among all.
 
     >>> import torch
     >>> distance = torch.tensor([[0.0, 0.5, 0.4], [0.5, 0.0, 0.8], [0.4, 0.8, 0.0]])
@@ -68,7 +68,7 @@ def softhard(distance: Float[Tensor, "n n"], labels: Int[Tensor, " n"]) -> Tripl
 
 @torch.no_grad()
 def another_negative(labels: Int[Tensor, " n"], anchors: Tensor, negatives: Tensor) -> Int[Tensor, " t"]:
-    """For each triplet an image of a third class, drawn evenly; -1 where there is none."""
+    """For each triplet an image of a third class, drawn uniformly; -1 if there is none."""
     third = (labels[anchors, None] != labels) & (labels[negatives, None] != labels)
     return torch.where(third.any(dim=1), _drawn(third, torch.ones_like(third)), -1)
 
@@ -79,14 +79,14 @@ def _masks(labels: Tensor) -> tuple[Bool[Tensor, "n n"], Bool[Tensor, "n n"]]:
 
 
 def _drawn(among: Tensor, otherwise: Tensor) -> Int[Tensor, " n"]:
-    """One column of every row, evenly among those marked; among all columns where none is marked in either."""
+    """A random marked column of each row; if none is marked in `among`, one in `otherwise`, or else any column."""
     chosen = torch.where(among.any(dim=1, keepdim=True), among, otherwise).float()
     chosen[~chosen.any(dim=1)] = 1
     return torch.multinomial(chosen, 1)[:, 0]
 
 
 def _first_of_each(values: Tensor) -> Int[Tensor, " k"]:
-    """Where each value stands first.
+    """The index of the first occurrence of each value.
 
     >>> import torch
     >>> _first_of_each(torch.tensor([4, 4, 1, 4, 1, 2]))

@@ -1,4 +1,4 @@
-"""The curves of a run as a picture: the loss, and how well the validation classes are found."""
+"""The curves of a run as a picture: the loss, and the metric of the validation classes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def draw_curves(
     best: int | None,
     write: Callable[[Callable[[IO[bytes]], object]], object],
 ) -> None:
-    """Draw `metrics.csv`: above the mean loss of each epoch, below a metric of the validation classes.
+    """Draw `metrics.csv`: the mean loss of each epoch above, a metric of the validation classes below.
 
     Args:
-        rows: one for each epoch from 0, with "epoch", "train_loss" and the metric.
+        rows: one row for each epoch from 0, with "epoch", "train_loss" and the metric.
         select: the metric that chooses the best epoch.
-        best: that epoch; None where nothing was validated.
-        write: lets a function fill the file (see `RunFolder.write_by`).
+        best: the best epoch; None without validation classes.
+        write: writes the file by a function that fills it, see `RunFolder.write_by`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

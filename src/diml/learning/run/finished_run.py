@@ -1,4 +1,4 @@
-"""What a finished run came to, read from its folder."""
+"""The result of a finished run, read from its folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diml.data import printable
 from diml.errors import UsageError
 from diml.evaluation import METRICS
 
-# Settings that runs of one row may differ in: the seed, where the data lies, and how the work is spread.
+# Settings in which runs of one row may differ: the seed, the data's path, and how the work is distributed.
 FREE = {"run.seed", "data.spec", "data.workers", "run.devices", "run.nodes", "run.accelerator", "run.strategy"}
 
 
@@ -21,9 +21,9 @@ class FinishedRun:
     """A finished run.
 
     Attributes:
-        folder: of the run.
-        settings: by their dotted names.
-        test: its evaluation on the test half, see `Evaluation.to_dict`.
+        folder: the run folder.
+        settings: the settings by their dotted names.
+        test: the evaluation on the test half, see `Evaluation.to_dict`.
     """
 
     folder: Path
@@ -32,17 +32,17 @@ class FinishedRun:
 
     @property
     def data(self) -> tuple[str, int, int]:
-        """What was measured on: its name, images and classes."""
+        """The test data: its name, number of images and number of classes."""
         return str(self.test["dataset"]), int(self.test["images"]), int(self.test["classes"])
 
     @property
     def kind(self) -> str:
-        """The settings but for the free ones, as text."""
+        """All settings except `FREE`, as text; equal for runs of one row."""
         return json.dumps({key: value for key, value in self.settings.items() if key not in FREE}, sort_keys=True)
 
     @property
     def trained(self) -> tuple[str, str]:
-        """The loss, and what it compared: "pooled" or "structural"."""
+        """The name of the loss and what it compared, "pooled" or "structural"."""
         return str(self.settings["loss.name"]), str(self.settings["loss.similarity"])
 
     @property
@@ -51,16 +51,16 @@ class FinishedRun:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """A finished run from its `result.json`.
+    """Read a finished run from its `result.json`.
 
     Raises:
-        UsageError: it is no run, not finished, has no test half, or cannot be read.
+        UsageError: it is not a run, is not finished, has no test half, or cannot be read.
     """
     name, file = printable(folder), folder / "result.json"
     if not file.is_file():
         if (folder / "settings.toml").is_file():
-            raise UsageError(f"{name}: is not finished; go on with it by diml train --resume, or leave it out")
-        raise UsageError(f"{name}: holds no run; expected a folder written by diml train")
+            raise UsageError(f"{name}: is not finished; continue it with diml train --resume, or leave it out")
+        raise UsageError(f"{name}: is not a run; expected a folder written by diml train")
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         settings = {f"{s}.{key}": value for s, values in document["settings"].items() for key, value in values.items()}
@@ -78,7 +78,7 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def _check(run: FinishedRun) -> None:
-    """Look up everything that a table needs."""
+    """Access everything that a table needs, so that a missing entry is found here."""
     _ = run.data, run.trained, run.seed
     for row in run.test["results"]:
         _ = row["shortlist"], [float(row[name]) for name in METRICS]

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and that two runs never share one."""
+"""The run folder: its files, and the checks that keep two runs out of one folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from diml.learning.run.settings import TrainingSettings
 from diml.learning.run.settings_file import load_settings
 
 PACKAGES = ("diml", "torch", "lightning", "pytorch-metric-learning", "timm")
-# What a run may go on with in another way: how the work is spread, and how long it lasts.
+# Settings that may change when a run is resumed: how the work is distributed, and the number of epochs.
 FREE = frozenset({"data.workers", "run.devices", "run.nodes", "run.accelerator", "run.strategy", "optim.epochs"})
 
 EpochRow = dict[str, float | int | None]
@@ -29,11 +29,11 @@ EpochRow = dict[str, float | int | None]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder: `settings.toml`, `versions.json`, `metrics.csv`, `curves.png`, `tensorboard/`, `checkpoints/`,
-    `model/` and, at the end, `result.json`.
+    """The folder of a run: `settings.toml`, `versions.json`, `metrics.csv`, `curves.png`, `tensorboard/`,
+    `checkpoints/`, `model/` and, at the end, `result.json`.
 
     Args:
-        path: of the folder.
+        path: path of the folder.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The state at the end of the last whole epoch."""
+        """The checkpoint of the last complete epoch."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
@@ -69,37 +69,37 @@ class RunFolder:
 
     @property
     def kept(self) -> str:
-        """In words, what a run that stopped has left, and how to go on."""
+        """What a stopped run has saved and how to continue it, for the end of a message."""
         if self.last.is_file():
-            epoch = f"the end of epoch {len(self.rows()) - 1}" if self.rows() else "the last whole epoch"
-            return f"{self.last} holds {epoch}, and the same command with --resume goes on from there"
+            epoch = f"the end of epoch {len(self.rows()) - 1}" if self.rows() else "the last complete epoch"
+            return f"{self.last} holds {epoch}, and the same command with --resume continues from there"
         if not self.settings.is_file():
-            return "nothing was kept yet"
-        return "no epoch was finished yet, and the same command with --resume begins anew"
+            return "nothing was saved yet"
+        return "no epoch was complete yet, and the same command with --resume starts again"
 
     def check_new(self) -> None:
-        """Refuse a folder with something in it.
+        """Check that a new run can be written here.
 
         Raises:
-            UsageError: it is not empty, not a folder, or where nothing may be written.
+            UsageError: the path is not a folder, is not empty, or may not be written.
         """
         if os.path.lexists(self.path) and not self.path.is_dir():
-            raise UsageError(f"{self.path}: is not a folder; name a new one for the run")
+            raise UsageError(f"{self.path}: is not a folder; give a new folder for the run")
         if self.path.is_dir() and any(self.path.iterdir()):
-            how = "go on with --resume or " if self.settings.is_file() else ""
-            raise UsageError(f"{self.path}: is not empty; {how}name a new folder with --out")
+            how = "continue with --resume or " if self.settings.is_file() else ""
+            raise UsageError(f"{self.path}: is not empty; {how}give a new folder with --out")
         there = next(place for place in (self.path, *self.path.absolute().parents) if place.is_dir())
         if not os.access(there, os.W_OK):
-            raise UsageError(f"{self.path}: cannot be made, {there} may not be written; name another folder with --out")
+            raise UsageError(f"{self.path}: cannot be created, {there} is not writable; give another one")
 
     def check_resumable(self, settings: TrainingSettings) -> None:
-        """Refuse to go on with other settings than the run has. One that has kept nothing yet may have any.
+        """Check that the settings continue this run; if nothing was saved yet, any settings do.
 
         Raises:
-            UsageError: there is no run, or a setting differs that shapes what is learned.
+            UsageError: there is no run, or a setting differs that affects training.
         """
         if not self.settings.is_file():
-            raise UsageError(f"{self.path}: holds no run to resume; leave out --resume to begin one")
+            raise UsageError(f"{self.path}: has no run to resume; leave out --resume to begin one")
         if not self.last.is_file():
             return
         before, now = flat(load_settings(self.settings, ())), flat(settings)
@@ -107,29 +107,29 @@ class RunFolder:
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and key not in free:
                 raise UsageError(
-                    f"{self.path}: was begun with {key} = {before.get(key)!r}, and {now.get(key)!r} came; "
-                    "resume it with what it was begun with, or name a new folder with --out"
+                    f"{self.path}: was begun with {key} = {before.get(key)!r}, got {now.get(key)!r}; resume it with "
+                    "the same settings, or give a new folder with --out"
                 )
         if (done := len(self.rows()) - 1) > settings.optim.epochs:
             raise UsageError(
-                f"{self.path}: has had {done} epochs, and optim.epochs = {settings.optim.epochs} came; "
-                f"expected {done} or more"
+                f"{self.path}: has completed {done} epochs, expected optim.epochs of at least as many, got "
+                f"{settings.optim.epochs}"
             )
 
     def check_data(self, digest: str) -> None:
-        """Refuse to go on with other images than the run has learned from.
+        """Check that the training and validation images are those that the run was begun with.
 
         Raises:
             UsageError: their names or classes have changed.
         """
         if self.made_by().get("data", digest) != digest:
             raise UsageError(
-                f"{self.path}: the images to learn from or to choose by, or their classes, are not those it was begun "
-                "with; put them back, or name a new folder with --out"
+                f"{self.path}: the training or validation images, or their classes, are not those it was begun with; "
+                "restore them, or give a new folder with --out"
             )
 
     def made_by(self) -> dict[str, Any]:
-        """What `versions.json` holds; nothing where there is none that can be read."""
+        """The content of `versions.json`; empty if it is missing or cannot be read."""
         try:
             found = json.loads((self.path / "versions.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -137,7 +137,7 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
     def begin(self, settings: TrainingSettings, digest: str, *, resumed: bool) -> None:
-        """Write the settings and what the run was made by; a result of fewer epochs is not that of this run."""
+        """Write settings and versions, and remove the result of a shorter run that is now extended."""
         self.result.unlink(missing_ok=True)
         self.write(self.settings, settings.to_toml().encode())
         document = {**versions(), "data": digest}
@@ -146,7 +146,7 @@ class RunFolder:
         self.write(self.path / "versions.json", (json.dumps(document, indent=2) + "\n").encode())
 
     def rows(self) -> list[EpochRow]:
-        """What `metrics.csv` holds; nothing where there is none."""
+        """The content of `metrics.csv`; empty if there is none."""
         if not self.metrics.is_file():
             return []
         with open(self.metrics, newline="", encoding="utf-8") as file:
@@ -154,7 +154,7 @@ class RunFolder:
         return [{key: float(value) if value else None for key, value in row.items()} for row in found]
 
     def write_rows(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write `metrics.csv` anew, a line for each epoch."""
+        """Rewrite `metrics.csv`, one line for each epoch."""
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -165,14 +165,14 @@ class RunFolder:
         self.write(self.result, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
     def write(self, file: Path, content: bytes) -> None:
-        """A whole file or none."""
+        """Write a file atomically and durably."""
         self.write_by(file, lambda opened: opened.write(content))
 
     def write_by(self, file: Path, write: Callable[[IO[bytes]], object]) -> None:
-        """Write a file by a function that fills an open one, atomically and durably.
+        """Write a file atomically and durably, by a function that writes to the open file.
 
         Raises:
-            TrainingError: it cannot be written; what was there before is still there.
+            TrainingError: it cannot be written; the former file remains.
         """
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ class RunFolder:
 
 
 def flat(settings: TrainingSettings) -> dict[str, Any]:
-    """TrainingSettings by their dotted names, as they would be written.
+    """Settings by their dotted names, as JSON values.
 
     >>> flat(load_settings(None, ["data.spec=photos"]))["data.spec"]
     'photos'
@@ -195,7 +195,7 @@ def flat(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """What a run is made by: versions, the commit where diml is a checkout, the command and the time."""
+    """The record of how a run was made: versions, the commit if diml runs from a checkout, the command, the time."""
     return {
         "versions": {"python": ".".join(map(str, sys.version_info[:3])), **{name: version(name) for name in PACKAGES}},
         "commit": _commit(),
@@ -205,7 +205,7 @@ def versions() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Of the checkout that this file lies in, with + where something in it was changed; None where it is none."""
+    """The commit of the checkout that contains this file, with + if it has changes; None outside a checkout."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -213,7 +213,7 @@ def _commit() -> str | None:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
 
     try:
-        # An installed copy may lie in somebody else's checkout.
+        # An installed copy may lie inside the checkout of another project.
         git("ls-files", "--error-unmatch", Path(__file__).name)
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,8 @@
-"""The model that training begins with."""
+"""The model that training starts from."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -18,34 +19,39 @@ from diml.learning.run.settings import TrainingSettings
 from diml.matching import Matcher
 from diml.model import HeadFitting, StructuralModel
 
-# The share that the field's protocol keeps of an image: resized to 256, cut to 224.
+# The share of the side that the field's protocol keeps: resize to 256, crop to 224.
 CENTRE = 0.875
-# Kinds of random numbers, to be unrelated.
+# Keys of the seeds, so that weights and head are drawn independently.
 WEIGHTS, HEAD = 201, 202
 
+# Called with a description of the work, the number of images done, and the number in total.
 Stage = Callable[[str, int, int], None]
 
 
-def bare_model(settings: TrainingSettings, name: str) -> StructuralModel:
-    """The model of the settings as far as it needs no images: without the head that is yet to be fitted.
+def bare_model(settings: TrainingSettings, name: str, own: StructuralModel | None = None) -> StructuralModel:
+    """The model of the settings, as far as it can be made without images: a missing head is not fitted yet.
 
     Args:
-        settings: of the run.
-        name: what the trained model will be called.
+        settings: settings of the run.
+        name: name of the trained model.
+        own: a model to copy instead of loading `model.name`.
 
     Raises:
         ModelError: there is no such model.
-        UsageError: a size, grid, dim or frozen module that it does not have.
+        UsageError: the size, grid, dim or a frozen module does not fit the model.
     """
     chosen = settings.model
-    # Seeded for `?weights=random`.
-    with seeded(derived(settings.run.seed, WEIGHTS)):
-        found = StructuralModel.from_pretrained(chosen.name)
+    if own is not None:
+        found = copy.deepcopy(own)
+    else:
+        # Seeded for `?weights=random`.
+        with seeded(derived(settings.run.seed, WEIGHTS)):
+            found = StructuralModel.from_pretrained(chosen.name)
     old = found.encoder
     if old.head is not None and old.head.out_features != chosen.dim:
         raise UsageError(
-            f"{chosen.name} has a head of dim {old.head.out_features}, and model.dim is {chosen.dim}; "
-            f"expected the same, set model.dim={old.head.out_features}"
+            f"expected model.dim = {old.head.out_features}, the dim of the head of {chosen.name}, got {chosen.dim}; "
+            f"set model.dim={old.head.out_features}"
         )
     list(named(old.backbone, chosen.frozen))
     pixels = prepared(old.preprocessing, settings)
@@ -57,24 +63,24 @@ def bare_model(settings: TrainingSettings, name: str) -> StructuralModel:
 
 
 def prepared(preprocessing: Preprocessing, settings: TrainingSettings) -> Preprocessing:
-    """The model's preprocessing, of the size and fit that the settings ask for."""
+    """The model's preprocessing with the size and the fit of the settings."""
     size, fit = settings.data.size, settings.data.fit
     sized = preprocessing if size is None else dataclasses.replace(preprocessing, size=(size, size))
     return dataclasses.replace(sized, fit=fit, crop=CENTRE if fit == "crop" else sized.crop)
 
 
 def fit_head(model: StructuralModel, train: Collection, settings: TrainingSettings, stage: Stage | None = None) -> None:
-    """Give a model without a head one: whitening of the training images, or a random projection; in place.
+    """Give a model without a head one, in place: PCA whitening of the training images, or a random projection.
 
     Args:
-        model: on the device where it shall work.
+        model: the model, on the device to compute on.
         train: the training images.
-        settings: of the run.
-        stage: called with what is being done, images done, and images to do.
+        settings: settings of the run.
+        stage: reports progress.
 
     Raises:
         UsageError: fewer images than the head has dimensions, or more dimensions than the backbone has channels.
-        ImageError: an image that cannot be read.
+        ImageError: an image cannot be read.
     """
     dim = settings.model.dim
     if settings.model.head == "random":
@@ -83,27 +89,27 @@ def fit_head(model: StructuralModel, train: Collection, settings: TrainingSettin
         return
     if len(train) <= dim:
         raise UsageError(
-            f"{len(train)} training images came to fit a head of dim {dim}; expected more than {dim}, "
-            "better twice as many: set a smaller model.dim, or model.head=random"
+            f"expected more than {dim} training images to fit a head of dim {dim}, preferably {2 * dim}, "
+            f"got {len(train)}; set a smaller model.dim, or model.head=random"
         )
-    told = None if stage is None else functools.partial(stage, "fitting the head")
+    progress = None if stage is None else functools.partial(stage, "fitting the head")
     files = [train.file(i) for i in range(len(train))]
-    HeadFitting(dim, seed=settings.run.seed, required=True).fit_files(model, files, train.name, told)
+    HeadFitting(dim, seed=settings.run.seed, required=True).fit_files(model, files, train.name, progress)
 
 
 @torch.no_grad()
 def _try(encoder: Encoder, settings: TrainingSettings) -> None:
-    """One blank image, so that what does not fit together is refused before the long work."""
+    """Encode one blank image, so that settings that do not fit together are refused before the long work."""
     try:
         channels = encoder(torch.zeros(1, 3, *encoder.preprocessing.size, device=encoder.device)).dim
     except UsageError:
         raise
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"{settings.model.name} does not take images of {encoder.preprocessing.size[0]} pixels "
+            f"{settings.model.name} does not accept images of {encoder.preprocessing.size[0]} pixels "
             f"({first_line(error)}); set another data.size, or leave it out"
         ) from error
     if encoder.head is None and settings.model.dim > channels:
         raise UsageError(
-            f"model.dim {settings.model.dim} came; expected 1 to the {channels} channels of {settings.model.name}"
+            f"expected model.dim from 1 to the {channels} channels of {settings.model.name}, got {settings.model.dim}"
         )

@@ -1,4 +1,4 @@
-"""What learns: the encoder and the objective as one module, from pixels to the loss of the joint batch."""
+"""The module that is trained: encoder and objective together, from pixels to the loss of the joint batch."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from diml.learning.batches.seeds import seeded
 
 
 class Learner(nn.Module):
-    """An encoder that learns by an objective.
+    """An encoder and the objective it is trained with.
 
-    Both are in one module, so that DDP averages the gradients of the loss's own parameters with the others.
+    Both are in one module, so that DDP also averages the gradients of the loss's own parameters.
 
     Args:
-        encoder: images to feature maps.
-        objective: feature maps of the joint batch and their labels to a scalar loss.
-        freeze_batch_norm: keep the statistics *and* the scale and shift of batch normalisation as they are, as in the
-            paper: a batch of few classes would move them.
-        frozen: names of modules of the backbone that do not learn, with all that is in them, such as `blocks.0`.
+        encoder: turns images into feature maps.
+        objective: turns the feature maps of the joint batch and their labels into a scalar loss.
+        freeze_batch_norm: keep the statistics *and* the scale and shift of batch normalisation, as in the paper: a
+            batch of few classes would shift them.
+        frozen: names of modules of the backbone that are not trained, including everything inside them, such as
+            `blocks.0`.
 
     Raises:
-        UsageError: a name that is not in the backbone.
+        UsageError: a name is not in the backbone.
     """
 
     def __init__(
@@ -39,47 +40,47 @@ class Learner(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.objective = objective
-        self._still = list(named(encoder.backbone, frozen))
+        self._frozen = list(named(encoder.backbone, frozen))
         if freeze_batch_norm:
-            self._still += [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
-        for module in self._still:
+            self._frozen += [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
+        for module in self._frozen:
             module.requires_grad_(False)
         for parameter in _unused(encoder):
             parameter.requires_grad_(False)
         self.train()
 
     def train(self, mode: bool = True) -> Learner:
-        """To training or back; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen modules stay in evaluation mode."""
         super().train(mode)
-        for module in self._still:
+        for module in self._frozen:
             module.eval()
         return self
 
     def forward(self, pixels: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], seed: int) -> Float[Tensor, ""]:
-        """The loss of the joint batch, the same in every process.
+        """The loss of the joint batch, equal in all processes.
 
         Args:
-            pixels: the own share of the batch, normalised.
-            labels: (n,) its classes.
-            seed: for what the objective draws at random, the same in every process.
+            pixels: this process's share of the batch, normalised.
+            labels: (n,) classes of the share.
+            seed: seed of the objective's random choices, equal in all processes.
 
         Raises:
-            FloatingPointError: the maps hold NaN or infinity, of which miners and matching make nothing.
+            FloatingPointError: the maps contain NaN or infinity, which miners and matching do not handle.
         """
         maps, labels = gather(self.encoder(pixels), labels)
-        # Half precision is for the backbone: sums over plans and exponentials of distances need more.
+        # Half precision is enough for the backbone, but not for sums over plans and exponentials of distances.
         maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
         if not torch.isfinite(_sum(maps).detach()):
-            raise FloatingPointError("the feature maps hold NaN or infinity")
+            raise FloatingPointError("the feature maps contain NaN or infinity")
         with torch.autocast(maps.device.type, enabled=False), _default(maps.dtype), seeded(seed):
             loss: Tensor = self.objective(maps, labels)
-        # A miner that finds nothing gives a constant; but DDP waits for a gradient of every parameter in every step.
+        # If a miner finds nothing, the loss is a constant; but DDP waits for a gradient of every parameter.
         return loss + 0 * (_sum(maps) + sum(parameter.sum() for parameter in self.objective.parameters()))
 
 
 @contextmanager
 def _default(dtype: torch.dtype) -> Iterator[None]:
-    """For losses that make tensors of the default dtype, which training in pure half precision lowers."""
+    """Set the default dtype, for losses that create tensors of it: training in pure half precision lowers it."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -94,27 +95,27 @@ def _sum(maps: FeatureMaps) -> Tensor:
 
 def _unused(encoder: Encoder) -> list[nn.Parameter]:
     """Parameters that the maps do not depend on, such as those of a norm before a classifier."""
-    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    if not learning:
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    if not trained:
         return []
     encoder.eval()
     with torch.enable_grad():
         total = _sum(encoder(torch.zeros(1, 3, *encoder.preprocessing.size, device=encoder.device)))
-    found = torch.autograd.grad(total, learning, allow_unused=True) if total.requires_grad else [None] * len(learning)
-    return [parameter for parameter, gradient in zip(learning, found, strict=True) if gradient is None]
+    found = torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else [None] * len(trained)
+    return [parameter for parameter, gradient in zip(trained, found, strict=True) if gradient is None]
 
 
-def named(backbone: nn.Module, prefixes: Sequence[str]) -> Iterator[nn.Module]:
-    """The modules of these names; what timm calls `blocks.0` lies in our wrapper as `model.blocks.0`.
+def named(backbone: nn.Module, names: Sequence[str]) -> Iterator[nn.Module]:
+    """The modules with these names; `blocks.0` in timm's naming is `model.blocks.0` in our wrapper of a timm model.
 
     Raises:
-        UsageError: a name that is not in the backbone.
+        UsageError: a name is not in the backbone.
     """
     modules = dict(backbone.named_modules())
-    for prefix in prefixes:
-        found = modules.get(prefix) or modules.get(f"model.{prefix}")
-        if not prefix or found is None:
+    for name in names:
+        found = modules.get(name) or modules.get(f"model.{name}")
+        if not name or found is None:
             inner = getattr(backbone, "model", backbone)
-            names = ", ".join(name for name, _ in inner.named_children())
-            raise UsageError(f"model.frozen names {prefix!r}, which the backbone has not; its parts are {names}")
+            parts = ", ".join(child for child, _ in inner.named_children())
+            raise UsageError(f"expected model.frozen to name parts of the backbone ({parts}), got {name!r}")
         yield found

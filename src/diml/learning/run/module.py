@@ -1,4 +1,4 @@
-"""The learner on Lightning: one step, the optimiser, and the batches of each epoch."""
+"""The learner on Lightning: one training step, the optimiser and its schedule, and the batches of each epoch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from diml.learning.run.learner import Learner
 from diml.learning.run.settings import OptimSettings, TrainingSettings
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+# Keys of the seeds: random layers draw differently in each process, the loss draws the same in all of them.
+LAYERS, LOSS = 1, 2
 
 
 def groups(learner: Learner, optim: OptimSettings) -> list[dict[str, Any]]:
-    """What learns, in groups with learning rates of their own: backbone, head, loss; empty groups are left out.
+    """Parameter groups with their own learning rates: backbone, head, loss; empty groups are left out.
 
-    The loss's own parameters (margins, proxies) have no weight decay: it would pull a margin to zero.
+    The loss's own parameters (margins, proxies) have no weight decay, which would pull a margin to zero.
     """
     head_lr = optim.lr if optim.head_lr is None else optim.head_lr
     encoder = learner.encoder
@@ -40,10 +42,10 @@ def _group(name: str, module: nn.Module | None, lr: float, weight_decay: float) 
 
 
 def factor(optim: OptimSettings, steps_per_epoch: int) -> Callable[[int], float]:
-    """Step to the factor of all learning rates: a linear warm-up times the schedule.
+    """The factor of all learning rates as a function of the step: a linear warm-up times the schedule.
 
     - constant: 1;
-    - cosine: `(1 + cos(pi step / steps)) / 2`, to 0 at the end of the last epoch;
+    - cosine: `(1 + cos(pi step / steps)) / 2`, which is 0 at the end of the last epoch;
     - step: `step_gamma ** (epoch // step_epochs)`.
     """
 
@@ -52,24 +54,20 @@ def factor(optim: OptimSettings, steps_per_epoch: int) -> Callable[[int], float]
         if optim.schedule == "cosine":
             return warm * (1 + math.cos(math.pi * min(1.0, step / (steps_per_epoch * optim.epochs)))) / 2
         if optim.schedule == "step":
-            return warm * optim.step_gamma ** (step // steps_per_epoch // optim.step_epochs)
+            return float(warm * optim.step_gamma ** (step // steps_per_epoch // optim.step_epochs))
         return warm
 
     return at
 
 
-# Kinds of random numbers, to be unrelated: what layers draw in each process, and what the loss draws in all alike.
-LAYERS, LOSS = 1, 2
-
-
 class TrainingModule(LightningModule):
-    """What Lightning runs.
+    """The module that Lightning runs.
 
     Args:
         learner: the encoder and the objective.
-        settings: of the run.
-        batches: asked once, with rank and number of processes, for the batches of this process: an iterable that looks
-            up the epoch whenever it is iterated.
+        settings: settings of the run.
+        batches: called once with this module, returns the batches of this process: an iterable that reads the current
+            epoch whenever it is iterated.
         steps: batches of an epoch.
     """
 
@@ -90,11 +88,11 @@ class TrainingModule(LightningModule):
         return self.batches(self)
 
     def on_train_epoch_start(self) -> None:
-        # Embedding the validation images has left the encoder in evaluation mode.
+        # The encoder is still in evaluation mode from embedding the validation images.
         self.learner.train()
 
     def training_step(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
-        """One batch; everything random in it follows from the seed, the epoch and the step alone.
+        """One batch; everything random in it is derived from the seed, the epoch and the step alone.
 
         Raises:
             TrainingError: the loss or the feature maps are NaN or infinite.
@@ -116,7 +114,7 @@ class TrainingModule(LightningModule):
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Lightning brings the module to the run's precision only after it has loaded the state.
+        # Lightning converts the module to the run's precision only after loading the state.
         if self.settings.run.precision == "64-true":
             self.double()
 

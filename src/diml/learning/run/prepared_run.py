@@ -1,7 +1,8 @@
-"""What the settings of a run come to: the parts of the data, the batches, the objective, the model to begin with."""
+"""What a run is made of, prepared from its settings: splits, batches, objective, and the model to start from."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from diml.data import open_dataset
+from diml.errors import ModelError, UsageError
 from diml.evaluation.task import Task
 from diml.learning.batches.loading import EpochLoader, TrainingImages
 from diml.learning.batches.sampling import ClassBatches
@@ -22,38 +24,47 @@ from diml.learning.run.module import TrainingModule
 from diml.learning.run.settings import TrainingSettings
 from diml.model import StructuralModel
 
-# A kind of random numbers, unrelated to those of the model that training begins with.
+# Key of the seed of the objective's initial parameters.
 OBJECTIVE = 203
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """What is made of the settings, the same in every process.
+    """What the settings stand for, the same in every process.
 
     Attributes:
-        settings: of the run.
-        splits: of the collection that they name.
+        settings: settings of the run.
+        splits: training, validation and test classes.
+        own_model: the model that the caller passed; None for the model that the settings name.
+        own_objective: the objective that the caller passed; None for the loss that the settings name.
     """
 
     settings: TrainingSettings
     splits: Splits
+    own_model: StructuralModel | None = None
+    own_objective: Objective | None = None
 
     @staticmethod
-    def of(settings: TrainingSettings) -> PreparedRun:
-        """Refuses what cannot work before anything is loaded that takes long."""
-        plan = PreparedRun(settings, split_collection(open_dataset(settings.data.spec), settings.data))
-        plan.batches()
-        plan.objective(settings.model.dim)
-        for part in (plan.splits.validation, plan.splits.test):
+    def of(
+        settings: TrainingSettings, model: StructuralModel | None = None, objective: Objective | None = None
+    ) -> PreparedRun:
+        """Open the data, and refuse what cannot work before anything slow is loaded."""
+        splits = split_collection(open_dataset(settings.data.spec), settings.data)
+        run = PreparedRun(settings, splits, model, objective)
+        run.batches()
+        run.objective(settings.model.dim)
+        for part in (splits.validation, splits.test):
             if part is not None:
                 Task.of(part.known_labels)
-        return plan
+        return run
 
     @property
     def labels(self) -> list[str]:
+        """The class of each training image."""
         return self.splits.train.known_labels
 
     def batches(self, rank: int = 0, world: int = 1) -> ClassBatches:
+        """The batches of one of `world` processes."""
         data = self.settings.data
         limit = self.settings.optim.batches_per_epoch
         seed = self.settings.run.seed
@@ -61,27 +72,25 @@ class PreparedRun:
 
     @property
     def digest(self) -> str:
-        """Of the names and classes of the images to learn from and to choose by: other ones make another run."""
+        """Digest of the names and classes of the training and validation images, which identify the run's data."""
         parts = (self.splits.train, self.splits.validation)
         held = [None if part is None else [list(part.paths), part.known_labels] for part in parts]
         return hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]
 
     def describe(self) -> str:
         """One line about the data."""
-        parts = {
-            "to learn from": self.splits.train,
-            "to choose by": self.splits.validation,
-            "to test": self.splits.test,
-        }
+        parts = {"training": self.splits.train, "validation": self.splits.validation, "test": self.splits.test}
         counts = [
-            f"{len(part)} images of {len(set(part.known_labels))} classes {what}"
+            f"{len(part)} {what} images of {len(set(part.known_labels))} classes"
             for what, part in parts.items()
             if part
         ]
         return f"{self.splits.train.name}: {', '.join(counts)}"
 
     def objective(self, dim: int) -> Objective:
-        """With the same random beginning in every process."""
+        """The objective, with the same initial parameters in every process."""
+        if self.own_objective is not None:
+            return copy.deepcopy(self.own_objective)
         loss = self.settings.loss
         with seeded(derived(self.settings.run.seed, OBJECTIVE)):
             return build_objective(
@@ -96,16 +105,33 @@ class PreparedRun:
                 options=loss.options,
             )
 
-    def begin(self, name: str, stage: Stage | None = None) -> StructuralModel:
-        """The model that training begins with."""
-        model = bare_model(self.settings, name)
+    def initial_model(self, name: str, stage: Stage | None = None) -> StructuralModel:
+        """The model that training starts from, with a head, on the CPU."""
+        model = bare_model(self.settings, name, self.own_model)
         if not model.head_fitted:
             model.to(self.device)
             fit_head(model, self.splits.train, self.settings, stage)
         model.head_fitted_on = f"{len(self.splits.train)} training images of {self.splits.train.name}"
         return model.cpu()
 
+    def saved_model(self, folder: os.PathLike[str]) -> StructuralModel:
+        """A model that this run has saved.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            UsageError: the caller passed another model than the run was begun with.
+        """
+        if self.own_model is None:
+            return StructuralModel.from_pretrained(folder)
+        try:
+            return StructuralModel.from_pretrained(folder, backbone=copy.deepcopy(self.own_model.encoder.backbone))
+        except ModelError as error:
+            raise UsageError(
+                f"expected the model that the run was begun with, got one that does not fit its weights ({error})"
+            ) from error
+
     def loader(self, module: TrainingModule) -> EpochLoader:
+        """The training batches of the process that runs the module."""
         preprocessing = module.learner.encoder.preprocessing
         images = TrainingImages(self.splits.train, preprocessing, self.settings.data, self.settings.run.seed)
         batches = self.batches(module.trainer.global_rank, module.trainer.world_size)
@@ -113,7 +139,7 @@ class PreparedRun:
 
     @property
     def device(self) -> torch.device:
-        """Where this process will train, as far as is known before Lightning starts."""
+        """The device this process will train on, as far as it is known before Lightning starts."""
         if self.settings.run.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         return torch.device("cpu")

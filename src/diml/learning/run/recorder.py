@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: measure the validation classes, keep the best model, the state, the numbers."""
+"""The end of an epoch: measure the validation classes; save the best model, the checkpoint and the metrics."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Who looks on: a progress bar, or nobody."""
+    """Receives the progress of a run, for instance to draw a progress bar."""
 
     def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None:
-        """Training is about to begin: in words, on what and by what, and what one should know of the data."""
+        """Training starts: one line each on the data and the loss, and notices about the data."""
 
     def stage(self, what: str, done: int, total: int) -> None:
-        """Something else than training is going on: what it is, images done, and images to do."""
+        """Work other than training steps: a description, the number of images done, and the number in total."""
 
     def step(self, epoch: int, loss: float, done: int, total: int) -> None:
-        """A batch was learned: the epoch from 1, its mean loss so far, images done in the run, and images to do."""
+        """A training step: the epoch from 1, its mean loss so far, images done in the run, and images in total."""
 
     def epoch(self, row: EpochRow) -> None:
-        """An epoch was kept; 0 is the model that training begins with."""
+        """An epoch was saved; epoch 0 is the model before training."""
 
 
 class NullObserver:
-    """Looks away."""
+    """Null observer."""
 
     def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None: ...
 
@@ -53,17 +53,17 @@ class NullObserver:
 
 
 class EpochRecorder(Callback):
-    """Keeps the run: a row of numbers for each epoch, the best model, and the state to resume from.
+    """Saves the run: a row of metrics for each epoch, the best model, and the checkpoint to resume from.
 
-    The rows are part of the state: a run that is killed while it keeps an epoch has that epoch again, with the same
-    numbers, when it is resumed.
+    The rows are part of the checkpoint: a run that is killed while it saves an epoch repeats that epoch when it is
+    resumed, with the same metrics.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         model: shares its encoder with the learner.
-        validation: the validation classes; None keeps the last model for the best.
-        settings: of the run.
-        observer: who looks on.
+        validation: the validation classes; None to treat the last model as the best.
+        settings: settings of the run.
+        observer: told about the progress.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class EpochRecorder(Callback):
         observer: Observer,
     ) -> None:
         self.folder, self.model, self.settings, self.observer = folder, model, settings, observer
-        # Its images are of the training half, which an evaluation would leave out.
+        # An evaluation would leave out images of split "train", which these are.
         self.validation = None if validation is None else dataclasses.replace(validation, splits=None)
         self.rows: list[EpochRow] = []
         self._writer: SummaryWriter | None = None
 
-    # --- what Lightning calls ---
+    # --- called by Lightning ---
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
@@ -88,7 +88,7 @@ class EpochRecorder(Callback):
             if not self.rows:
                 self.rows.append(self._row(trainer, 0, None, 0.0, 0))
                 self._log(self.rows[-1])
-            # Again after a resume: the kill may have come between the state and the rest.
+            # Also after a resume: the run may have been killed between the checkpoint and the model.
             self._keep_best()
             self._show()
         trainer.strategy.barrier()
@@ -116,7 +116,7 @@ class EpochRecorder(Callback):
         if trainer.is_global_zero:
             loss = self._losses / pl_module.steps
             self.rows.append(self._row(trainer, trainer.current_epoch + 1, loss, seconds, self._images))
-        # On every process, as Lightning's own state may be spread over them; only the first one writes.
+        # In every process, as Lightning's state may be spread over them; only the first process writes.
         trainer.save_checkpoint(self.folder.last)
         if trainer.is_global_zero:
             self._keep_best()
@@ -134,19 +134,17 @@ class EpochRecorder(Callback):
         if self._writer is not None:
             self._writer.close()
 
-    # --- what it does ---
-
     def best_epoch(self) -> int:
-        """The epoch of the best validation, the earliest of equals; the last one where nothing was validated."""
+        """The first epoch with the best validation metric; without validation classes, the last epoch."""
         if self.validation is None:
             return len(self.rows) - 1
         return max(range(len(self.rows)), key=lambda epoch: cast(float, self.rows[epoch][self.settings.run.select]))
 
     def _keep_best(self) -> None:
-        """Save the model as it is now, if it is the best so far.
+        """Save the current model if it is the best so far.
 
-        After the state, from which it can be had again: a model that was saved before might be of an epoch that was
-        not kept, and that comes out otherwise when it is repeated.
+        Called after the checkpoint is written, from which the model can be restored. In the other order, the saved
+        model might belong to an epoch that is lost and has another outcome when it is repeated.
         """
         if self.best_epoch() == len(self.rows) - 1:
             self.model.save_pretrained(self.folder.model)
@@ -164,15 +162,15 @@ class EpochRecorder(Callback):
     def _measure(self, validation: Collection) -> dict[str, Any]:
         shortlist, model = self.settings.run.shortlist, self.model
         if next(model.parameters()).dtype != torch.float32:
-            # Trained in another precision; it will be saved, loaded and used in this one.
+            # Trained in another precision, but saved, loaded and used in float32.
             model = copy.deepcopy(model).float()
         result = evaluate(validation, model, shortlists=[shortlist], progress=self.observer.stage)
         if result.skipped:
-            raise TrainingError(f"{result.skipped[0].reason}; every validation image is needed, mend it or take it out")
+            raise TrainingError(f"{result.skipped[0].reason}; every validation image is needed: repair or remove it")
         return dict(result.results[0])
 
     def _show(self) -> None:
-        """What a person looks at."""
+        """Update the metrics file and the curves."""
         self.folder.write_rows(self.rows)
         best = None if self.validation is None else self.best_epoch()
         select = self.settings.run.select
@@ -188,7 +186,7 @@ class EpochRecorder(Callback):
             self._writer.flush()
 
     def _check_finite(self, trainer: Trainer, module: TrainingModule) -> None:
-        """Before anything is kept: the last step of an epoch may have broken what the loss did not yet show."""
+        """Called before anything is saved: the last step of an epoch may have broken parameters after the last loss."""
         for name, parameter in module.learner.named_parameters():
             if not parameter.isfinite().all():
                 raise TrainingError(
@@ -199,6 +197,6 @@ class EpochRecorder(Callback):
     def _open_writer(self) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
 
-        # Events after the step where the run goes on were of an epoch that was not kept.
+        # Events after the step from which the run continues belong to an epoch that was not saved.
         step = int(self.rows[-1]["step"] or 0) + 1 if self.rows else None
         return SummaryWriter(str(self.folder.tensorboard), purge_step=step)

@@ -1,4 +1,4 @@
-"""Finished runs as one table: what each loss came to, as the mean and the standard deviation over seeds."""
+"""Finished runs as one table: the results of each loss, as mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from diml.data import printable
 from diml.errors import UsageError
 from diml.evaluation import METRICS
 from diml.learning.run.finished_run import FREE, FinishedRun, read_run
+from diml.markdown import table
 
-# What the Markdown table shows; a CSV has all of `METRICS`.
+# The metrics in the Markdown table; a CSV has all of `METRICS`.
 SHOWN = ("recall@1", "r_precision", "map@r")
 COLUMNS = ("dataset", "images", "classes", "loss", "trained_with", "ranking", "settings", "seeds")
 
 
 @dataclass(frozen=True)
 class ReportRow:
-    """What runs that differ in their seed alone came to in one ranking.
+    """The results of runs that differ in their seed only, in one ranking.
 
     Attributes:
-        dataset: name, images and classes of what was measured on.
-        loss: its name.
-        trained_with: "pooled" or "structural", what the loss compared.
-        ranking: "pooled", or "structural" with how many images it re-ranks.
-        settings: what tells these runs from others of the table with the same loss, such as "optim.lr=0.001".
-        seeds: of the runs.
+        dataset: name, number of images and number of classes of the test data.
+        loss: name of the loss.
+        trained_with: what the loss compared, "pooled" or "structural".
+        ranking: "pooled", or "structural" with the number of images it re-ranks.
+        settings: the settings that distinguish these runs from others with the same loss, such as "optim.lr=0.001".
+        seeds: the seeds of the runs.
         mean, deviation: percent, by metric; the deviation is that of a sample (n - 1), None for a single run.
     """
 
@@ -45,12 +46,12 @@ class ReportRow:
     deviation: Mapping[str, float | None]
 
     def cell(self, metric: str) -> str:
-        """Mean and deviation as the table shows them."""
+        """Mean and deviation of a metric, as the table shows them."""
         deviation = self.deviation[metric]
         return f"{self.mean[metric]:.2f} ± {'-' if deviation is None else f'{deviation:.2f}'}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written as JSON."""
+        """The row as `diml report --json` prints it."""
         named = dict(zip(("dataset", "images", "classes"), self.dataset, strict=True))
         measured = {name: {"mean": self.mean[name], "deviation": self.deviation[name]} for name in METRICS}
         about = {name: getattr(self, name) for name in COLUMNS[3:-1]}
@@ -59,17 +60,17 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows of one or several data sets, in the order in which they are shown."""
+    """The rows of one or several data sets, in display order."""
 
     rows: Sequence[ReportRow]
 
     def markdown(self) -> str:
-        """A table for each data set, below its name."""
+        """One table for each data set, below its name."""
         datasets = dict.fromkeys(row.dataset for row in self.rows)
         return "\n\n".join(_section(data, [row for row in self.rows if row.dataset == data]) for data in datasets)
 
     def csv(self) -> str:
-        """One table of everything, in percent."""
+        """All rows and metrics as one table, in percent."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*COLUMNS, *(f"{name}_{what}" for name in METRICS for what in ("mean", "deviation"))])
@@ -81,29 +82,29 @@ class Report:
 
 
 def report(folders: Iterable[Path]) -> Report:
-    """Read finished runs and average those that differ in their seed alone.
+    """Read finished runs and average those that differ in their seed only.
 
-    Every run gives a row for the pooled ranking and one for each shortlist that it was measured with, whatever it was
-    trained with: a run on pooled vectors that is ranked by matched parts is the method without training for it. Runs on
-    different data stand in different tables.
+    Every run gives one row for the pooled ranking and one for each shortlist it was measured with, whatever the loss
+    compared: a run trained on pooled vectors and ranked by matched parts is the method applied at test time only. Runs
+    on different data are in different tables.
 
     Args:
-        folders: of runs, as `train` writes them.
+        folders: run folders written by `train`.
 
     Raises:
-        UsageError: no run, a folder that holds none, a run that is not finished or has no test half, or two runs with
-            the same settings and the same seed.
+        UsageError: no folders, a folder that is not a run, a run that is not finished or has no test half, or two runs
+            with the same settings and the same seed.
     """
     runs = [read_run(Path(folder)) for folder in folders]
     if not runs:
-        raise UsageError("no runs came; expected folders written by diml train")
+        raise UsageError("expected at least one folder written by diml train, got none")
     groups: dict[tuple[Any, ...], dict[int, FinishedRun]] = {}
     for run in runs:
         group = groups.setdefault((run.data, run.kind), {})
         if (other := group.get(run.seed)) is not None:
             raise UsageError(
                 f"{printable(other.folder)} and {printable(run.folder)}: have the same settings and the seed "
-                f"{run.seed}; name one of them"
+                f"{run.seed}; give only one of them"
             )
         group[run.seed] = run
     found = [[group[seed] for seed in sorted(group)] for group in groups.values()]
@@ -113,7 +114,7 @@ def report(folders: Iterable[Path]) -> Report:
 
 
 def _rows(group: Sequence[FinishedRun], firsts: Sequence[FinishedRun]) -> Iterable[ReportRow]:
-    """A row for each ranking that all runs of a group were measured with."""
+    """A row for each ranking that all runs of the group were measured with."""
     first = group[0]
     measured = [{row["shortlist"]: row for row in run.test["results"]} for run in group]
     alike = [run for run in firsts if run.data == first.data and run.trained == first.trained]
@@ -132,7 +133,7 @@ def _rows(group: Sequence[FinishedRun], firsts: Sequence[FinishedRun]) -> Iterab
 
 
 def _differences(run: FinishedRun, others: Sequence[FinishedRun]) -> str:
-    """The settings in which a run differs from others of the same loss, as they would be set."""
+    """The settings in which a run differs from others with the same loss, as arguments of `--set`."""
     names = sorted({name for other in others for name in other.settings} - FREE)
     differing = [name for name in names if any(other.settings.get(name) != run.settings.get(name) for other in others)]
     return " ".join(f"{name}={_value(run.settings.get(name))}" for name in differing)
@@ -147,21 +148,11 @@ def _value(value: Any) -> str:
 def _section(data: tuple[str, int, int], rows: Sequence[ReportRow]) -> str:
     name, images, classes = data
     heading = f"{name}: {images} images of {classes} test classes; percent, mean ± standard deviation over seeds"
-    told = any(row.settings for row in rows)
-    lines = [["loss", "trained with", "ranking", *["settings"] * told, "seeds", *SHOWN]]
-    for row in rows:
-        about = [row.loss, row.trained_with, row.ranking, *[row.settings or "-"] * told, str(len(row.seeds))]
-        lines.append(about + [row.cell(name) for name in SHOWN])
-    return heading + "\n\n" + _table(lines, left=3 + told)
-
-
-def _table(lines: Sequence[Sequence[str]], left: int) -> str:
-    """Markdown that is also readable as plain text: the first columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rules = [":" + "-" * (w - 1) if at < left else "-" * (w - 1) + ":" for at, w in enumerate(widths)]
-
-    def line(cells: Sequence[str]) -> str:
-        columns = enumerate(zip(cells, widths, strict=True))
-        return "| " + " | ".join(cell.ljust(w) if at < left else cell.rjust(w) for at, (cell, w) in columns) + " |"
-
-    return "\n".join(line(cells) for cells in (lines[0], rules, *lines[1:]))
+    differ = any(row.settings for row in rows)
+    header = ["loss", "trained with", "ranking", *["settings"] * differ, "seeds", *SHOWN]
+    lines = [
+        [row.loss, row.trained_with, row.ranking, *[row.settings or "-"] * differ, str(len(row.seeds))]
+        + [row.cell(name) for name in SHOWN]
+        for row in rows
+    ]
+    return f"{heading}\n\n{table(header, lines, left=3 + differ)}"

@@ -1,4 +1,4 @@
-"""The settings of a training run, section by section: what each may be, and what it is where nobody says."""
+"""The settings of a training run: sections, ranges and defaults."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ try:
         model_validator,
     )
 except ImportError:
-    raise DimlError("settings take pydantic, which is not installed; pip install 'diml[train]'") from None
+    raise DimlError("settings need pydantic, which is not installed; pip install 'diml[train]'") from None
 
 
 def _listed(value: Any) -> Any:
-    """A list as text, as it comes from a command line: `0.2,1`."""
+    """Split a list given as text on a command line: `0.2,1`."""
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
 def _sides(value: Any) -> Any:
-    """Rows and columns as on a command line: `4` or `4x6`."""
+    """Rows and columns from text on a command line: `4` or `4x6`."""
     sides = value.lower().split("x") if isinstance(value, str) else value
     if isinstance(sides, int):
         return sides, sides
@@ -45,7 +45,7 @@ def _sides(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Text that reads as a number as that number."""
+    """Convert text to a number if possible."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -66,32 +66,33 @@ def _one_of(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
 
 
 class Section(BaseModel):
-    """One table of the file: nothing unknown in it, nothing changed later."""
+    """One table of the file: unknown keys are refused, values cannot be changed later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _nothing(cls, value: Any) -> Any:
-        """TOML knows no empty value; on a command line it is called none."""
+        """TOML has no empty value; it is written as "none"."""
         return None if value == "none" else value
 
 
 class DataSettings(Section):
-    """Which images, and what becomes of them.
+    """The images, and how they are prepared.
 
     Attributes:
-        spec: what `diml.data.open_dataset` takes.
-        split_seed: draws the validation classes.
-        validation: share of the training *classes* held out to choose the checkpoint, 0 up to 1; 0 keeps the last one.
-        batch: images of a batch, of all processes together.
-        per_class: images of each class in it.
+        spec: the data, as `diml.data.open_dataset` takes it.
+        split_seed: seed that draws the validation classes.
+        validation: share of the training *classes* held out to choose the best epoch, 0 <= share < 1; with 0 the last
+            epoch is kept.
+        batch: images in a batch, over all processes.
+        per_class: images of each class in a batch, at least 2.
         crop_scale: smallest and largest share of an image's area that a training crop keeps.
-        flip: whether every other training image is mirrored.
-        fit: how images are prepared outside of training: `"whole"` resizes all of the image, `"crop"` resizes the
-            shorter side to 8/7 of the size (256 for 224) and keeps the centre.
+        flip: whether half of the training images, chosen at random, are mirrored.
+        fit: how images are prepared outside training: `"whole"` resizes the whole image, `"crop"` resizes the shorter
+            side to 8/7 of the size (256 for 224) and keeps the centre.
         size: height and width of the input in pixels; None for the model's own.
-        workers: processes that decode; 0 decodes in the training process.
+        workers: processes that decode images; 0 decodes in the training process.
     """
 
     spec: str = Field(min_length=1)
@@ -116,23 +117,23 @@ class DataSettings(Section):
     def _whole_classes(self) -> DataSettings:
         if self.batch % self.per_class or self.batch == self.per_class:
             raise ValueError(
-                f"data.batch = {self.batch} came with data.per_class = {self.per_class}; expected a batch of at least "
-                f"two whole classes, such as {self.per_class * max(2, self.batch // self.per_class)}"
+                f"expected data.batch to be at least two whole classes of data.per_class = {self.per_class}, such as "
+                f"{self.per_class * max(2, self.batch // self.per_class)}, got {self.batch}"
             )
         return self
 
 
 class ModelSettings(Section):
-    """What training begins with.
+    """The model that training starts from.
 
     Attributes:
-        name: what `StructuralModel.from_pretrained` takes.
-        dim: numbers per part, of the head.
-        head: how a model without a head gets one: `"whitening"` of the training images, or a `"random"` projection.
+        name: the model, as `StructuralModel.from_pretrained` takes it.
+        dim: length of a part's vector after the head.
+        head: how a model without a head gets one: PCA `"whitening"` of the training images, or a `"random"` projection.
         grid: rows and columns of the matching grid.
-        resampling: the way to that grid, see `diml.embedding.RESAMPLINGS`.
+        resampling: how feature maps are resampled to that grid, see `diml.embedding.RESAMPLINGS`.
         freeze_batch_norm: keep batch normalisation as it is.
-        frozen: prefixes of names of backbone modules whose parameters do not learn.
+        frozen: names of backbone modules that are not trained, including everything inside them.
     """
 
     name: str = "lite0"
@@ -150,13 +151,13 @@ class ModelSettings(Section):
 
 
 class LossSettings(Section):
-    """What is minimised.
+    """The loss.
 
     Attributes:
-        name: of a loss in `diml.learning.LOSSES`.
-        similarity: what it compares images by: matched parts, or pooled vectors.
-        marginals, weight, eps: of the structural similarity, see `diml.matching.Matcher`.
-        options: further settings of the loss, by name.
+        name: a loss in `diml.learning.LOSSES`.
+        similarity: what the loss compares: matched parts, or pooled vectors.
+        marginals, weight, eps: settings of the structural similarity, see `diml.matching.Matcher`.
+        options: options of the loss, by name.
     """
 
     name: str = "margin"
@@ -173,19 +174,19 @@ class LossSettings(Section):
 
 
 class OptimSettings(Section):
-    """How it is minimised.
+    """The optimiser and its schedule.
 
     Attributes:
         optimizer: adam, adamw or sgd.
         epochs: passes over the training classes.
         lr: learning rate of the backbone.
-        head_lr: of the head; None for the backbone's.
-        loss_lr: of the loss's own parameters, such as margins and proxies.
-        weight_decay: of backbone and head.
+        head_lr: learning rate of the head; None for the backbone's.
+        loss_lr: learning rate of the loss's own parameters, such as margins and proxies.
+        weight_decay: weight decay of backbone and head.
         schedule: `"constant"`, `"cosine"` down to 0, or `"step"`.
-        step_epochs, step_gamma: every so many epochs the rates are multiplied by so much, for `"step"`.
-        warmup_steps: batches in which the rates rise to their values.
-        clip: largest norm of the gradient; None does not clip.
+        step_epochs, step_gamma: for `"step"`: every `step_epochs` epochs, all rates are multiplied by `step_gamma`.
+        warmup_steps: steps of linear warm-up.
+        clip: largest norm of the gradient; None for no clipping.
         batches_per_epoch: None for as many as fit into the training images.
     """
 
@@ -204,18 +205,18 @@ class OptimSettings(Section):
 
 
 class RunSettings(Section):
-    """Where it runs, and what is kept.
+    """The hardware, the seed, and the choice of the best epoch.
 
     Attributes:
-        seed: of everything random but the choice of the validation classes.
-        precision: Lightning's name of it.
-        devices: how many of each machine, or `"auto"` for all.
-        nodes: machines.
-        accelerator: Lightning's name of it.
-        strategy: None, or `"ddp"` to have one with a single device too.
-        select: the metric of the validation classes that chooses the checkpoint.
-        shortlist: images that this validation re-ranks by matched parts, 0 for the pooled ranking. Left out it is 100,
-            or 0 where the loss compares pooled vectors.
+        seed: seed of everything random except the choice of the validation classes.
+        precision: the precision, by Lightning's name.
+        devices: devices per machine, or `"auto"` for all.
+        nodes: number of machines.
+        accelerator: the accelerator, by Lightning's name.
+        strategy: None, or `"ddp"` to use DDP with a single device too.
+        select: the metric of the validation classes that chooses the best epoch.
+        shortlist: images that the validation re-ranks by matched parts; 0 for the pooled ranking. The default is 100,
+            or 0 if the loss compares pooled vectors.
     """
 
     seed: NonNegativeInt = 0
@@ -229,9 +230,9 @@ class RunSettings(Section):
 
 
 class TrainingSettings(Section):
-    """All settings of a run, a section each.
+    """All settings of a run, in sections.
 
-    Where the loss compares pooled vectors, `run.shortlist` is 0 unless it is said.
+    If the loss compares pooled vectors, the default of `run.shortlist` is 0.
 
     >>> settings = TrainingSettings(data={"spec": "photos"}, model={"grid": "2x2"}, loss={"similarity": "pooled"})
     >>> settings.model.grid, settings.loss.name, settings.run.shortlist
@@ -247,7 +248,7 @@ class TrainingSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _validated_as_trained(cls, given: Any) -> Any:
-        """A model that was trained on pooled vectors is chosen by their ranking."""
+        """For a loss on pooled vectors, choose the best epoch by the pooled ranking."""
         match given:
             case {"loss": {"similarity": "pooled"}, "run": {"shortlist": _}}:
                 return given
@@ -256,7 +257,7 @@ class TrainingSettings(Section):
         return given
 
     def to_toml(self) -> str:
-        """As a file that `load_settings` reads back to the same settings; what is None is left out."""
+        """The settings as TOML, which `load_settings` reads back; values of None are left out."""
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(exclude_none=True))

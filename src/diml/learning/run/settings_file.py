@@ -1,4 +1,4 @@
-"""The settings of a training run: TOML in, checked and frozen values out."""
+"""Settings from a TOML file and from `section.key=value`, with errors that name the setting."""
 
 from __future__ import annotations
 
@@ -23,32 +23,23 @@ from diml.learning.run.settings import (
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = [
-    "DataSettings",
-    "LossSettings",
-    "ModelSettings",
-    "OptimSettings",
-    "RunSettings",
-    "TrainingSettings",
-    "load_settings",
-]
-
 
 def load_settings(recipe: Path | None, overrides: Sequence[str] = ()) -> TrainingSettings:
-    """The settings of a recipe with changes; what neither says is as the classes here have it.
+    """The settings of a recipe with changes; everything else has its default.
 
     Args:
         recipe: a TOML file with the sections data, model, loss, optim and run; None for no file.
-        overrides: `section.key=value`, the later ones over the earlier ones and over the file; `none` for no value.
+        overrides: `section.key=value`; they take precedence over the file, and later ones over earlier ones. The value
+            `none` stands for no value.
 
     Raises:
-        UsageError: a file that cannot be read, an unknown setting, or a value that is not as expected, by name.
+        UsageError: the file cannot be read, or a setting is unknown or invalid; the message names it.
 
     >>> load_settings(None, ["data.spec=photos", "optim.epochs=5"]).optim.epochs
     5
     >>> load_settings(None, ["data.spec=photos", "optim.lr=fast"])
     Traceback (most recent call last):
-    diml.errors.UsageError: optim.lr = 'fast' came; expected a valid number
+    diml.errors.UsageError: expected optim.lr to be a valid number, got 'fast'
     """
     from pydantic import ValidationError
 
@@ -70,26 +61,26 @@ def _read(recipe: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{printable(recipe)}: cannot be read ({first_line(error)}); expected a TOML file") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{printable(recipe)}: is not TOML ({first_line(error)}); mend that line") from None
+        raise UsageError(f"{printable(recipe)}: is not TOML ({first_line(error)}); correct that line") from None
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
-    """Put a value, as text, where its name says; the settings know what it should become."""
+    """Put a value into the tree as text; validation converts it to the type of the setting."""
     name, equals, value = text.partition("=")
     path = name.strip().split(".")
     if not equals or len(path) < 2 or not all(path):
-        raise UsageError(f"{printable(text)} came as a setting; expected section.key=value, such as optim.epochs=20")
+        raise UsageError(f"expected section.key=value, such as optim.epochs=20, got {printable(text)}")
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
-            raise UsageError(f"{name} came, but the recipe says {key} = {tree!r}; expected a section [{key}] in it")
+            raise UsageError(f"{name}: expected a section [{key}] in the recipe, got {key} = {tree!r}")
     tree[path[-1]] = value.strip()
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first of what pydantic found, as: what came; what was expected."""
+    """The first problem that pydantic found, as one sentence."""
     problems = error.errors(include_url=False)
-    place, kind, came = problems[0]["loc"], problems[0]["type"], problems[0]["input"]
+    place, kind, value = problems[0]["loc"], problems[0]["type"], problems[0]["input"]
     name = ".".join(str(part) for part in place[:2])
     if kind == "extra_forbidden":
         _unknown(name)
@@ -97,14 +88,14 @@ def _sentence(error: ValidationError) -> str:
         return "data.spec is missing; name the data, such as data.spec=FOLDER"
     if kind == "value_error" and place in ((), ("data",)):
         return _expected(problems[0]["msg"])
-    # A setting that may be one of several types has a problem with each of them.
+    # A setting of several possible types has one problem for each of them.
     expected = dict.fromkeys(_expected(each["msg"]) for each in problems if each["loc"][:2] == place[:2])
-    shown = repr(came) if not isinstance(came, str) else f"'{printable(came)}'"
-    return f"{name} = {shown} came; expected {' or '.join(expected)}"
+    shown = repr(value) if not isinstance(value, str) else f"'{printable(value)}'"
+    return f"expected {name} to be {' or '.join(expected)}, got {shown}"
 
 
 def _expected(message: str) -> str:
-    """Of "Input should be a valid integer, unable to parse string as an integer": a valid integer."""
+    """From "Input should be a valid integer, unable to parse string as an integer": a valid integer."""
     expected = message.removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable")[0]
     return f"a number {expected}" if expected.startswith(("greater", "less")) else expected
 
@@ -114,7 +105,7 @@ def _unknown(name: str) -> NoReturn:
     inside = [f"{section}.{key}" for key in _SECTIONS[section].model_fields] if section in _SECTIONS else []
     near = difflib.get_close_matches(name, inside, n=1)
     expected = f"did you mean {near[0]}" if near else f"expected one of {', '.join(inside or _SECTIONS)}"
-    raise UsageError(f"there is no setting {printable(name)}; {expected}")
+    raise UsageError(f"unknown setting {printable(name)}; {expected}")
 
 
 _SECTIONS: dict[str, type[Section]] = {

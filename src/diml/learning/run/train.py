@@ -1,7 +1,8 @@
-"""A training run: from settings to a folder with the best model in it and what it is worth."""
+"""A training run: from settings to a folder that holds the best model and its results."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from torch import nn
 
 from diml.errors import DimlError
 from diml.evaluation import Evaluation, evaluate
 from diml.learning.run.folder import RunFolder
 from diml.learning.run.learner import Learner
 from diml.learning.run.module import TrainingModule
+from diml.learning.run.own_parts import as_objective, recorded
 from diml.learning.run.prepared_run import PreparedRun
 from diml.learning.run.recorder import EpochRecorder, NullObserver, Observer
 from diml.learning.run.settings import TrainingSettings
@@ -25,21 +28,22 @@ SHORTLISTS = (0, 100)
 
 
 class StoppedError(DimlError):
-    """A person stopped the run."""
+    """The run was stopped by Ctrl-C or SIGTERM."""
 
     exit_code = 130
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
-        folder: of the run.
-        document: what stands in `result.json`: "test" (see `Evaluation.to_dict`; None for data without a test half),
-            "validation" (the metrics of the best epoch, None without validation classes), "best_epoch" (0 is the model
-            that training began with), "seconds" (of training, all resumed parts together), "settings".
-        test: the evaluation behind it; None where it was made by an earlier call.
+        folder: the run folder.
+        document: the content of `result.json`: "test" (see `Evaluation.to_dict`; None for data without a test half),
+            "validation" (the metrics of the best epoch; None without validation classes), "best_epoch" (0 is the model
+            before training), "seconds" (training time, including all parts of a resumed run), "settings". Empty in all
+            but the first of several processes.
+        test: the evaluation on the test half; None if an earlier call made it.
     """
 
     folder: Path
@@ -48,24 +52,42 @@ class TrainingResult:
 
 
 def train(
-    settings: TrainingSettings, out: str | os.PathLike[str], *, resume: bool = False, observer: Observer | None = None
+    settings: TrainingSettings,
+    out: str | os.PathLike[str],
+    *,
+    model: StructuralModel | None = None,
+    objective: nn.Module | None = None,
+    resume: bool = False,
+    observer: Observer | None = None,
 ) -> TrainingResult:
-    """Train a model as the settings say, and keep everything in a folder.
+    """Train a model and write everything to a folder.
 
     Args:
-        settings: see `load_settings`.
-        out: the folder of the run (see `RunFolder`), new or empty, unless it is resumed.
-        resume: go on from the end of the last whole epoch. On a CPU the result is the same, bit for bit, as of a run
-            that was never stopped.
-        observer: who looks on.
+        settings: settings of the run, see `load_settings`.
+        out: the run folder (see `RunFolder`), new or empty unless the run is resumed.
+        model: a model to start from instead of `model.name`, for instance `StructuralModel.wrap(module)`. It is copied.
+            Its grid, resampling and head are kept; without a head it gets one of `model.dim`, by default 128 or as many
+            as it has channels. All other settings apply. To load the trained model of a wrapped module, pass that
+            module: `StructuralModel.from_pretrained(out, backbone=module)`.
+        objective: an `Objective`, or a loss of pytorch-metric-learning, to minimise instead of `loss.name`. It is
+            copied. Labels are 0 .. classes - 1, the places of the training classes in sorted order. `loss.similarity`,
+            `loss.marginals`, `loss.weight` and `loss.eps` still say how the trained model ranks.
+        resume: continue from the end of the last complete epoch, with the same model and objective if they were passed.
+            On a CPU the result equals that of an uninterrupted run, bit for bit.
+        observer: told about the progress.
+
+    With several processes, every process has to pass the same model and objective.
 
     Raises:
         UsageError: settings that do not fit the data or the model, or a folder that is not as expected.
-        DatasetError: a class with too few images, a batch that cannot be filled.
-        ImageError: a training or validation image that cannot be read.
-        TrainingError: the loss became NaN, or something could not be written; what was kept so far is kept.
+        DatasetError: a class has too few images, or a batch cannot be filled.
+        ImageError: a training or validation image cannot be read.
+        TrainingError: the loss became NaN, or something could not be written; what was saved so far remains.
         StoppedError: the run was stopped by Ctrl-C or SIGTERM.
     """
+    own_model = None if model is None else copy.deepcopy(model).float().eval()
+    own_objective = None if objective is None else as_objective(objective)
+    settings = recorded(settings, own_model, own_objective)
     folder = RunFolder(Path(out))
     first = getattr(rank_zero_only, "rank", None) in (None, 0)
     if first:
@@ -73,58 +95,57 @@ def train(
     try:
         if resume and (done := _finished(folder, settings)):
             return done if first else TrainingResult(folder.path, {})
-        return _train(settings, folder, resume, (observer if first else None) or NullObserver(), first)
+        run = PreparedRun.of(settings, own_model, own_objective)
+        return _train(run, folder, resume, (observer if first else None) or NullObserver(), first)
     except KeyboardInterrupt as error:
         raise StoppedError(f"stopped; {folder.kept}") from error
 
 
-def _train(
-    settings: TrainingSettings, folder: RunFolder, resume: bool, observer: Observer, first: bool
-) -> TrainingResult:
-    plan = PreparedRun.of(settings)
-    going_on = resume and folder.last.is_file()
-    if going_on:
-        folder.check_data(plan.digest)
-    # What this machine cannot do is refused before the model is made, which may take long.
+def _train(run: PreparedRun, folder: RunFolder, resume: bool, observer: Observer, first: bool) -> TrainingResult:
+    settings = run.settings
+    resumed = resume and folder.last.is_file()
+    if resumed:
+        folder.check_data(run.digest)
+    # Before the model, which may take long to make: this refuses hardware that the machine does not have.
     trainer = make_trainer(settings, folder)
-    batches = plan.batches(0, trainer.world_size)
-    # Of the model that was saved only the shapes matter: the checkpoint brings the weights.
-    model = StructuralModel.from_pretrained(folder.model) if going_on else plan.begin(folder.path.name, observer.stage)
-    objective = plan.objective(model.dim)
+    batches = run.batches(0, trainer.world_size)
+    # The checkpoint brings the weights: only the shapes of the saved model matter here.
+    model = run.saved_model(folder.model) if resumed else run.initial_model(folder.path.name, observer.stage)
+    objective = run.objective(model.dim)
     chosen = settings.model
     learner = Learner(model.encoder, objective, freeze_batch_norm=chosen.freeze_batch_norm, frozen=chosen.frozen)
-    keeper = EpochRecorder(folder, model, plan.splits.validation, settings, observer)
-    trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
-    module = TrainingModule(learner, settings, plan.loader, len(batches))
+    recorder = EpochRecorder(folder, model, run.splits.validation, settings, observer)
+    trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
+    module = TrainingModule(learner, settings, run.loader, len(batches))
     if first:
-        folder.begin(settings, plan.digest, resumed=going_on)
-        notices = [notice for notice in (batches.notice, plan.splits.notice) if notice]
-        observer.begin([plan.describe(), f"loss: {objective.describe()}"], notices)
-    fit(trainer, module, folder, going_on)
-    return _conclude(folder, keeper, plan, observer) if first else TrainingResult(folder.path, {})
+        folder.begin(settings, run.digest, resumed=resumed)
+        notices = [notice for notice in (batches.notice, run.splits.notice) if notice]
+        observer.begin([run.describe(), f"loss: {objective.describe()}"], notices)
+    fit(trainer, module, folder, resumed)
+    return _conclude(folder, recorder, run, observer) if first else TrainingResult(folder.path, {})
 
 
 def _finished(folder: RunFolder, settings: TrainingSettings) -> TrainingResult | None:
-    """The result of a run that has had all its epochs."""
+    """The result of a run that has completed all its epochs."""
     if folder.result.is_file() and len(folder.rows()) > settings.optim.epochs:
         return TrainingResult(folder.path, json.loads(folder.result.read_text(encoding="utf-8")))
     return None
 
 
-def _conclude(folder: RunFolder, keeper: EpochRecorder, plan: PreparedRun, observer: Observer) -> TrainingResult:
-    """Measure the model that was saved, once, on the test half."""
-    best = keeper.rows[keeper.best_epoch()]
-    model = StructuralModel.from_pretrained(folder.model).to(plan.device)
+def _conclude(folder: RunFolder, recorder: EpochRecorder, run: PreparedRun, observer: Observer) -> TrainingResult:
+    """Measure the saved model on the test half, once, and write the result."""
+    best = recorder.rows[recorder.best_epoch()]
+    model = run.saved_model(folder.model).to(run.device)
     test = None
-    if plan.splits.test is not None:
-        test = evaluate(plan.splits.test, model, shortlists=SHORTLISTS, progress=observer.stage)
+    if run.splits.test is not None:
+        test = evaluate(run.splits.test, model, shortlists=SHORTLISTS, progress=observer.stage)
     measured = {name: value for name, value in best.items() if name not in ("images_per_second", "seconds")}
     document = {
         "test": None if test is None else test.to_dict(),
-        "validation": None if plan.splits.validation is None else measured,
+        "validation": None if run.splits.validation is None else measured,
         "best_epoch": best["epoch"],
-        "seconds": round(sum(float(row["seconds"] or 0) for row in keeper.rows), 3),
-        "settings": plan.settings.model_dump(mode="json"),
+        "seconds": round(sum(float(row["seconds"] or 0) for row in recorder.rows), 3),
+        "settings": run.settings.model_dump(mode="json"),
     }
     folder.write_result(document)
     return TrainingResult(folder.path, document, test)

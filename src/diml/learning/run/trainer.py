@@ -1,4 +1,4 @@
-"""Lightning's trainer, as a run wants it: silent, with checkpoints that are whole, and errors that say how to go on."""
+"""Lightning's trainer for a run: no output of its own, atomic checkpoints, and errors that say how to continue."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from diml.learning.run.folder import RunFolder
 from diml.learning.run.module import TrainingModule
 from diml.learning.run.settings import RunSettings, TrainingSettings
 
-# The first process measures the validation classes while the others wait for it.
+# The other processes wait this long while the first one measures the validation classes.
 PATIENCE = timedelta(hours=12)
 
 
 class AtomicCheckpoints(CheckpointIO):
-    """Lightning's checkpoints as files of tensors and plain values.
+    """Lightning's checkpoints, written atomically and read without executing pickled code.
 
     Args:
-        write_by: lets a function fill a file that then takes a path's place, see `RunFolder.write_by`.
+        write_by: writes a file atomically by a function that fills it, see `RunFolder.write_by`.
     """
 
     def __init__(self, write_by: Callable[[Path, Callable[[IO[bytes]], object]], None]) -> None:
@@ -41,9 +41,9 @@ class AtomicCheckpoints(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        """Raises TrainingError where it cannot be written, with the last one kept."""
+        """Raises TrainingError if it cannot be written; the previous checkpoint remains."""
 
-        # Through memory: on a full disk torch's own writer raises a RuntimeError of another matter.
+        # Through memory: on a full disk, torch's own writer raises a RuntimeError that does not name the cause.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         self._write_by(Path(path), lambda file: file.write(buffer.getbuffer()))
@@ -51,7 +51,7 @@ class AtomicCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Raises TrainingError where it cannot be read."""
+        """Raises TrainingError if it cannot be read."""
         try:
             state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as error:
@@ -65,15 +65,15 @@ class AtomicCheckpoints(CheckpointIO):
 
 
 def make_trainer(settings: TrainingSettings, folder: RunFolder) -> Trainer:
-    """The trainer of the settings.
+    """The trainer for these settings.
 
     Raises:
-        UsageError: this machine has no such accelerator, devices or precision.
+        UsageError: this machine does not have the accelerator, devices or precision.
     """
     run = settings.run
     devices, nodes = run.devices, run.nodes
     if torch.distributed.is_torchelastic_launched():
-        # torchrun has the say: with other numbers every process would train by itself.
+        # torchrun decides: with other numbers, every process would train by itself.
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         devices, nodes = local, int(os.environ["WORLD_SIZE"]) // local
     several = run.strategy == "ddp" or devices != 1 or nodes > 1
@@ -96,19 +96,18 @@ def make_trainer(settings: TrainingSettings, folder: RunFolder) -> Trainer:
         )
 
 
-def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, going_on: bool) -> None:
-    """Let Lightning train.
+def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, resumed: bool) -> None:
+    """Train.
 
     Raises:
-        TrainingError: with what was kept in the message.
+        TrainingError: the message says what was saved.
         KeyboardInterrupt: the run was stopped.
     """
-    interrupt = signal.getsignal(signal.SIGINT)
     try:
-        with _quiet():
-            trainer.fit(module, ckpt_path=folder.last if going_on else None, weights_only=True)
+        with _quiet(), _signal_handlers():
+            trainer.fit(module, ckpt_path=folder.last if resumed else None, weights_only=True)
     except SystemExit as error:
-        # What Lightning makes of Ctrl-C and SIGTERM.
+        # Lightning turns Ctrl-C and SIGTERM into this.
         raise KeyboardInterrupt from error
     except (TrainingError, ModelError) as error:
         said = str(error)
@@ -120,35 +119,45 @@ def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, going_on: b
         ) from error
     except RuntimeError as error:
         if str(error).startswith("DataLoader worker"):
-            # A signal to all processes of a job reaches those that load images first.
+            # A signal to all processes of a job reaches the processes that load images first.
             if trainer.received_sigterm:
                 raise KeyboardInterrupt from error
             raise TrainingError(
                 f"a process that loads images has ended ({first_line(error)}); in a new run set fewer data.workers; "
                 f"{folder.kept}"
             ) from error
-        if not _lost(error):
+        if not _process_lost(error):
             raise
         raise TrainingError(
-            f"another process of this run has ended, and training cannot go on without it; its own message says why; "
+            f"another process of this run has ended, see its own message, and training cannot continue without it; "
             f"{folder.kept}"
         ) from error
     except OSError as error:
         raise TrainingError(f"{folder.path}: cannot be written ({error.strerror or error}); {folder.kept}") from error
     finally:
-        with suppress(ValueError):  # which it is outside of the main thread
-            # Lightning ignores further Ctrl-C from the first one on.
-            signal.signal(signal.SIGINT, interrupt)
         _end_the_others(trainer)
 
 
-def _lost(error: RuntimeError) -> bool:
-    """Whether it is what the processes say that wait for one that has ended. Gloo has no type of its own for it."""
+@contextmanager
+def _signal_handlers() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM, in which Lightning leaves its own, or ignores further signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # Handlers cannot be set outside the main thread, nor can those that were not installed from Python.
+            with suppress(ValueError, TypeError):
+                signal.signal(number, handler)
+
+
+def _process_lost(error: RuntimeError) -> bool:
+    """Whether the error says that another process has ended; Gloo has no exception type for it."""
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def _end_the_others(trainer: Trainer) -> None:
-    """Processes that this one has started do not outlive it; after a good end they have left by themselves."""
+    """End the processes that this one has started; after a successful run they have ended by themselves."""
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         try:
             process.wait(timeout=30 if trainer.state.finished else 0.1)
@@ -158,19 +167,19 @@ def _end_the_others(trainer: Trainer) -> None:
 
 @contextmanager
 def _as_usage(run: RunSettings) -> Iterator[None]:
-    """What this machine has not is a wrong setting."""
+    """Turn Lightning's complaint about missing hardware into a UsageError."""
     try:
         yield
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"run.accelerator = {run.accelerator!r}, run.devices = {run.devices!r} and run.precision = "
-            f"{run.precision!r} came, which this machine has not ({first_line(error)}); set others"
+            f"this machine does not support run.accelerator = {run.accelerator!r}, run.devices = {run.devices!r} and "
+            f"run.precision = {run.precision!r} ({first_line(error)}); set others"
         ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's notices: what a person should know is said by us."""
+    """Without Lightning's notices: diml reports what users should know itself."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
