@@ -73,7 +73,7 @@ class PairMeasure:
     def __post_init__(self) -> None:
         if isinstance(self.matcher.marginals, tuple):
             raise UsageError(
-                "expected marginals by name, got weights of certain images; every batch contains other images"
+                "expected a marginal scheme by name, got weights of certain images; every batch contains other images"
             )
 
     @property
