@@ -26,7 +26,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_is_written(refused, tmp_pa
     out = tmp_path / "model"
     refused(2, "no such checkpoint", "import-checkpoint", tmp_path / "missing.pth", "--out", out)
     (tmp_path / "text.pth").write_text("no checkpoint")
-    refused(1, "cannot be read without running code", "import-checkpoint", tmp_path / "text.pth", "--out", out)
+    refused(1, "is neither a safetensors file nor a PyTorch checkpoint", "import-checkpoint", tmp_path / "text.pth", "--out", out)
     torch.save({"weights": {}}, tmp_path / "other.pth")
     refused(
         1, "expected a dict with the entry model or state_dict", "import-checkpoint", tmp_path / "other.pth", "-o", out

@@ -16,6 +16,12 @@ TINY = """--model timm:test_resnet?weights=random --set model.dim=6 --set model.
 TINY = TINY.split()
 
 
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch):
+    """Training does not draw its curves, which takes most of the time of a tiny run."""
+    monkeypatch.setattr("diml.learning.run.recorder.draw_curves", lambda *arguments: None)
+
+
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory):
     """Six classes of three drawings: three for training, three for testing."""
