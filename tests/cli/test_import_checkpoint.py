@@ -16,7 +16,7 @@ def test_a_checkpoint_becomes_a_model_that_other_commands_take(diml, refused, sh
     done = diml("import-checkpoint", tmp_path / "birds.pth", "--out", tmp_path / "birds")
     assert done.code == 0
     assert done.out == f"The model is in {tmp_path / 'birds'}: birds, dim 8\n"
-    assert done.err == "Left out, as the embedding does not need it: fc\n"
+    assert done.err == "Left out, because the embedding does not use it: fc\n"
     explained = diml("explain", shapes / "disc" / "0.png", shapes / "disc" / "1.png", "--model", tmp_path / "birds")
     assert explained.out.startswith("Similarity 0.")
     refused(2, "is not an empty folder", "import-checkpoint", tmp_path / "birds.pth", "--out", tmp_path / "birds")
@@ -26,9 +26,9 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_is_written(refused, tmp_pa
     out = tmp_path / "model"
     refused(2, "no such checkpoint", "import-checkpoint", tmp_path / "missing.pth", "--out", out)
     (tmp_path / "text.pth").write_text("no checkpoint")
-    refused(1, "is neither a safetensors file nor a PyTorch checkpoint", "import-checkpoint", tmp_path / "text.pth", "--out", out)
+    refused(1, "is neither a safetensors file", "import-checkpoint", tmp_path / "text.pth", "--out", out)
     torch.save({"weights": {}}, tmp_path / "other.pth")
     refused(
-        1, "expected a dict with the entry model or state_dict", "import-checkpoint", tmp_path / "other.pth", "-o", out
+        1, "expected a state dict (tensors by name), got a dict", "import-checkpoint", tmp_path / "other.pth", "-o", out
     )
     assert not out.exists()
