@@ -11,8 +11,6 @@ from diml.explanation.conditions import UNKNOWN, Conditions
 from diml.explanation.files import write
 from diml.explanation.images import FIRST, SECOND, NamedImage
 from diml.explanation.method_words import CellHeat, PartCorrespondence, method_lines, method_words
-from diml.explanation.methods import MethodInput, methods
-from diml.explanation.methods.method import method_sentences
 from diml.explanation.numbers import cell_boxes, check_parts, scalar
 
 if TYPE_CHECKING:
@@ -124,6 +122,8 @@ class MethodExplanation:
         Raises:
             UsageError: `parts` is below 1.
         """
+        from diml.explanation.methods.method import method_sentences
+
         check_parts(parts)
         words = [*method_sentences(self.method), *method_words(self).lines()]
         return "\n".join([*words, "", *method_lines(self, parts)])
@@ -175,6 +175,7 @@ def explain_by_method(
     >>> explanation.cells_a(16)[-1].box[2] <= 64
     True
     """
+    from diml.explanation.methods import MethodInput, methods
     from diml.explanation.methods.pixels import as_the_model_sees, in_input_size
 
     chosen = methods([method])[0] if isinstance(method, str) else method
