@@ -210,7 +210,9 @@ def test_wrong_requests_fail_before_an_image_is_embedded(folder, tmp_path):
         (UsageError, "no such folder", lambda: evaluate(str(tmp_path / "missing"), tiny)),
         (DatasetError, "has no label", lambda: evaluate(open_folder(folder), tiny)),
         (UsageError, "got 'x'", lambda: evaluate(str(folder), tiny, protocol="x")),
-        (UsageError, "expected shortlists of .*, got -1", lambda: evaluate(str(folder), tiny, shortlists=[-1])),
+        (UsageError, "expected shortlist >= 0 or 'all', got -1", lambda: evaluate(str(folder), tiny, shortlists=[-1])),
+        (UsageError, "expected a folder of class folders, .*, got NoneType", lambda: evaluate(None, tiny)),
+        (UsageError, "expected the name or the folder of a model, got int", lambda: evaluate(str(folder), 3)),
         (UsageError, "for none, got 99", lambda: evaluate(str(folder), tiny, head_dim=99)),
         (UsageError, "for none, got -1", lambda: evaluate(str(folder), tiny, head_dim=-1)),
     ]:

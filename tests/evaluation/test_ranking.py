@@ -186,9 +186,9 @@ def test_what_cannot_be_ranked_is_said():
         orders(maps(0, 3), maps(0, 3, dim=6))
     with pytest.raises(UsageError, match="expected images to rank, got"):
         orders(maps(0, 1))
-    with pytest.raises(UsageError, match="at least one of them, got -1"):
+    with pytest.raises(UsageError, match="expected shortlist >= 0 or 'all', got -1"):
         orders(maps(0, 3), shortlists=(-1,))
-    with pytest.raises(UsageError, match="at least one of them, got none"):
+    with pytest.raises(UsageError, match="expected at least one shortlist, got none"):
         orders(maps(0, 3), shortlists=())
     bad = maps(0, 3)
     bad.local[1, 0, 0] = torch.nan

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diml.data.cars196 import cars196
-from diml.data.collection import Collection, Skipped, open_csv, open_folder
+from diml.data.collection import AnyPath, Collection, Skipped, open_csv, open_folder
 from diml.data.cub200 import cub200
 from diml.data.images import printable
 from diml.data.sop import sop
@@ -19,7 +19,7 @@ KINDS = "a folder of class folders, a CSV (path,label[,split]), cub200:DIR, cars
 SPLIT_FOLDERS = frozenset({"train", "test", "val", "valid", "validation", "query", "gallery"})
 
 
-def open_dataset(spec: str) -> Collection:
+def open_dataset(spec: AnyPath) -> Collection:
     """A collection in which every image has a label.
 
     Args:
@@ -39,6 +39,9 @@ def open_dataset(spec: str) -> Collection:
         UsageError: there is no such folder, file or kind of collection.
         DatasetError: the files are not laid out as expected; the message says what was expected and found.
     """
+    if not isinstance(spec, str | os.PathLike):
+        raise UsageError(f"expected {KINDS}, got {type(spec).__name__}")
+    spec = os.fspath(spec)
     if not spec.strip():
         raise UsageError(f"expected {KINDS}, got an empty name")
     kind, colon, folder = spec.partition(":")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from diml.data import Collection, open_dataset
 from diml.evaluation.features import Embedder
 from diml.evaluation.halves import Halves
 from diml.evaluation.protocol import Progress, check_settings, evaluate_maps
-from diml.evaluation.ranking import Shortlist
 from diml.evaluation.report import Evaluation
+from diml.evaluation.shortlists import Shortlist
 from diml.evaluation.task import Task
 from diml.matching import Marginal
 from diml.model import StructuralModel
@@ -21,7 +21,7 @@ def evaluate(
     data: str | os.PathLike[str] | Collection,
     model: StructuralModel | str | os.PathLike[str],
     *,
-    shortlists: Sequence[Shortlist] = (0, 100),
+    shortlists: Shortlist | Iterable[Shortlist] = (0, 100),
     protocol: str = "correct",
     batch_size: int = 32,
     grid: tuple[int, int] | None = None,
@@ -58,8 +58,8 @@ def evaluate(
         DatasetError: there are no labels, the splits have other names, no class has two images, or no image can be
             read.
     """
-    check_settings(shortlists, protocol)
-    collection = data if isinstance(data, Collection) else open_dataset(os.fspath(data))
+    shortlists = check_settings(shortlists, protocol)
+    collection = data if isinstance(data, Collection) else open_dataset(data)
     halves = Halves.of(collection)
     evaluated = collection.subset(halves.evaluated)
     labels = evaluated.known_labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.evaluation.metrics import map_at_r, r_precision, recall_at
-from diml.evaluation.ranking import Reranker, Shortlist, check_shortlists, rank
+from diml.evaluation.ranking import Reranker, rank
 from diml.evaluation.report import METRICS, RECALLS, Evaluation
+from diml.evaluation.shortlists import Shortlist, check_shortlists
 from diml.evaluation.task import Labels, Task
 from diml.feature_maps import FeatureMaps
 
@@ -27,7 +28,7 @@ def evaluate_maps(
     gallery_labels: Labels | None = None,
     *,
     matcher: Reranker,
-    shortlists: Sequence[Shortlist] = (0, 100),
+    shortlists: Shortlist | Iterable[Shortlist] = (0, 100),
     protocol: str = "correct",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -68,7 +69,7 @@ def evaluate_maps(
     >>> result.results[0]["r_precision"]
     0.5
     """
-    check_settings(shortlists, protocol)
+    shortlists = check_settings(shortlists, protocol)
     _check_fit(query_maps, query_labels, gallery_maps, gallery_labels)
     task = Task.of(query_labels, gallery_labels)
     n_relevant = task.n_relevant + (protocol == "published" and task.leave_one_out)
@@ -105,11 +106,12 @@ def evaluate_maps(
     )
 
 
-def check_settings(shortlists: Sequence[Shortlist], protocol: str) -> None:
-    """Raise UsageError for settings that no data can be evaluated with."""
-    check_shortlists(shortlists)
+def check_settings(shortlists: Shortlist | Iterable[Shortlist], protocol: str) -> list[Shortlist]:
+    """The shortlists; raises UsageError for settings that no data can be evaluated with."""
+    checked = check_shortlists(shortlists)
     if protocol not in PROTOCOLS:
         raise UsageError(f"expected protocol to be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    return checked
 
 
 def _check_fit(

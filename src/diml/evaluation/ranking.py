@@ -5,9 +5,9 @@ Queries are ranked in blocks, so that no array of size queries x gallery is ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +17,9 @@ from torch import Tensor
 from diml.errors import UsageError
 from diml.evaluation.exhaustive import Counter, best_of_all
 from diml.evaluation.order import best, reorder
+from diml.evaluation.shortlists import Shortlist, check_shortlists
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, UnitMaps, prepare
-
-# How many images of the coarse ranking are re-ranked; "all" matches every pair by its parts.
-Shortlist = int | Literal["all"]
 
 # Bytes of memory for ranking a block of queries.
 BUDGET = 128 * 2**20
@@ -59,7 +57,7 @@ def rank(
     gallery_maps: FeatureMaps | None = None,
     *,
     matcher: Reranker,
-    shortlists: Sequence[Shortlist] = (0, 100),
+    shortlists: Shortlist | Iterable[Shortlist] = (0, 100),
     places: int,
     block: int | None = None,
     counter: Counter | None = None,
@@ -95,7 +93,7 @@ def rank(
             [2, 0],
             [0, 1]])
     """
-    check_shortlists(shortlists)
+    shortlists = check_shortlists(shortlists)
     leave_one_out = gallery_maps is None
     gallery_maps = query_maps if gallery_maps is None else gallery_maps
     candidates = len(gallery_maps) - leave_one_out
@@ -125,12 +123,6 @@ def rank(
             else:
                 orders[k] = reorder(coarse, similarity[:, :limit])[:, :places]
         yield Rankings(where, orders)
-
-
-def check_shortlists(shortlists: Sequence[Shortlist]) -> None:
-    if not shortlists or any(k != "all" and (isinstance(k, str) or k < 0) for k in shortlists):
-        got = ", ".join(map(str, shortlists)) or "none"
-        raise UsageError(f"expected shortlists of 0 (no re-ranking) or more, or all, at least one of them, got {got}")
 
 
 def block_size(gallery: int, places: int) -> int:

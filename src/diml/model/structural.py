@@ -79,9 +79,12 @@ class StructuralModel(nn.Module):
             backbone: the module to load the weights into, for a saved model whose backbone is not a timm model.
 
         Raises:
+            UsageError: the argument is not a name or a folder.
             ModelError: there is no such model, or one of its files is missing, damaged, unsafe, written by a newer
                 version, or does not fit.
         """
+        if not isinstance(name_or_folder, str | os.PathLike):
+            raise UsageError(f"expected the name or the folder of a model, got {type(name_or_folder).__name__}")
         return cls(*load(os.fspath(name_or_folder), backbone))
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 from torch import nn
 
 from diml.errors import StoreError
+from diml.evaluation.shortlists import Shortlist, check_shortlist
 from diml.feature_maps import FeatureMaps
 from diml.matching import RegionLike
 from diml.model import Mask, Source, StructuralModel
@@ -18,7 +19,7 @@ from diml.search.given_maps import given_collection, with_sizes
 from diml.search.hits import SearchResult
 from diml.search.index_contents import IndexContents
 from diml.search.index_state import IndexState
-from diml.search.limits import Shortlist, check_k, check_shortlist
+from diml.search.limits import check_k
 from diml.search.manifest import check_free, is_index
 from diml.search.naming import resolve
 from diml.search.paths import AnyPath, expanded

@@ -12,12 +12,12 @@ import pyarrow as pa
 import torch
 
 from diml.errors import UsageError
+from diml.evaluation.shortlists import Shortlist
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, concentration
 from diml.model import Query
 from diml.search.coarse import nearest
 from diml.search.hits import Hit
-from diml.search.limits import Shortlist
 from diml.search.manifest import Manifest
 from diml.search.schema import LARGE, PLAIN
 from diml.search.store import Store

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from diml.evaluation.shortlists import Shortlist
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher
 from diml.model import Query, Source, StructuralModel, WholeQuery
 from diml.model.sources import as_list
 from diml.search.hits import SearchResult
 from diml.search.index_state import Opened
-from diml.search.limits import Shortlist
 from diml.search.ranking import Ranked, rank
 
 

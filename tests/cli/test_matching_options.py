@@ -1,0 +1,40 @@
+"""--weight, --eps, --mass and --marginals mean the same in every command; a bad value gets one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+SAMPLE = Path(__file__).parents[2] / "sample"
+CAT = SAMPLE / "photos" / "chelsea.jpg"
+BAD = {
+    "--weight": ("1.5", "expected weight from 0 (pooled only) to 1 (structural only), got 1.5"),
+    "--eps": ("0", "eps"),
+    "--mass": ("nan", "mass"),
+    "--marginals": ("magic", "expected marginals to be one of uniform, cross_correlation, got 'magic'"),
+}
+
+
+@pytest.mark.parametrize("option", BAD)
+def test_a_bad_value_is_refused_before_a_model_is_loaded(refused, shapes, shapes_index, option):
+    value, said = BAD[option]
+    for command in (("explain", CAT, CAT), ("evaluate", shapes), ("faithfulness", shapes)):
+        refused(2, said, *command, "--model", "none", option, value)
+    refused(2, said, "search", shapes_index, CAT, option, value)
+
+
+def test_evaluate_matches_with_the_settings_given(diml, shapes):
+    def measured(*options):
+        return json.loads(diml("evaluate", shapes, "--shortlist", "all", "--grid", 2, "--json", *options).out)
+
+    default, pooled, soft = measured(), measured("--weight", 0), measured("--weight", 0.75, "--eps", 1, "--mass", 0.9)
+    assert (default["weight"], default["eps"], default["mass"]) == (0.5, 0.05, 1.0)
+    assert (soft["weight"], soft["eps"], soft["mass"]) == (0.75, 1.0, 0.9)
+    coarse = json.loads(diml("evaluate", shapes, "--shortlist", 0, "--grid", 2, "--json").out)
+    assert {**pooled["results"][0], "shortlist": 0} == coarse["results"][0]
+
+
+def test_the_summary_names_settings_that_are_not_the_default(diml, shapes):
+    assert "weight" not in diml("evaluate", shapes, "--shortlist", 0, "--grid", 1).out
+    said = diml("evaluate", shapes, "--shortlist", 0, "--grid", 1, "--eps", 0.1).out
+    assert "\nweight 0.5, eps 0.1\n" in said
