@@ -304,7 +304,7 @@ def test_sop_lists_that_are_refused(tmp_path: Path, content: str, message: str) 
         open_dataset(f"sop:{tmp_path}")
 
 
-def test_the_data_room_is_quick_to_import() -> None:
+def test_the_data_subpackage_is_quick_to_import() -> None:
     import subprocess
 
     program = "import sys, diml.data; print([m for m in ('torch', 'timm', 'lancedb', 'scipy') if m in sys.modules])"
