@@ -35,6 +35,7 @@ def workplace(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.slow
 def test_python_in_the_docs_works(page, workplace):
     for code in blocks(page, "python"):
         exec(compile(code, str(page), "exec"), {})

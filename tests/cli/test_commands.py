@@ -38,6 +38,7 @@ def test_version(diml):
     assert diml("--version").out == "diml 0.1.0\n"
 
 
+@pytest.mark.slow
 def test_explain_json_adds_up_and_agrees_with_python(diml):
     done = diml("explain", CAT, VIEW, "--json")
     document = json.loads(done.out)
@@ -55,6 +56,7 @@ def test_explain_json_adds_up_and_agrees_with_python(diml):
     assert document["similarity"] == pytest.approx(model.explain(maps[0], maps[1]).similarity.item(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_explain_says_and_draws(diml, tmp_path):
     done = diml("explain", CAT, VIEW, "--out", tmp_path / "why.png", "--parts", 3, "--grid", "2x3")
     assert done.code == 0
@@ -64,6 +66,7 @@ def test_explain_says_and_draws(diml, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["why.png"]
 
 
+@pytest.mark.slow
 def test_explain_settings_reach_the_numbers(diml):
     def numbers(*more):
         return json.loads(diml("explain", CAT, VIEW, "--json", *more).out)
@@ -76,6 +79,7 @@ def test_explain_settings_reach_the_numbers(diml):
     assert numbers("--grid", 7)["grid"] == [7, 7]
 
 
+@pytest.mark.slow
 def test_search_and_explain_name_the_same_number(diml, shapes, shapes_index):
     query = shapes / "disc" / "2.png"
     document = json.loads(diml("search", shapes_index, query, "-k", 3, "--json").out)
@@ -92,6 +96,7 @@ def test_search_and_explain_name_the_same_number(diml, shapes, shapes_index):
     assert [hit["label"] for hit in document["hits"]] == ["disc"] * 3
 
 
+@pytest.mark.slow
 def test_search_writes_pictures_and_pages(diml, shapes, shapes_index, tmp_path):
     query = shapes / "bar" / "0.png"
     for name in ("hits.png", "hits.html", "hits.svg"):
@@ -117,6 +122,7 @@ def test_info(diml, shapes_index):
     assert "8" in diml("info", shapes_index).out
 
 
+@pytest.mark.slow
 def test_index_again_and_pruned(diml, shapes, tmp_path):
     import shutil
 
@@ -132,6 +138,7 @@ def test_index_again_and_pruned(diml, shapes, tmp_path):
     assert "7 images in all" in done.out
 
 
+@pytest.mark.slow
 def test_index_names_what_it_skips(diml, shapes, tmp_path):
     import shutil
 
@@ -149,6 +156,7 @@ def test_index_names_what_it_skips(diml, shapes, tmp_path):
     assert strict.code == 1
 
 
+@pytest.mark.slow
 def test_evaluate_a_folder_and_a_csv_with_halves(diml, shapes, tmp_path):
     done = diml("evaluate", shapes, "--json", "--shortlist", 0, "--shortlist", 5)
     document = json.loads(done.out)
@@ -168,6 +176,7 @@ def test_evaluate_a_folder_and_a_csv_with_halves(diml, shapes, tmp_path):
     assert "recall@1" in diml("evaluate", shapes, "--protocol", "published").out
 
 
+@pytest.mark.slow
 def test_evaluate_takes_an_index_as_model(diml, shapes, shapes_index):
     document = json.loads(diml("evaluate", shapes, "--model", shapes_index, "--json").out)
     assert (document["model"], document["head"]) == ("lite0", f"none, as the index {shapes_index} has none")

@@ -40,6 +40,7 @@ def test_a_page_of_two_images(diml, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["why.html"]
 
 
+@pytest.mark.slow
 def test_why_rather_than(diml):
     found = document(diml("explain", CAT, VIEW, "--rather-than", DRAWN, "--json"))
     total = sum(part["difference"] for part in found["parts"]) + found["residual"]
@@ -53,6 +54,7 @@ def test_why_rather_than(diml):
             assert part[name] == pytest.approx(sum(rows), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_why_rather_than_says_and_draws(diml, tmp_path):
     done = diml("explain", CAT, VIEW, "--rather-than", DRAWN, "--parts", 2, "--out", tmp_path / "x.png")
     assert done.code == 0
@@ -61,6 +63,7 @@ def test_why_rather_than_says_and_draws(diml, tmp_path):
     assert Image.open(tmp_path / "x.png").width > 1500
 
 
+@pytest.mark.slow
 def test_where_a_folder_agrees(diml, shapes, tmp_path):
     folder, image = shapes / "disc", shapes / "disc" / "1.png"
     done = diml("explain", image, "--against", folder, "--json", "--out", tmp_path / "x.svg")
@@ -87,6 +90,7 @@ def test_unreadable_images_of_a_folder_are_told(diml, shapes, tmp_path):
     assert "bad.png" in done.err
 
 
+@pytest.mark.slow
 def test_a_part_is_matched_alone(diml, half_mask, tmp_path):
     region = document(diml("explain", CAT, VIEW, "--json", "--region", "0,0,225.5,300", "--out", tmp_path / "x.html"))
     left = {(row, column) for row in range(4) for column in (0, 1)}
@@ -169,6 +173,7 @@ def test_a_folder_with_nothing_else_is_refused(refused, tmp_path):
     refused(2, "folder", "explain", CAT, "--against", image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["png", "html"])
 @pytest.mark.parametrize("part", [(), ("--region", "0,0,99,99")])
 def test_each_image_is_decoded_once(diml, tmp_path, monkeypatch, ending, part):
@@ -180,6 +185,7 @@ def test_each_image_is_decoded_once(diml, tmp_path, monkeypatch, ending, part):
     assert sorted(opened) == sorted([CAT, VIEW])
 
 
+@pytest.mark.slow
 def test_settings_of_the_matching(diml, refused):
     usual = document(diml("explain", CAT, VIEW, "--json"))
     soft = document(diml("explain", CAT, VIEW, "--json", "--eps", 0.2))
@@ -200,6 +206,7 @@ def test_names_stay_text(diml, tmp_path):
     assert len(re.findall(r"<script", page)) == 2
 
 
+@pytest.mark.slow
 def test_attention_weighs_the_parts(diml, refused):
     vit = ("--model", "timm:test_vit?weights=random", "--grid", 5, "--rollout", 1)
     found = document(diml("explain", CAT, VIEW, *vit, "--json"))
@@ -217,6 +224,7 @@ def test_attention_weighs_the_parts(diml, refused):
     refused(2, "transformer", "explain", CAT, VIEW, "--rollout", 1)
 
 
+@pytest.mark.slow
 def test_another_method_says_what_it_accounts_for(diml, tmp_path):
     done = diml("explain", CAT, VIEW, "--method", "bilinear", "--parts", 2, "--out", tmp_path / "x.svg")
     assert done.code == 0, done
@@ -230,6 +238,7 @@ def test_another_method_says_what_it_accounts_for(diml, tmp_path):
     assert (tmp_path / "x.svg").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_another_method_as_a_document(diml, tmp_path):
     usual = document(diml("explain", CAT, VIEW, "--json"))
     found = document(diml("explain", CAT, VIEW, "--method", "structural", "--json", "--out", tmp_path / "x.png"))
@@ -248,6 +257,7 @@ def test_another_method_as_a_document(diml, tmp_path):
     assert Image.open(tmp_path / "x.png").width > 1500
 
 
+@pytest.mark.slow
 def test_what_a_method_does_not_say_is_null(diml):
     hidden = document(diml("explain", CAT, VIEW, "--method", "sbsm", "--grid", 2, "--json"))
     assert [len(row) for row in hidden["heat_a"]] == [2, 2]

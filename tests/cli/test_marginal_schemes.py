@@ -49,6 +49,7 @@ def test_training_settings():
     assert LossSettings(marginals="sharp").marginals == "sharp"
 
 
+@pytest.mark.slow
 def test_an_index_is_searched_by_it(tmp_path):
     model = StructuralModel.from_pretrained("lite0").with_matcher(marginals="sharp")
     Index.create(tmp_path / "photos.diml", model, dim=0).add([CAT, VIEW])

@@ -51,6 +51,7 @@ def test_the_table_and_the_pages(diml, shapes_index, query, tmp_path):
     assert "a part of 2.png" in (tmp_path / "hits.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_refused(refused, shapes_index, query, tmp_path):
     Image.new("L", (50, 70), 255).save(tmp_path / "other.png")
     Image.new("L", (70, 50), 0).save(tmp_path / "black.png")
@@ -74,6 +75,7 @@ def test_what_is_refused(refused, shapes_index, query, tmp_path):
     refused(2, "one of them", *search("--mask", tmp_path / "black.png", "--region", "0,0,9,9"))
 
 
+@pytest.mark.slow
 def test_evaluate_with_partial_transport(diml, refused, shapes):
     whole = json.loads(diml("evaluate", shapes, "--shortlist", "all", "--json").out)
     partial = json.loads(diml("evaluate", shapes, "--shortlist", "all", "--mass", 0.5, "--json").out)

@@ -57,6 +57,7 @@ ODD_IMAGES = {
 }
 
 
+@pytest.mark.slow
 def test_odd_images_are_explained(diml, tmp_path):
     for name, make in ODD_IMAGES.items():
         make(tmp_path / name)
@@ -78,6 +79,7 @@ def test_what_is_not_there(refused, shapes_index, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_wrong_usage(refused, shapes_index, tmp_path):
     refused(2, "argument", "explain", CAT)
     refused(2, "--magic", "explain", CAT, CAT, "--magic")
@@ -126,6 +128,7 @@ def test_folders_without_images(refused, tmp_path):
     assert not (tmp_path / "x.diml").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_with_all_that_can_be_wrong_is_indexed_as_far_as_it_goes(diml, shapes, tmp_path):
     folder = tmp_path / "mixed"
     shutil.copytree(shapes, folder)
@@ -168,6 +171,7 @@ def test_indexes_that_cannot_be_used(refused, shapes, shapes_index, tmp_path):
     assert (tmp_path / "folder.diml" / "mine.txt").read_text() == "keep me"
 
 
+@pytest.mark.slow
 def test_a_first_index_that_fails_leaves_no_index(refused, diml, shapes, tmp_path):
     into, bad = tmp_path / "new.diml", tmp_path / "bad"
     refused(2, "got 9x9", "index", shapes, "--into", into, "--grid", 9)
@@ -204,6 +208,7 @@ def test_no_command_shows_the_help_alone(diml):
     assert "explain" in done.out
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_said_and_keeps_what_was_committed(shapes, tmp_path):
     code = (
         "import os, signal, sys\n"
@@ -224,6 +229,7 @@ def test_ctrl_c_is_said_and_keeps_what_was_committed(shapes, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_csv_files(refused, shapes, tmp_path, diml):
     def table(text):
         (shapes / "table.csv").write_text(text)
@@ -245,6 +251,7 @@ def test_csv_files(refused, shapes, tmp_path, diml):
     (shapes / "table.csv").unlink()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_picture_that_could_not_be_written(diml, tmp_path, monkeypatch):
     from diml.explanation import files
 

@@ -24,6 +24,7 @@ def model():
     return StructuralModel.from_pretrained("lite0")
 
 
+@pytest.mark.slow
 def test_the_verbs_of_a_comparison(tmp_path, model):
     explanation = diml.compare(str(CAT), str(VIEW), model)
     assert isinstance(explanation.similarity, float)
@@ -51,6 +52,7 @@ def test_whatever_an_image_comes_as(model):
         assert diml.compare(a, VIEW, model).similarity == pytest.approx(known.similarity, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_settings_reach_the_matching(model):
     for settings in ({"weight": 1.0}, {"eps": 0.1}, {"mass": 0.5}, {"marginals": "cross_correlation"}, {"grid": 2}):
         changed = diml.compare(CAT, VIEW, model, **settings)
@@ -72,6 +74,7 @@ def test_a_model_named_in_a_loop_is_loaded_once(monkeypatch):
     assert loaded == ["timm:test_vit?weights=random"]
 
 
+@pytest.mark.slow
 def test_a_contrast_of_images(model, tmp_path):
     other = SAMPLE / "photos" / "coffee.jpg"
     contrast = explain_contrast(model, CAT, VIEW, other)

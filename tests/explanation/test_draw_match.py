@@ -200,6 +200,7 @@ def test_no_parts_and_several_pairs_are_refused(match, image_a, image_b):
         draw_pair(Matcher().match(two, two), image_a, image_b)
 
 
+@pytest.mark.slow
 def test_no_display_and_no_heavy_import(tmp_path):
     code = (
         "import sys, diml.explanation\n"

@@ -147,6 +147,7 @@ def test_broken_names_can_be_written(result, hits, image_a, tmp_path):
     assert "b?/" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_picture_says_what_the_hits_say(result, hits, image_a, tmp_path):
     figure = hits_figure(result(hits, image_a, "$q$.jpg"))
     shown = [text.get_text() for text in figure.texts]
@@ -165,6 +166,7 @@ def test_no_text_leaves_the_picture(result, hits, image_a):
         assert 0 <= box.y0 <= box.y1 <= figure.bbox.height, text.get_text()
 
 
+@pytest.mark.slow
 def test_many_hits_are_cut_and_none_is_said(result, hits, image_a):
     many = hits_figure(result(hits * 16, image_a))
     assert "The first 60 of 64 hits." in [text.get_text() for text in many.texts]

@@ -35,6 +35,7 @@ def exact(a, b, i, j, scheme, eps=0.05, tolerance=1e-9):
     return matcher.pairs(a.to(torch.float64), b.to(torch.float64), i, j)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     shape=st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 70)),
@@ -258,6 +259,7 @@ class TestChoice:
         with pytest.raises(UsageError, match="cannot be loaded"):
             choose_backend(CPU)
 
+    @pytest.mark.slow
     def test_the_compiler_is_not_loaded_before_it_is_needed(self):
         code = "import sys, diml.matching; assert not {'numba', 'triton', 'llvmlite'} & set(sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True)

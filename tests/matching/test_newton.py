@@ -40,6 +40,7 @@ def test_plans_are_those_of_many_iterations(eps, shape, zeros):
     assert (fast.iterations <= slow.iterations.clamp(min=AFTER + 20)).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -68,6 +69,7 @@ def test_a_plan_that_says_so_is_the_solution(seed, eps, shape, zeros):
         assert difference[known].abs().max() < 1e-8
 
 
+@pytest.mark.slow
 def test_it_arrives_where_iterations_do_not():
     local, mu_a, mu_b = problem(1, 20)
     slow = transport_plan(local, mu_a, mu_b, 2e-3, 1e-6, 10_000)
@@ -76,6 +78,7 @@ def test_it_arrives_where_iterations_do_not():
     assert fast.converged.all()
 
 
+@pytest.mark.slow
 def test_costs_beyond_the_range_of_float64():
     """The log domain: exp(-cost / eps) is 0 for most of the costs."""
     local, mu_a, mu_b = problem(2, 4, 9, 12)

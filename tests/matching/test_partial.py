@@ -155,6 +155,7 @@ def test_edges_stay_finite(mass, newton_after):
     assert partial_plan(zero[:0], mu_a[:0], mu_b[:0], mass).plan.shape == (0, 4, 5)
 
 
+@pytest.mark.slow
 def test_newton_arrives_where_the_alternation_does_not():
     s, mu_a, mu_b = random_problem(7, 30, 16, 16)
     for mass in (0.4, 0.9):
@@ -220,6 +221,7 @@ class TestMatcher:
         assert local.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_the_setting_is_saved_and_older_models_load(tmp_path):
     model = StructuralModel.from_pretrained("timm:test_vit?weights=random").with_matcher(mass=0.8)
     model.save_pretrained(tmp_path)

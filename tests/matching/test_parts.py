@@ -199,6 +199,7 @@ class TestConcentration:
         plan = torch.rand(1, 3, 4)
         torch.testing.assert_close(concentration(plan), concentration(7 * plan))
 
+    @pytest.mark.slow
     @settings(max_examples=30, deadline=None)
     @given(seed=st.integers(0, 1000), eps=st.sampled_from([1e-3, 0.05, 10.0]))
     def test_it_is_the_mean_over_parts_of_what_their_own_entropy_leaves(self, seed, eps):

@@ -29,6 +29,7 @@ def products_of(a, b):
     return flat.view(len(rows_a), rows_a.shape[1], len(rows_b), rows_b.shape[1])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(
     shape=st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 70)),
@@ -135,6 +136,7 @@ def test_no_mass_and_no_length(scheme):
     assert (found.plan.sum(dim=(1, 2)) - 1).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_products", [False, True])
 def test_costs_too_wide_for_float32_go_to_the_reference(after_iterations, of_products):
     local = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(2))

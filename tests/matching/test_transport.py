@@ -63,6 +63,7 @@ def test_small_eps_finds_the_assignment():
     torch.testing.assert_close(plan.max(dim=1).values, uniform)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -109,7 +110,14 @@ def test_permuting_parts_permutes_the_plan():
     torch.testing.assert_close(plain.plan[:, order], shuffled.plan, atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize(("r", "chunk"), [(4, transport.CHUNK), (16, transport.CHUNK), (49, 80)])
+@pytest.mark.parametrize(
+    ("r", "chunk"),
+    [
+        (4, transport.CHUNK),
+        pytest.param(16, transport.CHUNK, marks=pytest.mark.slow),
+        pytest.param(49, 80, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("eps", [0.01, 0.05])
 def test_a_pair_does_not_depend_on_its_batch(r, chunk, eps, monkeypatch):
     """Bit for bit: easy and hard pairs together, alone, and at another position of a chunk."""

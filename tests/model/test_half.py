@@ -14,7 +14,7 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float64]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["lite0", "timm:test_vit?weights=random"])
+@pytest.mark.parametrize("name", [pytest.param("lite0", marks=pytest.mark.slow), "timm:test_vit?weights=random"])
 @pytest.mark.parametrize("head", [False, True])
 def test_models_of_any_precision_encode(name, dtype, head):
     torch.manual_seed(0)

@@ -123,6 +123,7 @@ def test_an_image_is_prepared_as_the_field_does_and_the_model_can_be_saved(tmp_p
     assert again.config() == model.config()
 
 
+@pytest.mark.slow
 def test_the_classifier_of_imagenet_is_left_out_and_named(tmp_path, network, state):
     classifier = {f"model.{name}": value for name, value in network.state_dict().items() if name.startswith("fc.")}
     imported = import_checkpoint(saved(tmp_path, {"model": {**state, **classifier}}))
@@ -200,6 +201,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", REFUSED)
 def test_what_is_no_such_checkpoint_is_refused_and_said_why(tmp_path, state, said):
     assert said in refusal(saved(tmp_path, REFUSED[said](state)))

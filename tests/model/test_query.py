@@ -35,6 +35,7 @@ def cup(model):
     return model.encode(CUP)
 
 
+@pytest.mark.slow
 def test_a_whole_image_is_compared_as_the_model_compares(model, cup):
     query, gallery = model.query(CAT), model.encode([CUP, CAT])
     maps = model.encode(CAT)

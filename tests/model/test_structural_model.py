@@ -149,6 +149,7 @@ def test_vit_patches_lie_in_their_places():
     assert features[0, 0, 2, 5].item() == 1 + 2 * 14 + 5
 
 
+@pytest.mark.slow
 def test_save_and_load_give_the_same_bits(tmp_path, lite0):
     model = (
         StructuralModel.from_pretrained("lite0").with_grid((3, 5)).with_matcher(marginals="cross_correlation", eps=0.1)

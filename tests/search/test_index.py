@@ -242,6 +242,7 @@ class TestColumns:
 
 
 class TestHead:
+    @pytest.mark.slow
     def test_fitted_once_from_twice_dim_images(
         self, tmp_path: Path, model: StructuralModel, photos: Path, backbone: Any, make_folder: Make
     ) -> None:

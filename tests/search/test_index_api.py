@@ -36,6 +36,7 @@ def stored_paths(folder: Path) -> list[str]:
 
 
 class TestCreate:
+    @pytest.mark.slow
     def test_by_the_name_of_a_model(self, tmp_path: Path, model: StructuralModel) -> None:
         model.save_pretrained(tmp_path / "model")
         assert Index.create(tmp_path / "a.diml", "lite0").model.name == "lite0"

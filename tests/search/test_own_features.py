@@ -58,6 +58,7 @@ class TestWithoutAModel:
             stats.items()
         )
 
+    @pytest.mark.slow
     def test_searching_by_maps(self, own: Index, maps: FeatureMaps) -> None:
         for index in (own, Index.open(own.path)):
             for shortlist in (0, 4, "all"):

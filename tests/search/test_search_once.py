@@ -81,6 +81,7 @@ def test_the_query_is_decoded_once_and_kept(index: Index, photos: Path, opened: 
     assert found.part.chosen == found[0].match.chosen == [0, 1, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shortlist", [0, 5, "all"])
 def test_many_are_searched_as_one_by_one(index: Index, photos: Path, shortlist: Any, backbone: Any) -> None:
     queries = [photos / path for path in index.paths[:7]]

@@ -45,6 +45,7 @@ def explained(model, images):
     return lambda name: explain_by_method(name, model, *images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "emd"])
 def test_an_explanation_is_what_faithfulness_measures(explained, model, images, name):
     pair = ImagePair(*(LazyImage(str(i), lambda each=each: each) for i, each in enumerate(images)), group="")

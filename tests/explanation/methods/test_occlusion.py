@@ -60,6 +60,7 @@ def test_windows_and_fills_that_cannot_be():
         Occlusion(fill="noise")
 
 
+@pytest.mark.slow
 def test_hiding_all_cells_leaves_the_fill_and_hiding_none_the_image():
     pixels = torch.rand(3, 30, 20, generator=torch.Generator().manual_seed(0))
     for fill in (blurred, mean_colour):
