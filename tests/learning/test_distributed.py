@@ -102,8 +102,8 @@ def test_two_processes_take_the_step_of_one_with_the_joint_batch(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
-def test_the_command_on_two_processes_learns_what_one_does(tiny_settings, tmp_path, launcher):
+@pytest.mark.parametrize("launcher", ["lightning", pytest.param("torchrun", marks=pytest.mark.long)])
+def test_the_command_on_two_processes_trains_what_one_does(tiny_settings, tmp_path, launcher, without_curves):
     """Two processes, started by Lightning or by torchrun, against this one."""
     settings = [*tiny_settings, "optim.optimizer=sgd", "optim.lr=0.01", "optim.clip=1"]
     train(load_settings(None, settings), tmp_path / "one")
