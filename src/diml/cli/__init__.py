@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from diml.cli.streams import abandon, flush_output, prepare_streams
 from diml.errors import DimlError
 
 STOPPED = "stopped; an index keeps the images committed so far, and the same command continues from there"
@@ -15,10 +15,21 @@ def main() -> None:
 
     The exit code is 2 for wrong usage, 130 after Ctrl-C and 1 for any other error.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # Neither file names nor the terminal need be UTF-8.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(_run())
+    prepare_streams()
+    sys.exit(_finished(_run()))
+
+
+def _finished(code: int) -> int:
+    """The exit code after the output is written: 0 where its reader has closed it, as `head` does."""
+    try:
+        flush_output()
+    except BrokenPipeError:
+        abandon("stdout")
+        return code
+    except OSError as error:
+        abandon("stdout")
+        return _fail(f"the output cannot be written ({error.strerror or error}); free some space and run again", 1)
+    return code
 
 
 def _run() -> int:
@@ -40,14 +51,20 @@ def _run() -> int:
     except (Abort, KeyboardInterrupt):
         return _fail(STOPPED, 130)
     except BrokenPipeError:
-        # The reader of the output has closed it, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as left:
+        # Click leaves with 1 where the reader of the output has closed it.
+        if isinstance(left.__context__, BrokenPipeError):
+            return 0
+        raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}; free some space or check the permissions, and run again", 1)
 
 
 def _fail(message: str, code: int) -> int:
-    print("diml: " + " ".join(message.split()), file=sys.stderr)
+    try:
+        print("diml: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    except OSError:
+        abandon("stderr")
     return code
