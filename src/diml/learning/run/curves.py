@@ -26,7 +26,11 @@ def draw_curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 5 if best is not None else 2.8), layout="constrained")
+    height = 5 if best is not None else 2.8
+    # Fixed margins: a layout that measures the labels takes half of the time.
+    margins = {"left": 0.12, "right": 0.97, "top": 1 - 0.3 / height, "bottom": 0.5 / height, "hspace": 0.22}
+    figure = Figure(figsize=(7, height))
+    figure.subplots_adjust(**margins)
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 if best is not None else 1, 1, sharex=True, squeeze=False)[:, 0]
     _line(axes[0], rows, "train_loss", LOSS)
