@@ -105,6 +105,7 @@ def test_a_part_is_matched_alone(diml, half_mask, tmp_path):
     assert "Only the chosen part" in said
 
 
+@pytest.mark.slow
 def test_a_part_answers_every_question(diml, shapes):
     part = ("--region", "120,80,220,140", "--json")
     rather = document(diml("explain", CAT, VIEW, "--rather-than", DRAWN, *part))

@@ -23,6 +23,7 @@ def test_a_bad_value_is_refused_before_a_model_is_loaded(refused, shapes, shapes
     refused(2, said, "search", shapes_index, CAT, option, value)
 
 
+@pytest.mark.slow
 def test_evaluate_matches_with_the_settings_given(diml, shapes):
     def measured(*options):
         return json.loads(diml("evaluate", shapes, "--shortlist", "all", "--grid", 2, "--json", *options).out)
@@ -34,6 +35,7 @@ def test_evaluate_matches_with_the_settings_given(diml, shapes):
     assert {**pooled["results"][0], "shortlist": 0} == coarse["results"][0]
 
 
+@pytest.mark.slow
 def test_the_summary_names_settings_that_are_not_the_default(diml, shapes):
     assert "weight" not in diml("evaluate", shapes, "--shortlist", 0, "--grid", 1).out
     said = diml("evaluate", shapes, "--shortlist", 0, "--grid", 1, "--eps", 0.1).out

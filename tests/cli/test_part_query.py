@@ -39,6 +39,7 @@ def test_a_mask_is_a_region(diml, shapes_index, query, tmp_path):
     assert by_mask["part"]["cells"] == by_region["part"]["cells"]
 
 
+@pytest.mark.slow
 def test_the_table_and_the_pages(diml, shapes_index, query, tmp_path):
     done = diml("search", shapes_index, query, "-k", 8, "--region", "0,0,35,25", "--out", tmp_path / "hits.html")
     header, *lines = done.out.splitlines()
@@ -85,6 +86,7 @@ def test_evaluate_with_partial_transport(diml, refused, shapes):
     refused(2, "expected mass above 0 and up to 1, got 0.0", "evaluate", shapes, "--mass", 0)
 
 
+@pytest.mark.slow
 def test_search_with_other_settings(diml, refused, shapes_index, query):
     asked = ("search", shapes_index, query, "-k", 3, "--json")
     usual = json.loads(diml(*asked).out)

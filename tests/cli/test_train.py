@@ -55,6 +55,7 @@ def test_a_line_for_each_epoch_and_the_test_half_at_the_end(diml, drawings, tmp_
     assert any(line.startswith("|         0 |") for line in lines)
 
 
+@pytest.mark.slow
 def test_the_other_commands_take_the_run(diml, drawings, tmp_path):
     done = diml("train", drawings, "--out", tmp_path / "run", "--json", "--similarity", "pooled", *TINY)
     document = json.loads(done.out)
@@ -81,6 +82,7 @@ def test_classes_in_both_halves_are_told_of(diml, drawings, tmp_path):
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_resumed_without_saying_the_settings_again(diml, refused, drawings, tmp_path):
     out = tmp_path / "run"
     assert diml("train", drawings, "--out", out, *TINY).code == 0

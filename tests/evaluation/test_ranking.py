@@ -91,6 +91,7 @@ def test_every_shortlist_gives_a_permutation_that_keeps_the_rest(leave_one_out):
         assert order.shape == (12, candidates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matcher", [Fake(), Matcher(), Matcher(cross_correlation)])
 def test_a_smaller_shortlist_beside_a_larger_is_the_same_as_alone(matcher):
     everyone = maps(5, 40)

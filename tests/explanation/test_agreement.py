@@ -107,6 +107,7 @@ def test_of_a_part_query_only_its_cells_are_shown(maps_of):
     assert len(found.to_dict()["parts"]) == 16
 
 
+@pytest.mark.slow
 def test_words_and_picture_say_it(found, image_a, image_b):
     assert agreement_words(found, found.parts(2)).sentences[0].startswith("5 other images, with similarities from")
     assert len(shared_lines(found.parts(2))) == 2

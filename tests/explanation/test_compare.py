@@ -102,6 +102,7 @@ def test_an_agreement_of_a_folder(model, tmp_path):
         explain_agreement(model, folder / "none.jpg", folder)
 
 
+@pytest.mark.slow
 def test_without_images_pictures_are_grey_and_say_so(tmp_path, model):
     maps = model.encode([CAT, VIEW])
     explanation = explain_pair(model, maps[0], maps[1])

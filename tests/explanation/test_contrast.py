@@ -118,6 +118,7 @@ def test_different_queries_are_refused(maps_of):
         Contrast(matcher.match(two, two), matcher.match(two, two))
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_leading_parts(contrast, image_a, image_b, tmp_path):
     figure = draw(contrast, image_a, image_b, image_b, parts=4)
     boxes = [[patch for patch in axes.patches if patch.get_gid() == "part"] for axes in figure.axes[:3]]

@@ -32,6 +32,7 @@ def test_the_ending_says_the_format(figure, tmp_path, ending, start):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_the_same_picture_gives_the_same_bytes(match, image_a, image_b, tmp_path, ending):
     for i in range(2):

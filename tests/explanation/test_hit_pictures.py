@@ -130,6 +130,7 @@ def test_every_image_has_a_text_in_its_place(result, hits, image_a):
     assert labels[2].startswith("Hit 3: $c$.jpg, similarity 0.600")
 
 
+@pytest.mark.slow
 def test_each_hit_shows_its_strongest_parts(result, hits, image_a):
     assert [mark.pair for mark in hit_marks(hits[0], image_a.size, 3)] == hits[0].match.parts(3)
     page = hits_page(result(hits[:1], image_a), parts=3)

@@ -105,6 +105,7 @@ def test_only_our_own_style_and_script_may_run(match, image_a, image_b):
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
+@pytest.mark.slow
 def test_photographs_are_made_smaller_and_drawings_kept_sharp(match):
     photograph = Image.merge("RGB", [Image.effect_noise((3000, 2000), spread) for spread in (9, 20, 30)])
     page = match_page(match, photograph, Image.new("RGB", (60, 90), "red"))

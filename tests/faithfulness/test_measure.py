@@ -40,6 +40,7 @@ def report(small_model, photographs):
     return measure_faithfulness("photographs", photographs, small_model(eps=0.2), chosen, settings)
 
 
+@pytest.mark.slow
 def test_a_report_holds_what_was_asked_for(report):
     assert (report.pairs, report.groups, report.stable_pairs) == (18, 2, 2)
     assert report.shares == [0, 0.25, 0.5, 0.75, 1]
@@ -55,6 +56,7 @@ def test_a_report_holds_what_was_asked_for(report):
     assert (deletion.mean, deletion.low, insertion.high) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_claims_are_kept(report):
     accounts = {row.method: row for row in report.accounts}
     assert accounts["structural"].residual < 1e-12
@@ -66,6 +68,7 @@ def test_claims_are_kept(report):
     assert all(row.milliseconds > 0 for row in report.accounts)
 
 
+@pytest.mark.slow
 def test_the_same_picture_is_found_again(report):
     """Cells that see nothing but themselves: the identity warp is exact for whoever compares features."""
     for row in report.keypoints:
@@ -79,6 +82,7 @@ def test_the_same_picture_is_found_again(report):
     assert structural.right.mean > 3 * structural.chance
 
 
+@pytest.mark.slow
 def test_it_is_json(report):
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["removal"][0]["deletion_gain"]["random"].keys() == {"mean", "low", "high"}
@@ -86,6 +90,7 @@ def test_it_is_json(report):
     assert document["matching"]["marginals"] == "uniform"
 
 
+@pytest.mark.slow
 def test_tables_are_markdown(report):
     text = tables(report)
     assert "18 pairs of 2 classes or photographs" in summary(report)
@@ -99,6 +104,7 @@ def test_tables_are_markdown(report):
     assert "nan" not in text
 
 
+@pytest.mark.slow
 def test_pictures_show_every_method(report):
     figure = curves_figure(report, "blur")
     assert [len(axes.lines) for axes in figure.axes] == [4, 4]

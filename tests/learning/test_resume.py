@@ -62,6 +62,7 @@ def assert_same(one, other):
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [40, 8, 72])
 def test_stopped_and_resumed_is_the_run_that_was_not(three, unbroken, tmp_path, images):
     out = tmp_path / "run"
@@ -71,6 +72,7 @@ def test_stopped_and_resumed_is_the_run_that_was_not(three, unbroken, tmp_path, 
     assert result.document["test"] == train(three(), unbroken, resume=True).document["test"]
 
 
+@pytest.mark.slow
 def test_a_longer_run_is_the_shorter_one_gone_on(three, unbroken, tmp_path):
     out = tmp_path / "run"
     train(three("optim.epochs=2"), out)
@@ -94,6 +96,7 @@ def test_other_settings_are_refused(three, unbroken, change, said):
     assert sorted((file, file.stat().st_mtime_ns) for file in unbroken.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_other_images_are_refused(three, colours, tmp_path):
     data = shutil.copytree(colours, tmp_path / "data")
     train(three(f"data.spec={data}", "optim.epochs=1"), tmp_path / "run")
@@ -111,6 +114,7 @@ def test_a_run_is_not_made_shorter(three, unbroken):
     assert RunFolder(unbroken).result.is_file()
 
 
+@pytest.mark.slow
 def test_a_longer_run_that_was_stopped_has_no_result_of_the_shorter_one(three, tmp_path):
     class StopAtTheTest(NullObserver):
         def stage(self, what, done, total):
@@ -127,6 +131,7 @@ def test_a_longer_run_that_was_stopped_has_no_result_of_the_shorter_one(three, t
     assert result.document["settings"]["optim"]["epochs"] == 2 == result.document["best_epoch"]
 
 
+@pytest.mark.slow
 def test_killed_between_the_state_and_the_model(three, tmp_path, monkeypatch):
     """The model is made anew from the state, of which it is the best."""
 
@@ -147,6 +152,7 @@ def test_killed_between_the_state_and_the_model(three, tmp_path, monkeypatch):
     assert_same(out, whole)
 
 
+@pytest.mark.slow
 def test_double_precision_is_not_lost_on_the_way(three, tmp_path):
     settings = three("optim.epochs=2", "run.precision=64-true", "data.validation=0")
     out, whole = tmp_path / "one" / "run", tmp_path / "other" / "run"

@@ -91,6 +91,7 @@ def test_the_model_is_the_one_that_was_measured(finished, colours):
     assert len(collection_of_the_test_half) == 6
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model_and_another_one_another(tiny, finished, tmp_path):
     weights = (finished[0].folder / "model" / "model.safetensors").read_bytes()
     last = finished[0].folder / "checkpoints" / "last.ckpt"
@@ -180,6 +181,7 @@ def test_a_loss_that_becomes_nan_keeps_the_last_checkpoint(tiny, tmp_path, monke
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
     """Files may not grow past 100 kB from the second epoch on, and the system says so as it would of a full disk."""
 

@@ -97,6 +97,7 @@ def test_many_are_searched_as_one_by_one(index: Index, photos: Path, shortlist: 
         assert (found.query.source, found.query.image) == (query, None)
 
 
+@pytest.mark.slow
 def test_many_of_other_kinds(index: Index, photos: Path) -> None:
     queries = [photos / path for path in index.paths[:3]]
     expected = [[hit.id for hit in index.search(query, k=2)] for query in queries]
