@@ -1,11 +1,11 @@
-"""Fine-tuning on emoji across designers: two losses, each on pooled vectors and on matched parts, over seeds.
+"""Fine-tuning on emoji across designers: two losses, on pooled vectors and on matched parts, over seeds.
 
     python benchmarks/emoji/build.py
     python benchmarks/emoji/train.py [--seeds 0 1 2] [--jobs 2]
 
-Every run is one `diml train` with recipe.toml, one thread and a folder of its own; a run that is whole is not repeated
-and one that was stopped goes on. At the end the model that all begin with is measured, and `diml report` prints the
-table. The pooled runs give two rows of it: the baseline, and the method at test time alone.
+Every run is one `diml train` with recipe.toml, one thread and its own folder; a finished run is not repeated, and a
+stopped run is resumed. At the end the initial model of all runs is measured, and `diml report` prints the table. The
+pooled runs give two rows of it: the baseline, and the method applied at test time only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def diml(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]
 
 
 def train(folder: Path, loss: str, similarity: str, changes: list[str]) -> str:
-    """Run it, and say how long it took or why it failed."""
+    """Run it, and return how long it took or why it failed."""
     arguments = ["train", str(DATA), "--recipe", str(RECIPE), "--loss", loss, "--similarity", similarity]
     arguments += [f"--set={change}" for change in changes] + ["--out", str(folder)]
     if (folder / "settings.toml").exists():
@@ -43,7 +43,7 @@ def train(folder: Path, loss: str, similarity: str, changes: list[str]) -> str:
 
 
 def untrained() -> str:
-    """The test half, as the model that training begins with ranks it."""
+    """The results of the initial model on the test half."""
     from diml.evaluation import evaluate
     from diml.learning import load_settings
     from diml.learning.run.prepared_run import PreparedRun

@@ -10,7 +10,7 @@ METRICS = ("recall@1", "recall@2", "recall@4", "recall@8", "r_precision", "map@r
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two seeds of a run, as far as a report looks at it."""
+    """Two seeds of a run, with the files that a report reads."""
     folders = []
     for seed, value in enumerate((0.25, 0.5)):
         folder = tmp_path / "runs" / f"seed{seed}"

@@ -34,13 +34,13 @@ def colours(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_settings(colours):
-    """What to say on a command line for the smallest of runs."""
+    """Overrides for a run that takes a second."""
     return [f"data.spec={colours}", *TINY]
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_settings):
-    """The settings of the smallest of runs, with changes."""
+    """The settings of such a run, with changes."""
     from diml.learning.run.settings_file import load_settings
 
     return lambda *overrides: load_settings(None, [*tiny_settings, *overrides])

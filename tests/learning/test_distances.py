@@ -1,4 +1,4 @@
-"""The two distances: their numbers, their gradients, and every loss and miner of the library that can take them."""
+"""The two distances: values, gradients, and every loss and miner of the library that accepts them."""
 
 import importlib
 import inspect
@@ -29,7 +29,7 @@ KINDS = [StructuralSimilarity, StructuralDistance]
 
 
 def embeddings(seed=0, n=8, dtype=torch.float32, gradient=True):
-    """Flattened maps of n images whose parts have something in common."""
+    """Flattened maps of n images with correlated parts."""
     g = torch.Generator().manual_seed(seed)
     maps = torch.randn(n, 1, DIM, generator=g, dtype=torch.float64) + torch.randn(
         n, PARTS, DIM, generator=g, dtype=torch.float64
@@ -37,7 +37,7 @@ def embeddings(seed=0, n=8, dtype=torch.float32, gradient=True):
     return maps.flatten(1).to(dtype).requires_grad_(gradient)
 
 
-# A plan as smooth as this is found in few iterations, at any tolerance.
+# Such a smooth plan takes few iterations at any tolerance.
 SMOOTH = {"eps": 0.5, "tolerance": 1e-10}
 
 
@@ -46,7 +46,7 @@ def tight(kind, **settings):
 
 
 def naive(a, b, scheme, value, weight, eps):
-    """Of two maps (r, d), from the equations, with a plan by another library."""
+    """The value for two maps (r, d) from the equations, with the plan of another library."""
     unit_a, unit_b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
     pooled_a, pooled_b = (x.mean(0) / np.linalg.norm(x.mean(0)) for x in (a, b))
     cosine = unit_a @ unit_b.T
@@ -97,7 +97,7 @@ def test_a_number_does_not_depend_on_the_batch(kind):
 
 
 def fixed_shares(n, m, same):
-    """Weights of products that sum to one, those of (j, i) the transposes of those of (i, j) for a set with itself."""
+    """Weights that sum to 1 for each pair; within one set, those of (j, i) are the transpose of those of (i, j)."""
     g = torch.Generator().manual_seed(3)
     shares = torch.rand(n, PARTS + 1, m, PARTS + 1, generator=g, dtype=torch.float64)
     return (shares + shares.permute(2, 3, 0, 1)) / 2 if same else shares
@@ -118,7 +118,7 @@ def test_gradients_with_the_plan_given(formula):
         rows = units(x)
         return combined(rows, rows, lambda *_: itself, formula)
 
-    # An image with itself has a slope of -1000, and a difference quotient there says nothing.
+    # For an image with itself the slope is -1000, which a difference quotient does not resolve.
     others = ~torch.eye(3, dtype=torch.bool)
     assert torch.autograd.gradcheck(lambda x: of_itself(x)[others], (a,))
     plan = torch.rand(2, PARTS, PARTS, dtype=torch.float64)
@@ -199,7 +199,7 @@ def test_a_pooled_vector_of_the_models_own_comes_last():
 
 @pytest.fixture
 def solved(monkeypatch):
-    """How many plans each call asked for."""
+    """The number of plans of each call."""
     counts = []
 
     def counting(name):

@@ -26,7 +26,7 @@ IMAGES, CLASSES = 8, 4
 
 
 class Boundary(nn.Module):
-    """Structural similarities against a boundary per class that learns, of some pairs drawn at random."""
+    """Structural similarities of random pairs against a learned boundary for each class."""
 
     def __init__(self):
         super().__init__()

@@ -22,7 +22,7 @@ from diml.learning.run.trainer import AtomicCheckpoints
 
 
 class Spread(nn.Module):
-    """A loss with a parameter of its own and some chance."""
+    """A loss with its own parameter and random numbers."""
 
     def __init__(self):
         super().__init__()

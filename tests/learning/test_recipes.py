@@ -1,4 +1,4 @@
-"""Recipes: every file loads, says what the paper says, builds its objective, and is the one that its command names."""
+"""Recipes: every file loads, has the paper's settings, builds its objective, and is named by its command."""
 
 import itertools
 import re

@@ -21,7 +21,7 @@ NAMES = {
     "proxynca", "quadruplet", "softmax", "softtriple", "supcon", "triplet-random", "triplet-semihard",
     "triplet-softhard", "triplet-distance",
 }  # fmt: skip
-# What these learn themselves, beside the maps: (numbers of classes, numbers per class) of structural matching.
+# Number of own parameters of these losses with structural matching.
 LEARNED = {
     "margin": CLASSES,
     "proxy-anchor": CLASSES * PARTS * DIM,
@@ -73,11 +73,11 @@ def test_every_loss_teaches(name, similarity):
 @pytest.mark.parametrize(("name", "similarity"), CASES)
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 def test_steps_make_the_loss_smaller(name, similarity):
-    """Free maps of one batch, learned for some steps: no loss points the wrong way."""
+    """Free maps of one batch, optimised for some steps: no loss has the wrong sign."""
     maps = batch(seed=1)
     torch.manual_seed(0)
     objective = build(name, similarity)
-    # Which triplets are semihard changes as they are learned; of all triplets the loss has to fall.
+    # Which triplets are semihard changes during training; the loss over all triplets must fall.
     measure = build("triplet-random", similarity) if name == "triplet-semihard" else objective
     optimizer = torch.optim.Adam([maps.local, *objective.parameters()], lr=0.03)
 

@@ -1,4 +1,4 @@
-"""Reports: the mean and the deviation over seeds, rows for each ranking, and what may not stand in one table."""
+"""Reports: the mean and the deviation over seeds, rows for each ranking, and runs that must not share a table."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ def values(seed, shortlist):
 
 
 def a_run(root, name, *changes, seed=0, dataset="birds", images=40, shortlists=(0, 100)):
-    """A run's folder as far as a report looks at it."""
+    """A run folder with the files that a report reads."""
     settings = load_settings(None, [f"data.spec={dataset}", f"run.seed={seed}", *changes])
     test = {
         "dataset": dataset,

@@ -1,4 +1,4 @@
-"""A run that was stopped or killed, and resumed, is the run that was not; and only with the settings it had."""
+"""A stopped or killed run that is resumed equals an uninterrupted run; other settings are refused."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ MORE = ("optim.epochs=3", "optim.warmup_steps=5")
 
 @pytest.fixture(scope="session")
 def three(tiny):
-    """TrainingSettings of three epochs."""
+    """Settings of three epochs."""
     return lambda *overrides: tiny(*MORE, *overrides)
 
 
@@ -49,7 +49,7 @@ def stopped(three, out, images):
 
 
 def assert_same(one, other):
-    """The same in weights, in the optimiser, in the schedule, and in every number that is not a time."""
+    """Equal weights, optimiser states, schedules, and metrics except times."""
     assert (one / "model" / "model.safetensors").read_bytes() == (other / "model" / "model.safetensors").read_bytes()
     states = [torch.load(RunFolder(run).last, weights_only=True) for run in (one, other)]
     for name, value in states[0]["state_dict"].items():
@@ -133,7 +133,7 @@ def test_a_longer_run_that_was_stopped_has_no_result_of_the_shorter_one(three, t
 
 @pytest.mark.slow
 def test_killed_between_the_state_and_the_model(three, tmp_path, monkeypatch):
-    """The model is made anew from the state, of which it is the best."""
+    """The model is restored from the checkpoint, whose epoch is the best."""
 
     def killed(self):
         if len(self.rows) == 3:

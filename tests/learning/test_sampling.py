@@ -1,4 +1,4 @@
-"""Batches: so many images of so many classes, even over an epoch, and the same for any number of processes."""
+"""Batches: images and classes per batch, uniform over an epoch, independent of the number of processes."""
 
 import collections
 import random
@@ -43,7 +43,7 @@ def test_every_batch_holds_so_many_images_of_so_many_classes(sizes, each, wanted
     for batch in drawn:
         assert per_class(batch, of) == dict.fromkeys({of[index] for index in batch}, each)
         assert len({of[index] for index in batch}) == wanted
-        # Images come twice only where their class has too few, and then evenly.
+        # Images repeat only if their class has too few, and then uniformly.
         for index, times in collections.Counter(batch).items():
             assert times <= -(-each // sizes[of[index]])
 

@@ -1,4 +1,4 @@
-"""Settings: what a file and a command line say, what is refused by name, and that a written file reads the same."""
+"""Settings: files and command lines, refusals that name the setting, and writing and reading back."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""Splits: halves as the field has them, validation classes out of the training half, and what is refused."""
+"""Splits: the usual halves, validation classes from the training half, and refusals."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Training images: the same for everyone who asks, cut as torchvision cuts, and normalised as the model wants."""
+"""Training images: reproducible, cropped as by torchvision, and normalised for the model."""
 
 import pickle
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_half_of_the_images_are_mirrored_and_none_where_none_is_wanted():
 
 
 def test_a_crop_is_what_torchvision_makes_of_the_same_box():
-    """But for its edges, where ours looks at pixels beyond the box that it would otherwise repeat."""
+    """Except at its edges, where diml uses pixels outside the box and torchvision repeats the border."""
     images = photographs(flip=False)
     image = Image.open(images._collection.file(0)).convert("RGB")
     ours = images._cut(image, 20, 30, 200, 120).float()
