@@ -17,8 +17,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import seeds
-from commands import Commands, Outcome
 from mutations import mutate, text_pieces
+from watched_commands import Commands, Outcome
 
 pytestmark = pytest.mark.long
 # Shares of the inputs; images are what users have most of.

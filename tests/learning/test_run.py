@@ -152,7 +152,7 @@ def test_a_folder_that_is_not_empty_is_refused(tiny, finished, tmp_path):
             "expected more than 64 training images to fit a head of dim 64, preferably 128, got 16",
         ),
         (["model.dim=200"], UsageError, "expected model.dim from 1 to the 96 channels of .*, got 200"),
-        (["model.grid=5x5"], UsageError, "5x5"),
+        (["model.grid=5x5"], UsageError, "a grid of at most 2x2, the map of the backbone, got 5x5"),
         (["model.frozen=layer9"], UsageError, "layer9"),
         (["loss.name=margni"], UsageError, "margni"),
     ],
