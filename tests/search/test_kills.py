@@ -186,11 +186,6 @@ def test_nothing_committed_is_lost_and_the_rerun_completes(step, tmp_path):
     assert sum(kill.running for kill in kills) >= MOMENTS // 2, "most kills came too late to interrupt anything"
 
 
-@pytest.mark.slow
-def test_one_kill_while_it_is_added_to(tmp_path):
-    lives("add", tmp_path, 1)
-
-
 def main(count: int) -> None:
     print("| step | kills | while it ran | rows at the kill | lost or changed | reruns complete |")
     print("|---|---:|---:|---:|---:|---:|")
