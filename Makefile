@@ -16,7 +16,8 @@ DOCS := $(VENV)/.docs-installed
 # One test process per core, up to four, with one thread each; the tests of a file share their fixtures.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
-# pip is quiet when all is well; when it fails, the log shows all that it printed.
+# pip is quiet when all is well; when it fails, the log shows all that it printed. A comma would end the argument of a call.
+comma := ,
 pip = $(BIN)/python -m pip install --editable '.$(1)' >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
 
 .PHONY: demo quick test test-long lint format docs wheel clean
@@ -69,7 +70,7 @@ $(TEST): pyproject.toml | $(BIN)/python
 
 $(LINT): pyproject.toml | $(BIN)/python
 	@echo "installing diml and what its checks need into $(VENV)"
-	@$(call pip,[test,lint,bench])
+	@$(call pip,[test$(comma)lint$(comma)bench])
 	@touch $@ $(TEST) $(RUN)
 
 $(DOCS): pyproject.toml | $(BIN)/python
