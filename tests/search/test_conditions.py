@@ -32,6 +32,7 @@ REFUSED = {
     "label = 'cat": "Unterminated string literal",
     "nothing = 1": "No field named nothing",
     "width": "does not return a boolean",
+    "label ~ 'a'": "Operator ~ is not supported",
     "label LIKE 3": "common type",
     "label IN (SELECT 1)": "is not supported",
     "regexp_like(label, '(')": "regex parse error",

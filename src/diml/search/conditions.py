@@ -56,7 +56,7 @@ def engine_reason(error: BaseException, where: str | None = None) -> str:
     'Expected: an expression, found: )'
     """
     text = re.sub(r", /(?:root|rustc|home|build)/[^\s)]*", "", str(error).strip())
-    text = re.sub(r"[\u007e\s]+", " ", text)
+    text = re.sub(r"(?:~{3,}|\s)+", " ", text)  # rulers around the errors of regular expressions
     if where is not None:
         text = text.replace(" ".join(f"({where}\n)".split()), "")
     text = re.sub(r"^(lance error: |Invalid input, )+", "", text)
