@@ -43,6 +43,10 @@ def test_the_formula_by_naive_loops():
             assert match.contributions[0, i, j].item() == pytest.approx(value, abs=1e-14)
             total += value
     assert match.similarity.item() == pytest.approx(total, abs=1e-12)
+    halves = match.structural_contributions, match.pooled_contributions
+    assert halves[0].sum().item() == pytest.approx(0.3 * match.structural.item(), abs=1e-14)
+    assert halves[1].sum().item() == pytest.approx(0.7 * match.pooled.item(), abs=1e-14)
+    assert torch.equal(sum(halves), match.contributions)
     correlation = (x @ py / (x.norm(dim=1) * py.norm())).clamp(min=0)
     torch.testing.assert_close(match.plan[0].sum(1), correlation / correlation.sum(), atol=1e-6, rtol=0)
 

@@ -144,14 +144,26 @@ class Match:
         return combine(self.pooled, self.structural, self.weight)
 
     @cached_property
-    def contributions(self) -> Float[Tensor, "n r_a r_b"]:
-        """What each pair of parts adds: `w T_ij S_ij + (1 - w) (a_i . b_j) / (r_a r_b |pooled_a| |pooled_b|)`.
+    def structural_contributions(self) -> Float[Tensor, "n r_a r_b"]:
+        """`w T_ij S_ij`: what each pair of parts adds by being matched; sums to `w structural`."""
+        return self.weight * self.plan * self.local_similarity
 
-        Here `pooled` is the mean of the parts, so all pairs sum to `similarity - residual`; the residual is 0 up to
-        rounding unless the model has its own pooled vector.
+    @cached_property
+    def pooled_contributions(self) -> Float[Tensor, "n r_a r_b"]:
+        """`(1 - w) (a_i . b_j) / (r_a r_b |pooled_a| |pooled_b|)`: what each pair of parts adds to the pooled half.
+
+        Here `pooled` is the mean of the parts, so all pairs sum to `(1 - w) pooled - residual`.
         """
-        shared = _pooled_shares(self.maps_a) @ _pooled_shares(self.maps_b).mT
-        return self.weight * self.plan * self.local_similarity + (1 - self.weight) * shared
+        return (1 - self.weight) * (_pooled_shares(self.maps_a) @ _pooled_shares(self.maps_b).mT)
+
+    @cached_property
+    def contributions(self) -> Float[Tensor, "n r_a r_b"]:
+        """What each pair of parts adds: `structural_contributions + pooled_contributions`.
+
+        All pairs sum to `similarity - residual`; the residual is 0 up to rounding unless the model has its own pooled
+        vector.
+        """
+        return self.structural_contributions + self.pooled_contributions
 
     @property
     def residual(self) -> Float[Tensor, " n"]:
