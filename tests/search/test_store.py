@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -23,6 +25,7 @@ from diml.search.items import FileState, Item, image_id
 from diml.search.schema import table_schema
 from diml.search.store import Store
 from diml.search.stored_maps import stored_maps
+from diml.search.unreadable import unreadable
 
 Make = Callable[..., Path]
 DIM, PARTS = 8, 4
@@ -100,11 +103,32 @@ class TestOpen:
         shutil.copytree(path, tmp_path / "copy.diml")
         data = next((path / "images.lance" / "data").iterdir())
         os.truncate(data, data.stat().st_size // 2)
-        assert "the data of its table is missing or truncated" in self.refusal(path)
+        assert "cannot be read: a file of its table is truncated or damaged (" in self.refusal(path)
         data.unlink()
-        assert "the data of its table is missing or truncated" in self.refusal(path)
+        assert f"was copied in part: {data.name} of its table is missing; copy the index again" in self.refusal(path)
         shutil.rmtree(tmp_path / "copy.diml" / "images.lance")
-        assert "copied in part" in self.refusal(tmp_path / "copy.diml")
+        assert "was copied in part: its table is missing; copy the index again" in self.refusal(tmp_path / "copy.diml")
+
+    @pytest.mark.parametrize("part", ["data", "_versions"])
+    def test_damaged_files_are_not_called_missing(self, path: Path, part: str) -> None:
+        for file in (path / "images.lance" / part).iterdir():
+            file.write_bytes(np.random.default_rng(0).bytes(file.stat().st_size))
+        said = self.refusal(path)
+        assert "a file of its table is truncated or damaged (" in said
+        assert "copied in part" not in said
+
+    def test_no_permission_is_called_so(self, path: Path) -> None:
+        said = str(unreadable(path, RuntimeError("lance error: LanceError(IO): Permission denied (os error 13)")))
+        assert said == f"{path} cannot be read: permission denied; check the permissions of its files"
+
+    def test_a_table_of_another_program(self, path: Path) -> None:
+        shutil.rmtree(path / "images.lance")
+        lancedb.connect(path).create_table("images", pa.table({"a": [1]}))
+        manifest = json.loads((path / "manifest.json").read_text())
+        (path / "manifest.json").write_text(json.dumps({**manifest, "table_version": 0}))
+        said = self.refusal(path)
+        assert "cannot be read: " in said
+        assert "No field named id" in said
 
     def test_latest_commits_missing(self, path: Path) -> None:
         versions = sorted((path / "images.lance" / "_versions").glob("*.manifest"))

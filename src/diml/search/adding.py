@@ -79,6 +79,12 @@ class _Adding:
             writer.store_embedded(made.embedded)
             return writer
 
+    def lock(self) -> AddingLock:
+        """The folder of an index that was moved while it was open is not made again."""
+        if self.state.opened is not None:
+            self.state.check_still_there()
+        return AddingLock(self.state.path)
+
     @contextmanager
     def undone_if_empty(self) -> Iterator[None]:
         """Remove a new index if adding fails before its first row: the next collection may fit a head."""
@@ -120,7 +126,7 @@ def add_collection(state: IndexState, collection: Collection, options: AddOption
         return creation.create(state.path, settings, collection, wanted, options.batch_size, seen)
 
     started = time.monotonic()
-    with AddingLock(state.path) as adding_lock, adding.undone_if_empty():
+    with adding.lock() as adding_lock, adding.undone_if_empty():
         writer = adding.writer(create)
         writer.commit_seconds, writer.strict, writer.progress = (
             options.commit_seconds,
@@ -153,7 +159,7 @@ def add_given(state: IndexState, collection: Collection, maps: FeatureMaps) -> A
         assert settings is not None
         return creation.create_for_maps(state.path, settings, collection, maps)
 
-    with AddingLock(state.path), adding.undone_if_empty():
+    with adding.lock(), adding.undone_if_empty():
         writer = adding.writer(create)
         manifest = state.require().manifest  # perhaps of another process that was first
         creation.MapShape(manifest.grid, manifest.dim, manifest.own_pooled).check(maps)

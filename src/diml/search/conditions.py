@@ -59,7 +59,7 @@ def engine_reason(error: BaseException, where: str | None = None) -> str:
     text = re.sub(r"(?:~{3,}|\s)+", " ", text)  # rulers around the errors of regular expressions
     if where is not None:
         text = text.replace(" ".join(f"({where}\n)".split()), "")
-    text = re.sub(r"^(lance error: |Invalid input, )+", "", text)
+    text = re.sub(r"^(lance error: |LanceError\(\w+\): |Generic [\w/]+ error: |Invalid input, )+", "", text)
     for wrapper in _WRAPPERS:
         if found := re.match(wrapper, text):
             text = found.group(1)

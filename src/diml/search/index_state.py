@@ -17,6 +17,7 @@ from diml.search.features_only import NoBackbone, features_model
 from diml.search.manifest import LOCK, MODEL, Manifest, is_index
 from diml.search.settings import IndexSettings
 from diml.search.store import Store
+from diml.search.unreadable import moved
 
 
 class Opened(NamedTuple):
@@ -77,6 +78,7 @@ class IndexState:
         if opened is None:
             assert self.settings is not None
             return self.settings.model or features_model(self.settings.grid or (1, 1))
+        self.check_still_there()
         backbone = self._backbone if opened.manifest.embeds else NoBackbone()
         model = StructuralModel.from_pretrained(self.path / MODEL, backbone=backbone)
         if model.fingerprint != opened.manifest.fingerprint:
@@ -98,7 +100,9 @@ class IndexState:
         return self.opened.store.count() if self.opened else 0
 
     def locked(self) -> FileLock:
-        """The lock, its folder made."""
+        """The lock, its folder made; the folder of an index that was open is not made again."""
+        if self.opened is not None:
+            self.check_still_there()
         make_folder(self.path)
         return self.lock
 
@@ -124,10 +128,21 @@ class IndexState:
             self.opened = self._model = None
 
     def check_still_there(self) -> None:
-        """The process that made the index may have removed it again, and a third made it with another model."""
+        """Check that the folder still holds the index that was opened.
+
+        Raises:
+            StoreError: it was moved or removed, taken back by the process that was making it, or replaced.
+        """
         manifest = self.require().manifest
-        if not is_index(self.path) or Manifest.read(self.path).fingerprint != manifest.fingerprint:
-            raise StoreError(f"{self.path} was taken back by another process, which failed; run the same command again")
+        if not self.path.exists():
+            raise moved(self.path)
+        if not is_index(self.path):
+            raise StoreError(
+                f"{self.path} was taken back by the process that was making it, which failed; "
+                "run the same command again"
+            )
+        if Manifest.read(self.path).fingerprint != manifest.fingerprint:
+            raise StoreError(f"{self.path} was replaced by an index of another model while it was open; open it again")
 
     def finish(self, changed: int) -> None:
         """Compact the table after changes, and record its version."""

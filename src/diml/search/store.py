@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -19,6 +18,7 @@ from diml.errors import StoreError, UsageError
 from diml.search.conditions import as_condition, engine_reason
 from diml.search.manifest import TABLE
 from diml.search.schema import LARGE, PLAIN
+from diml.search.unreadable import is_missing, unreadable
 
 # How often a read is tried: a writer that compacts the table removes files of a version that is being read.
 READS = 5
@@ -60,19 +60,19 @@ class Store:
         """Open the table and check that all of its data is there.
 
         Raises:
-            StoreError: files of the table are missing or truncated, or its version is older than `at_least`.
+            StoreError: the table cannot be read, or its version is older than `at_least`.
         """
-        again = f"{folder} was copied in part: {{}}; copy the index again"
         try:
             store = cls(folder, _connect(folder).open_table(TABLE))
-            if store.version < at_least:
-                raise StoreError(again.format(f"its table is at version {store.version} instead of {at_least}"))
-            # Unlike opening, this reads from every data file.
-            store.read(lambda: store._table.count_rows("id = ''"))
-        except (StoreError, *_LANCE_ERRORS) as error:
-            if isinstance(error, StoreError) and error.__cause__ is None:
-                raise
-            raise StoreError(again.format("the data of its table is missing or truncated")) from error
+        except _LANCE_ERRORS as error:
+            raise unreadable(folder, error) from error
+        if store.version < at_least:
+            raise StoreError(
+                f"{folder} was copied in part: its table is at version {store.version} instead of {at_least}; "
+                "copy the index again"
+            )
+        # Unlike opening, this reads from every data file.
+        store.read(lambda: store._table.count_rows("id = ''"))
         return store
 
     @property
@@ -81,7 +81,7 @@ class Store:
 
     @property
     def schema(self) -> pa.Schema:
-        return self._table.schema
+        return self.read(lambda: self._table.schema)
 
     @property
     def columns(self) -> list[str]:
@@ -101,9 +101,9 @@ class Store:
         try:
             return int(self.read(lambda: self._table.count_rows(as_condition(where))))
         except StoreError as error:
-            if _is_missing(error):
+            if error.__cause__ is None or is_missing(error.__cause__):
                 raise
-            raise UsageError(self._wrong_where(where, error)) from error
+            raise UsageError(self._wrong_where(where, error.__cause__)) from error
 
     def known(self) -> dict[str, Known]:
         """What is stored about each image, by id."""
@@ -131,7 +131,8 @@ class Store:
 
     def cosine_query(self, vector: np.ndarray, limit: int, where: str | None) -> Any:
         """LanceDB's query for the rows with the largest cosine to a vector (dim,), to be run with `read`."""
-        query = self._table.search(vector, vector_column_name="pooled").distance_type("cosine").limit(limit)
+        search = self.read(lambda: self._table.search(vector, vector_column_name="pooled"))
+        query = search.distance_type("cosine").limit(limit)
         return query if where is None else query.where(as_condition(where), prefilter=True)
 
     def rows(self, ids: Sequence[str]) -> pa.Table:
@@ -153,8 +154,12 @@ class Store:
 
     def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
         """Some columns of all rows, or of those that meet a condition."""
-        query = self._table.search().select(columns).limit(None)
-        return self.read((query if where is None else query.where(as_condition(where))).to_arrow)
+
+        def ask() -> pa.Table:
+            query = self._table.search().select(columns).limit(None)
+            return (query if where is None else query.where(as_condition(where))).to_arrow()
+
+        return self.read(ask)
 
     def batches(self, columns: list[str], where: str | None, size: int) -> Iterator[pa.Table]:
         """Some columns of all rows, or of those that meet a condition, in batches of `size` rows."""
@@ -171,13 +176,13 @@ class Store:
             except BaseException as error:
                 if not _is_of_engine(error):
                     raise
-                if attempt + 1 == READS or not _is_missing(error):
-                    raise StoreError(f"{self.folder} cannot be read: {engine_reason(error)}") from error
+                if attempt + 1 == READS or not is_missing(error):
+                    raise unreadable(self.folder, error) from error
         raise AssertionError("unreachable")
 
-    def _wrong_where(self, where: str, error: Exception) -> str:
+    def _wrong_where(self, where: str, error: BaseException) -> str:
         names = ", ".join([*PLAIN[:3], *self.columns, *PLAIN[3:]])
-        reason = engine_reason(error.__cause__ or error, where)
+        reason = engine_reason(error, where)
         return (
             f"the condition {where!r} cannot be used ({reason}); expected SQL on the columns {names}, "
             "such as \"label = 'cat'\""
@@ -257,11 +262,6 @@ def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Tab
         values = [changes[id].get(name, old) for id, old in zip(ids, rows[name].to_pylist(), strict=True)]
         rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
     return rows
-
-
-def _is_missing(error: BaseException) -> bool:
-    """Whether a file of the table is missing."""
-    return re.search(r"not found.*\.(lance|idx|manifest|arrow|bin)", str(error), re.IGNORECASE) is not None
 
 
 def _is_of_engine(error: BaseException) -> bool:

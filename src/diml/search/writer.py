@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -132,7 +133,7 @@ class Writer:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        with self.lock:
+        with self._locked():
             self._refresh()
             tables = [self._new_rows(block) for block in waiting]
             rows = pa.concat_tables(tables)
@@ -147,9 +148,15 @@ class Writer:
         """Drop rows whose path is not among the items, unless the path or a folder of it is spared."""
         here = {item.id for item in items}
         gone = [id for id, known in self._known.items() if id not in here and not _lies_in(known.path, spared)]
-        with self.lock:
+        with self._locked():
             self.store.delete(gone)
         return len(gone)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.check()  # taking the lock would make the folder of a moved index again
+        with self.lock:
+            yield
 
     def _refresh(self) -> None:
         self.check()
@@ -225,7 +232,7 @@ class Writer:
 
     def _amend(self) -> None:
         if self._amendments:
-            with self.lock:
+            with self._locked():
                 self.store.amend(self._amendments)
 
     def _report(self) -> None:
