@@ -27,5 +27,9 @@ def info(
         print_json(stats)
         return
     shown = {**stats, "grid": "x".join(map(str, stats["grid"])), "columns": ", ".join(stats["columns"]) or "none"}
+    if stats["decoding"] == 1:
+        shown["decoding"] = "1, that of diml 0.1.0; make a new index to use decoding 2"
     for name, value in shown.items():
+        if value is None:
+            continue
         typer.echo(f"{name.replace('_', ' '):<12} {value}")

@@ -37,7 +37,7 @@ class _UnusableError(Exception):
     """Why an image cannot be used, and what to do about it; the caller adds the name."""
 
 
-def open_image(path: str | os.PathLike[str]) -> Image.Image:
+def open_image(path: str | os.PathLike[str], decoding: int = 2, bit_depth: int | None = None) -> Image.Image:
     """The image in a file, as 8-bit RGB, upright.
 
     The EXIF orientation is applied, transparent pixels are blended with white, CMYK and palettes are converted, 16-bit
@@ -71,7 +71,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise ImageError(f"{printable(path)}: {_reason(error)}") from error
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, decoding: int = 2, bit_depth: int | None = None) -> Image.Image:
     """An opened Pillow image as 8-bit RGB, upright, converted as `open_image` converts a file.
 
     16-bit integers are scaled by their full range, 0 to 65535. Floating point values are scaled from 0 to 1 if all lie

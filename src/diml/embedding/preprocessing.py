@@ -47,6 +47,9 @@ class Preprocessing:
             take this into account; `"crop"` resizes the shorter side to `size / crop` and takes the centre, as in the
             paper's protocol (256, then 224).
         crop: share of the resized image that the centre crop keeps, for `fit="crop"`.
+        decoding: version of the decoding of image files, 1 or 2, see `diml.data.open_image`. Models that were saved
+            before there were versions have 1.
+        bit_depth: bits of the samples in 16-bit images, 1 to 16, where the files do not say it; None for 16.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -55,6 +58,8 @@ class Preprocessing:
     interpolation: str = "bicubic"
     fit: Literal["whole", "crop"] = "whole"
     crop: float = 0.875
+    decoding: int = 2
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
@@ -69,6 +74,9 @@ class Preprocessing:
             raise UsageError(f"expected fit to be whole or crop, got {self.fit!r}")
         if not 0 < self.crop <= 1:
             raise UsageError(f"expected crop to be a share above 0 and up to 1, got {self.crop}")
+        if self.decoding not in (1, 2):
+            raise UsageError(f"expected decoding to be 1 or 2, got {self.decoding!r}")
+        self._check_bit_depth()
 
     def __call__(self, image: Image.Image | Shaped[Tensor, "c h w"]) -> Pixels:
         """Resize one image (RGB and upright, or a tensor) and record which part of it is visible.
@@ -89,6 +97,14 @@ class Preprocessing:
         values = resized[:, top : top + rows, left : left + columns]
         x, y = width / to_width, height / to_height
         return Pixels(values, (width, height), (left * x, top * y, (left + columns) * x, (top + rows) * y))
+
+    def _check_bit_depth(self) -> None:
+        if self.bit_depth is None:
+            return
+        if not isinstance(self.bit_depth, int) or not 1 <= self.bit_depth <= 16:
+            raise UsageError(f"expected bit_depth to be a whole number from 1 to 16, got {self.bit_depth!r}")
+        if self.decoding == 1:
+            raise UsageError("expected decoding 2 for a bit_depth, got decoding 1; leave bit_depth out")
 
     def _plan(self, width: int, height: int) -> tuple[int, int, int, int]:
         """The size to resize to, and the left and top of the input in it."""

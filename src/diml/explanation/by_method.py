@@ -179,7 +179,7 @@ def explain_by_method(
     from diml.explanation.methods.pixels import as_the_model_sees, in_input_size
 
     chosen = methods([method])[0] if isinstance(method, str) else method
-    first, second = NamedImage.of(a, "first image"), NamedImage.of(b, "second image")
+    first, second = (NamedImage.of(*each, model.read) for each in ((a, "first image"), (b, "second image")))
     maps_a, maps_b = (model.encode(image.readable).to("cpu") for image in (first, second))
     seen_a, seen_b = (as_the_model_sees(model, image.readable) for image in (first, second))
     result = chosen.explain(MethodInput(in_input_size(model), seen_a, seen_b, maps_a, maps_b))

@@ -60,7 +60,7 @@ def explain_pair(
     """
     from diml.model import RolloutQuery
 
-    first, second = NamedImage.of(a, "first image"), NamedImage.of(b, "second image")
+    first, second = (NamedImage.of(*each, model.read) for each in ((a, "first image"), (b, "second image")))
     query = model.query(first.readable, regions=regions, mask=mask, rollout=rollout)
     if not isinstance(query, RolloutQuery):
         return PairExplanation(_match(query, second), first, second, _conditions(query))
@@ -84,8 +84,8 @@ def explain_contrast(
         query: the image that is compared with both; `regions` and `mask` choose parts of it.
         a, b: the two images.
     """
-    image = NamedImage.of(query, "query")
-    first, second = NamedImage.of(a, "first image"), NamedImage.of(b, "second image")
+    image = NamedImage.of(query, "query", model.read)
+    first, second = (NamedImage.of(*each, model.read) for each in ((a, "first image"), (b, "second image")))
     asked = model.query(image.readable, regions=regions, mask=mask, rollout=rollout)
     return Contrast(_match(asked, first), _match(asked, second), image, first, second, _conditions(asked))
 
@@ -117,7 +117,7 @@ def explain_agreement(
         UsageError: a region or a mask that does not fit, or no other image.
         DatasetError: none of the others can be read.
     """
-    shown = NamedImage.of(image, "the image")
+    shown = NamedImage.of(image, "the image", model.read)
     if isinstance(others, str | os.PathLike):
         against = against or os.fspath(others)
         others = images_beside(others, shown.name)[0]
@@ -158,7 +158,7 @@ def _matches(
     from diml.data.collection import Skipped
 
     for batch in query.model.stream(others):
-        read += [NamedImage.of(others[k], f"image {k + 1}") for k in batch.indices]
+        read += [NamedImage.of(others[k], f"image {k + 1}", query.model.read) for k in batch.indices]
         names = [(NamedImage.of(others[k], f"image {k + 1}").name, reason) for k, reason in batch.failures]
         skipped += [Skipped(name, str(reason)) for name, reason in names]
         if progress is not None:

@@ -49,7 +49,7 @@ class SearchedImage:
     def of(cls, result: SearchResult) -> SearchedImage:
         query = result.query
         size = original_size(query.maps, None if query.image is None else query.image.size)
-        named = NamedImage.of(query.source, "the query")
+        named = NamedImage.of(query.source, "the query", query.model.read)
         picture = named.picture if query.image is None else query.image
         chosen = chosen_boxes(result[0].match, size) if len(result) else []
         return cls(picture, named.title if query.part is None else f"a part of {named.title}", size, chosen)

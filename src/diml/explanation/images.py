@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from diml.feature_maps import FeatureMaps
     from diml.model import Source
+
+    Read = Callable[[Source], Image | Tensor]
 
 # What pictures and pages show in place of an image of which only features are known.
 NO_IMAGE = "no image file"
@@ -26,14 +30,18 @@ class NamedImage:
         name: as documents state it: the path as it was given.
         title: as pictures state it: the file name.
         source: what `model.encode` takes as one image, or feature maps; None where nothing but the name is known.
+        read: decodes the source, such as `model.read`; by default `diml.model.read_image`.
     """
 
     name: str
     title: str
     source: Source | FeatureMaps | None = field(default=None, repr=False)
+    read: Read | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, source: Source | FeatureMaps | NamedImage | None, otherwise: str) -> NamedImage:
+    def of(
+        cls, source: Source | FeatureMaps | NamedImage | None, otherwise: str, read: Read | None = None
+    ) -> NamedImage:
         """A path, or a PIL image that was read from a file, has a name; all others are called `otherwise`.
 
         >>> NamedImage.of("photos/cat.jpg", "first image")
@@ -42,10 +50,10 @@ class NamedImage:
         NamedImage(name='first image', title='first image')
         """
         if isinstance(source, NamedImage):
-            return source
+            return source if read is None else replace(source, read=read)
         path = source if isinstance(source, str | os.PathLike) else getattr(source, "filename", "")
         name = os.fspath(path) or otherwise
-        return cls(name, Path(name).name or otherwise, source)
+        return cls(name, Path(name).name or otherwise, source, read)
 
     @cached_property
     def picture(self) -> Image | None:
@@ -61,7 +69,7 @@ class NamedImage:
 
         if self.source is None or isinstance(self.source, Tensor | FeatureMaps):
             return None
-        opened = read_image(self.source)
+        opened = (self.read or read_image)(self.source)
         assert not isinstance(opened, Tensor)
         return opened
 

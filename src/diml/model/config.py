@@ -22,7 +22,7 @@ def embedding_config(encoder: Encoder) -> dict[str, Any]:
     backbone = encoder.backbone
     return {
         "backbone": backbone.spec if isinstance(backbone, TimmBackbone) else {"kind": "module"},
-        "preprocessing": asdict(encoder.preprocessing),
+        "preprocessing": _stored(encoder.preprocessing),
         "grid": list(encoder.grid),
         "resampling": encoder.resampling,
         "head": None if encoder.head is None else [encoder.head.in_features, encoder.head.out_features],
@@ -57,9 +57,19 @@ def fingerprint(encoder: Encoder) -> str:
 
 
 def preprocessing_of(settings: dict[str, Any]) -> Preprocessing:
-    """The preprocessing of a configuration, where JSON has lists for tuples."""
+    """The preprocessing of a configuration, where JSON has lists for tuples; without a decoding, it is version 1."""
     as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
-    return Preprocessing(**as_tuples)
+    return Preprocessing(**{"decoding": 1, **as_tuples})
+
+
+def _stored(preprocessing: Preprocessing) -> dict[str, Any]:
+    """Without what version 0.1.0 did not have where it is unused, so that its models keep their fingerprints."""
+    settings = asdict(preprocessing)
+    if preprocessing.decoding == 1:
+        del settings["decoding"]
+    if preprocessing.bit_depth is None:
+        del settings["bit_depth"]
+    return settings
 
 
 def read_config(file: Path) -> dict[str, Any]:

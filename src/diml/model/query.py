@@ -19,7 +19,7 @@ from diml.feature_maps import FeatureMaps
 from diml.matching import Match, RegionLike, UnitMaps, chosen_parts, find_part, part_similarity, prepare, top_k
 from diml.model.query_part import Mask, PartChoice, QueryPart
 from diml.model.rollout import rollout_of
-from diml.model.sources import Source, as_list, read_image
+from diml.model.sources import Source, as_list
 from diml.model.structural import StructuralModel, exactly
 
 
@@ -171,7 +171,7 @@ class RolloutQuery(Query):
 
     def match_with_rollout(self, images: Source | Iterable[Source]) -> tuple[Match, Rollout]:
         """The matches and the rollouts of the images (b), which `diml.model.spread` needs."""
-        opened = [read_image(image) for image in as_list(images)]
+        opened = [self.model.read(image) for image in as_list(images)]
         rollout = rollout_of(self.model, opened, self.blocks)
         a, b = (each.weights(self.model.grid).cpu() for each in (self.rollout, rollout))
         model = self.model.with_matcher(marginals=(a.expand(len(b), -1), b))
@@ -194,7 +194,7 @@ def make_query(
     if isinstance(source, FeatureMaps):
         maps, image = source, None
     else:
-        opened = read_image(source)
+        opened = model.read(source)
         image = opened if isinstance(opened, Image.Image) else None
         if image is not None:
             choice.check(image.size)

@@ -11,7 +11,7 @@ from torch import Tensor
 from diml.embedding.rollout import Rollout, attention_rollout
 from diml.errors import UsageError
 from diml.matching import Match
-from diml.model.sources import Source, read_image
+from diml.model.sources import Source
 from diml.model.structural import StructuralModel
 
 # Images whose attention is held in memory at once.
@@ -80,5 +80,5 @@ def spread(match: Match, rollout_a: Rollout, rollout_b: Rollout) -> Float[Tensor
 def _of_batch(model: StructuralModel, images: Sequence[Source], last: int) -> Rollout:
     encoder = model.encoder
     ready = encoder.preprocessing
-    pixels = torch.cat([ready.normalise(ready(read_image(image)).values[None]) for image in images])
+    pixels = torch.cat([ready.normalise(ready(model.read(image)).values[None]) for image in images])
     return attention_rollout(encoder.backbone, pixels.to(encoder.device, encoder.dtype), last)

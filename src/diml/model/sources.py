@@ -19,12 +19,13 @@ Source = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8] | Tensor
 EXPECTED = "a path, a PIL image, an array (H, W, 3) of uint8 or a tensor (3, H, W)"
 
 
-def read_image(source: Source) -> Image.Image | Tensor:
+def read_image(source: Source, decoding: int = 2, bit_depth: int | None = None) -> Image.Image | Tensor:
     """Open an image as RGB, upright; a tensor is returned as it is.
 
     Args:
         source: a path (`~` is expanded), a PIL image of any mode, an array (H, W, 3) of uint8, or a tensor (3, H, W) of
             uint8 0..255 or floats 0..1.
+        decoding, bit_depth: see `diml.data.open_image`.
 
     Raises:
         ImageError: the file cannot be read, or the value is not an image.
@@ -35,11 +36,11 @@ def read_image(source: Source) -> Image.Image | Tensor:
     if isinstance(source, Tensor):
         return source
     if isinstance(source, Image.Image):
-        return to_rgb(source)
+        return to_rgb(source, decoding, bit_depth)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, str | os.PathLike):
-        return open_image(Path(source).expanduser())
+        return open_image(Path(source).expanduser(), decoding, bit_depth)
     raise ImageError(f"expected {EXPECTED} as an image, got {type(source).__name__}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -149,6 +150,21 @@ class StructuralModel(nn.Module):
         encoder = self._encoder_with(head=self.encoder.head, grid=shape)
         return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
 
+    def with_decoding(self, decoding: int | None = None, bit_depth: int | None = None) -> StructuralModel:
+        """A model that shares these weights and decodes image files in another way.
+
+        Args:
+            decoding: version 1 or 2, see `diml.data.open_image`; None keeps the model's.
+            bit_depth: bits of the samples in 16-bit images, where the files do not say it; None for 16.
+
+        Raises:
+            UsageError: there is no such version, or a bit depth with version 1.
+        """
+        old = self.encoder
+        pixels = replace(old.preprocessing, decoding=decoding or old.preprocessing.decoding, bit_depth=bit_depth)
+        encoder = Encoder(old.backbone, pixels, old.head, old.grid, old.resampling)
+        return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
+
     def with_matcher(self, **changes: Any) -> StructuralModel:
         """A model that shares these weights and has other matcher settings, such as `eps=` or `marginals=`."""
         return StructuralModel(self.encoder, self.matcher.replace(**changes), self.name, self.head_fitted_on)
@@ -168,7 +184,16 @@ class StructuralModel(nn.Module):
         keep: Callable[[Image.Image], Any] | None = None,
     ) -> Iterator[Batch]:
         """Embed a stream of images; images that cannot be read are reported in the batch. See `Encoder.stream`."""
-        return self.encoder.stream(images, read_image, batch_size=batch_size, workers=workers, keep=keep)
+        return self.encoder.stream(images, self.read, batch_size=batch_size, workers=workers, keep=keep)
+
+    def read(self, image: Source) -> Image.Image | Tensor:
+        """An image as the model decodes it: RGB and upright; a tensor is returned as it is.
+
+        Raises:
+            ImageError: the file cannot be read, or the value is not an image.
+        """
+        used = self.encoder.preprocessing
+        return read_image(image, used.decoding, used.bit_depth)
 
     def encode(
         self,
@@ -181,8 +206,8 @@ class StructuralModel(nn.Module):
         A model in another precision, such as `model.half()`, computes in that precision and also returns float32 maps.
 
         Args:
-            images: one image or several: paths, PIL images (any mode; EXIF orientation is applied, transparent pixels
-                become white), arrays (H, W, 3) of uint8, tensors (3, H, W) of uint8 0..255 or floats 0..1.
+            images: one image or several: paths, PIL images (any mode, converted as `diml.data.open_image` converts
+                files), arrays (H, W, 3) of uint8, tensors (3, H, W) of uint8 0..255 or floats 0..1.
             batch_size: images per forward pass.
             device: the device to run on, where the model is moved; by default the model's own.
 

@@ -16,6 +16,7 @@ from diml.feature_maps import FeatureMaps
 from diml.model import HeadFitting, StructuralModel, head_dim
 from diml.model.head import DIM
 from diml.search.blocks import Block, blocks
+from diml.search.decoding import with_decoding_of
 from diml.search.features_only import features_model
 from diml.search.items import Item, column_names, examine
 from diml.search.manifest import FILE, MODEL, TABLE, UNFINISHED, Manifest, sizes
@@ -104,11 +105,14 @@ def expected_shape(settings: IndexSettings, maps: FeatureMaps) -> MapShape:
     return MapShape(settings.grid or given.grid, settings.dim or given.dim, given.own_pooled)
 
 
-def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -> None:
+def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -> StructuralModel:
     """Accept only the model that the index was made with, before or after its head was fitted.
 
+    Returns:
+        The model, decoding image files as the index does: an index keeps its decoding as long as it exists.
+
     Raises:
-        StoreError: another model, or another grid.
+        StoreError: another model, another grid or another bit depth.
     """
     if not manifest.embeds:
         raise StoreError(
@@ -120,11 +124,13 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
         raise StoreError(
             f"expected grid {stored}, that of {folder}, got {given}; leave the grid out, or make another index"
         )
+    model = with_decoding_of(folder, model)
     if model.fingerprint not in (manifest.fingerprint, manifest.made_from):
         raise StoreError(
             f"{folder} was made with the model {manifest.model} ({manifest.fingerprint[:8]}), got {model.name} "
             f"({model.fingerprint[:8]}); leave the model out to use that of the index, or make another index"
         )
+    return model
 
 
 def check_same_dim(folder: Path, manifest: Manifest, dim: int | None) -> None:

@@ -51,7 +51,7 @@ class IndexState:
         """See `Index.open`."""
         manifest = Manifest.read(path)
         if model is not None:
-            creation.check_same_model(path, manifest, model)
+            model = creation.check_same_model(path, manifest, model)
         state = cls(path)
         state.opened = Opened(manifest, Store.open(state.path, manifest.table_version))
         state._backbone = backbone if model is None else model.encoder.backbone

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diml.data import open_image
 from diml.matching.speed import seconds
 from diml.model import StructuralModel
 from diml.search.coarse import nearest
@@ -42,7 +41,7 @@ def measure_stages(model: StructuralModel, candidates: int, dim: int) -> dict[st
 
 def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
     manifest, store = index._state.require()
-    image = open_image(path)
+    image = index.model.read(path)
     query = index.model.query(image)
     device, vector = query.maps.device, coarse_vector(query)
     gallery = stored_maps(nearest(store, vector, candidates), manifest).to(device)
@@ -53,7 +52,7 @@ def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
 
     hits = gallery[match()[-HITS - 1 :]]  # one more than shown, for the margin of the last
     found = {
-        "decode": seconds(lambda: open_image(path)),
+        "decode": seconds(lambda: index.model.read(path)),
         "embed": seconds(lambda: index.model.encode(image), device),
         "coarse": seconds(lambda: store.read(ids_only.to_arrow)),
         "match": seconds(match, device),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diml.search.decoding import stored_decoding
 from diml.search.manifest import VERSION, Manifest, sizes
 from diml.search.store import Store
 
@@ -27,6 +28,8 @@ class IndexStats:
         collection: the folder it was made of; empty for feature maps.
         exact_limit: number of images up to which the coarse search is exact.
         graph: whether there is an HNSW graph for more.
+        decoding: version of the decoding of image files, see `diml.data.open_image`; None without a model.
+        bit_depth: bits of the samples in 16-bit images that it was made with; None where none were given.
     """
 
     path: str
@@ -43,6 +46,8 @@ class IndexStats:
     collection: str
     exact_limit: int
     graph: bool
+    decoding: int | None
+    bit_depth: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values: what `diml info --json` prints."""
@@ -51,6 +56,7 @@ class IndexStats:
 
 def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
     """Read the manifest and count rows and bytes."""
+    decoding, bit_depth = stored_decoding(folder) if manifest.embeds else (None, None)
     return IndexStats(
         path=str(folder),
         images=store.count(),
@@ -66,4 +72,6 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         collection=manifest.collection,
         exact_limit=manifest.exact_limit,
         graph=store.has_graph(),
+        decoding=decoding,
+        bit_depth=bit_depth,
     )

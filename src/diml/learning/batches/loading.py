@@ -79,7 +79,8 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         Raises:
             ImageError: the image cannot be read.
         """
-        image = open_image(self._collection.file(index))
+        used = self._preprocessing
+        image = open_image(self._collection.file(index), used.decoding, used.bit_depth)
         with torch.random.fork_rng(devices=()):
             place = (self._epoch, index, CROPS, *([before] if before else []))
             torch.default_generator.manual_seed(derived(self._seed, *place))
