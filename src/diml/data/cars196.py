@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from diml.data.class_folders import class_folders
 from diml.data.collection import Collection, Skipped, from_table
 from diml.data.images import printable
 from diml.data.list_files import at_line, contents, first_half
 from diml.data.tables import ListedImage, Table, inside
 from diml.data.walk import walk
 from diml.errors import DatasetError
-
-# Names of folders that hold a split, and are not classes.
-SPLIT_FOLDERS = frozenset({"", "train", "test", "cars_train", "cars_test"})
 
 
 def cars196(folder: Path) -> Collection:
@@ -27,18 +25,17 @@ def cars196(folder: Path) -> Collection:
 
 def _from_class_folders(folder: Path) -> Collection:
     paths, left_out = walk(folder)
-    parts = [path.split("/") for path in paths]
-    split_folders = bool(parts) and all(len(p) > 2 and p[0] in ("train", "test") for p in parts)
-    labels = [p[-2] if len(p) == 2 + split_folders else "" for p in parts]
-    if len(set(labels)) < 2 or set(labels) & SPLIT_FOLDERS:
+    found = class_folders(paths)
+    labels = [label for label in found.labels if label is not None]
+    if found.unclear or len(labels) < len(paths) or len(set(labels)) < 2:
         raise DatasetError(
             f"cars196:{printable(folder)}: expected cars_annos.mat and car_ims/, or class folders of images, in it or "
             f"in its train/ and test/; found {contents(folder)}"
         )
-    places = {(p[0], label) for p, label in zip(parts, labels, strict=True)}
-    if split_folders and len(places) == len(set(labels)) and {"train", "test"} == {place for place, _ in places}:
+    places = set(zip(found.splits or [], labels, strict=False))
+    if found.splits and len(places) == len(set(labels)) and {"train", "test"} == set(found.splits):
         # No class is in both folders, so they are the class-disjoint halves of metric learning.
-        splits = [p[0] for p in parts]
+        splits = found.splits
     else:
         # With every class in both folders, train/ and test/ are the splits of the classification task.
         train = set(sorted(set(labels))[: len(set(labels)) // 2])

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diml.data.class_folders import class_folders
 from diml.data.images import ENDINGS, printable
 from diml.data.tables import ListedImage, Table, Values, read_table
 from diml.data.walk import walk
@@ -84,9 +85,9 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
 
     Args:
         folder: the folder to search. Hidden files and folders are left out; links are followed, each folder once.
-        labels_from: "folder" takes the first folder of a relative path as the label (None for files outside of a
-            subfolder); a CSV file gives the label and further columns of the files in its column `path`, relative to
-            `folder` (None for all others); None gives no labels.
+        labels_from: "folder" takes the first folder of a relative path as the label, below a folder of a split the
+            next one (None for files outside of a subfolder); a CSV file gives the label and further columns of the
+            files in its column `path`, relative to `folder` (None for all others); None gives no labels.
 
     Raises:
         UsageError: the folder or the CSV does not exist.
@@ -106,8 +107,7 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
     if labels_from is None:
         return Collection(root, paths, skipped=skipped, name=name)
     if os.fspath(labels_from) == "folder":
-        labels = [path.split("/")[0] if "/" in path else None for path in paths]
-        return Collection(root, paths, labels, skipped=skipped, name=name)
+        return Collection(root, paths, class_folders(paths).labels, skipped=skipped, name=name)
     return _labelled(Collection(root, paths, skipped=skipped, name=name), read_table(Path(labels_from)))
 
 

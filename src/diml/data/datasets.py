@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from diml.data.cars196 import cars196
+from diml.data.class_folders import class_folders
 from diml.data.collection import AnyPath, Collection, Skipped, open_csv, open_folder
 from diml.data.cub200 import cub200
 from diml.data.images import printable
@@ -15,16 +17,16 @@ from diml.errors import DatasetError, UsageError
 
 LOADERS: dict[str, Callable[[Path], Collection]] = {"cub200": cub200, "cars196": cars196, "sop": sop}
 KINDS = "a folder of class folders, a CSV (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR"
-# Names of folders that hold a split, and are not classes.
-SPLIT_FOLDERS = frozenset({"train", "test", "val", "valid", "validation", "query", "gallery"})
 
 
 def open_dataset(spec: AnyPath) -> Collection:
     """A collection in which every image has a label.
 
     Args:
-        spec: a folder of class folders (below `train/` and `test/`, if it holds nothing else), a CSV file with the
-            columns path,label[,split], or a benchmark in the layout in which it is distributed:
+        spec: a folder of class folders, also below folders of splits (`train`, `val` and `test`, or `train`, `query`
+            and `gallery`, in any case, and under other usual names such as `training` or `images_test`); a folder in
+            the layout of Market-1501; a CSV file with the columns path,label[,split]; or a benchmark in the layout in
+            which it is distributed:
 
             - `cub200:DIR`, CUB-200-2011 (Wah et al. 2011). Train is the first half of the classes by id, 1-100.
             - `cars196:DIR`, Cars196 (Krause et al. 2013): `cars_annos.mat` beside `car_ims/`, or class folders,
@@ -32,8 +34,9 @@ def open_dataset(spec: AnyPath) -> Collection:
             - `sop:DIR`, Stanford Online Products (Song et al. 2016), with its own halves.
 
     Returns:
-        A collection whose `labels` are all known. Its `splits` are "train" or "test" for a benchmark, the values of the
-        column `split` for a CSV file, and None for a collection without splits.
+        A collection whose `labels` are all known. Its `splits` are "train" or "test" for a benchmark, those and
+        "validation", "query" and "gallery" for folders of splits, the values of the column `split` for a CSV file, and
+        None for a collection without splits.
 
     Raises:
         UsageError: there is no such folder, file or kind of collection.
@@ -62,34 +65,27 @@ def _existing(folder: Path, kind: str) -> Path:
 
 
 def _class_folders(folder: Path) -> Collection:
-    found = _without_unlabelled(open_folder(folder, labels_from="folder"), "is not in a class folder")
-    tops = {path.split("/")[0] for path in found.paths}
-    if tops != {"train", "test"}:
-        _check_no_splits(found, tops)
-        return found
-    parts = [path.split("/") for path in found.paths]
-    if any(len(p) < 3 for p in parts):
-        return found
-    labels: list[str | None] = [p[1] for p in parts]
-    splits = [p[0] for p in parts]
-    return Collection(folder, found.paths, labels, splits, skipped=found.skipped, name=found.name)
-
-
-def _check_no_splits(found: Collection, tops: set[str]) -> None:
-    """Refuse to take split folders for classes if they contain class folders."""
-    deep = {path.split("/")[0] for path in found.paths if path.count("/") > 1}
-    if splits := sorted(deep & SPLIT_FOLDERS):
-        among = ", ".join(sorted(tops)[:5])
-        raise DatasetError(
-            f"{found.name}: holds class folders below {', '.join(splits)} (of {among}); expected train and test alone, "
-            "or a folder for each class; for other splits use a CSV file with a column split"
-        )
+    found = open_folder(folder)
+    classes = class_folders(found.paths)
+    if classes.unclear:
+        raise DatasetError(f"{found.name}: {classes.unclear}; or list the images in a CSV file with a column split")
+    kept = [i for i, label in enumerate(classes.labels) if label is not None]
+    if not kept:
+        raise _no_labels(found)
+    left_out = [Skipped(printable(path), reason) for path, reason in classes.left_out]
+    return replace(found, labels=classes.labels, splits=classes.splits, skipped=[*found.skipped, *left_out]).subset(
+        kept
+    )
 
 
 def _without_unlabelled(found: Collection, reason: str) -> Collection:
     labels = found.labels or [None] * len(found)
     kept = found.subset(i for i, label in enumerate(labels) if label is not None)
     if not kept.paths:
-        raise DatasetError(f"{found.name}: none of its {len(found)} images has a label; expected {KINDS}")
+        raise _no_labels(found)
     bare = [Skipped(printable(path), reason) for path, label in zip(found.paths, labels, strict=True) if label is None]
-    return Collection(kept.root, kept.paths, kept.labels, kept.splits, kept.columns, found.skipped + bare, found.name)
+    return replace(kept, skipped=found.skipped + bare)
+
+
+def _no_labels(found: Collection) -> DatasetError:
+    return DatasetError(f"{found.name}: none of its {len(found)} images has a label; expected {KINDS}")
