@@ -7,6 +7,7 @@ from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher
 from diml.matching.partial import partial_plan
 from diml.matching.parts import chosen_parts, find_part, part_similarity
+from diml.matching.region_pairs import RegionPair, RegionPairs
 from diml.matching.regions import (
     Region,
     RegionLike,
@@ -30,6 +31,8 @@ __all__ = [
     "PartPair",
     "Region",
     "RegionLike",
+    "RegionPair",
+    "RegionPairs",
     "TopK",
     "TransportPlan",
     "UnitMaps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from diml.feature_maps import FeatureMaps
 from diml.matching.defaults import WEIGHT
 from diml.matching.score import combine
 from diml.matching.transport import TransportPlan
+
+if TYPE_CHECKING:
+    from diml.matching.region_pairs import RegionPairs
 
 Cell = tuple[int, int]
 Box = tuple[float, float, float, float]
@@ -202,6 +205,33 @@ class Match:
                 )
             )
         return pairs
+
+    def regions(self, n: int = 5) -> RegionPairs:
+        """The contributions of one pair of images, grouped into at most n pairs of regions that correspond.
+
+        A region is a connected set of cells of each image, at most a third of its cells and half of their weight; one
+        cell is always allowed. `structural_contributions` count where both cells lie in the two regions of a pair. Of
+        `pooled_contributions`, which join every cell with every other, a cell counts with half of its row, or of its
+        column. What remains is listed as well, so the contributions of all pairs and the residual sum to `similarity`.
+
+        Regions are grown to carry as much as they can, and then reduced to the cells that carry 70 % of the
+        similarity together. They are found by a greedy search: there may be others that carry more.
+
+        Raises:
+            UsageError: this Match holds several pairs of images, or n < 1.
+
+        >>> import torch
+        >>> from diml.matching import Matcher
+        >>> maps = FeatureMaps(torch.eye(4, dtype=torch.float64).reshape(1, 4, 4), grid=(2, 2))
+        >>> regions = Matcher().match(maps, maps).regions()
+        >>> [(pair.kind, pair.a_cells, pair.b_cells, round(pair.share, 3)) for pair in regions][0]
+        ('region', ((0, 0),), ((0, 0),), 0.25)
+        >>> round(sum(pair.contribution for pair in regions) + regions.residual, 9) == round(regions.similarity, 9)
+        True
+        """
+        from diml.matching.region_pairs import region_pairs
+
+        return region_pairs(self, n)
 
     def _strongest(self) -> list[int]:
         """Numbers `i r_b + j` of the pairs of cells of the one pair of images, largest contribution first."""

@@ -1,0 +1,185 @@
+"""The match of two images as a few pairs of regions that correspond, which sum to the similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diml.errors import UsageError
+from diml.matching.region_cells import Cells, CellValues, Floats
+from diml.matching.region_merging import merged_regions
+from diml.matching.region_moves import NO_REGION, RegionSearch
+
+if TYPE_CHECKING:
+    from diml.feature_maps import FeatureMaps
+    from diml.matching.match import Box, Cell, Match
+
+Kind = Literal["region", "background", "remainder"]
+Owners = NDArray[np.int64]
+
+# Regions grow while they gain, and are then reduced to the cells that carry this share of the similarity.
+CARRIED = 0.7
+# A cell is background if it weighs less than this share of what it would weigh if all cells weighed the same.
+LIGHT = 0.5
+BACKGROUND = NO_REGION - 1
+
+
+@dataclass(frozen=True)
+class RegionPair:
+    """A region of each image, and what the two contribute to the similarity together.
+
+    Attributes:
+        kind: `"region"`: a connected set of cells in either image that correspond; `"background"`: all cells of little
+            weight; `"remainder"`: all other cells, and the pairs of cells of different regions.
+        a_cells, b_cells: (row, column) of the cells, row by row.
+        a_box, b_box: `x0, y0, x1, y1` around the cells, in pixels of the originals; None where there are no cells, or
+            where the geometry is unknown.
+        contribution: what they add to the similarity of the images; may be negative.
+        share: contribution / similarity of the images; NaN where that is 0.
+    """
+
+    kind: Kind
+    a_cells: tuple[Cell, ...]
+    b_cells: tuple[Cell, ...]
+    a_box: Box | None
+    b_box: Box | None
+    contribution: float
+    share: float
+
+
+@dataclass(frozen=True)
+class RegionPairs:
+    """All of the similarity of two images, split among pairs of regions.
+
+    Attributes:
+        pairs: the regions that correspond, largest contribution first, then the background and the remainder. In each
+            image the cells are disjoint and cover it.
+        similarity: of the images.
+        residual: `similarity - sum of contributions`, see `Match.residual`.
+    """
+
+    pairs: tuple[RegionPair, ...]
+    similarity: float
+    residual: float
+
+    @property
+    def named(self) -> tuple[RegionPair, ...]:
+        """The regions that correspond, without the background and the remainder."""
+        return tuple(pair for pair in self.pairs if pair.kind == "region")
+
+    @property
+    def carried(self) -> float:
+        """The share of the similarity that `named` contribute; NaN where the similarity is 0."""
+        return _share(sum(pair.contribution for pair in self.named), self.similarity)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[RegionPair]:
+        return iter(self.pairs)
+
+    def __getitem__(self, at: int) -> RegionPair:
+        return self.pairs[at]
+
+
+def region_pairs(match: Match, n: int = 5) -> RegionPairs:
+    """At most n pairs of corresponding regions of one pair of images; see `Match.regions`.
+
+    Raises:
+        UsageError: the match holds several pairs of images, or n < 1.
+    """
+    if len(match) != 1:
+        raise UsageError(f"expected a Match of one pair of images, got {len(match)} pairs; use match[0].regions()")
+    if n < 1:
+        raise UsageError(f"expected n >= 1, got {n}")
+    similarity = float(match.similarity.detach()[0])
+    values = _values(match)
+    search = RegionSearch(values, merged_regions(values, n))
+    search.improve()
+    if similarity > 0:
+        search.reduce(CARRIED * similarity)
+    return _account(match, values, _in_order(search), similarity)
+
+
+def _values(match: Match) -> CellValues:
+    """The structural contributions as values of pairs; the pooled ones as values of cells.
+
+    Those join every cell with every other: half of its row goes to a cell of a, half of its column to a cell of b.
+    """
+    pooled = _numbers(match.pooled_contributions)
+    background_a, background_b = _backgrounds(match)
+    free = ~background_a
+    if match.chosen is not None:
+        free &= np.isin(np.arange(len(free)), match.chosen)
+    whole = match.chosen is None
+    a = Cells(match.maps_a.grid, pooled.sum(axis=1) / 2, _weights(match.maps_a, whole), free)
+    b = Cells(match.maps_b.grid, pooled.sum(axis=0) / 2, _weights(match.maps_b, whole), ~background_b)
+    return CellValues(_numbers(match.structural_contributions), a, b)
+
+
+def _backgrounds(match: Match) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The cells of a and of b that are background. A part query has none: it says itself which cells count."""
+    a, b = (_weights(maps, match.chosen is None) for maps in (match.maps_a, match.maps_b))
+    return a < LIGHT / len(a), b < LIGHT / len(b)
+
+
+def _weights(maps: FeatureMaps, own: bool) -> Floats:
+    """The cells' own weights, or uniform ones."""
+    return np.full(maps.parts, 1 / maps.parts)
+
+
+def _numbers(values: Tensor) -> Floats:
+    """Of the one pair of images, in float64."""
+    return values.detach()[0].double().cpu().numpy()
+
+
+def _in_order(search: RegionSearch) -> tuple[Owners, Owners]:
+    """For each cell of a and of b the rank of its region from 0, or `NO_REGION`."""
+    rank = np.full(len(search.worth()) + 1, NO_REGION)
+    kept = [k for k in np.argsort(-search.worth(), kind="stable") if (search.owners[0] == k).any()]
+    rank[kept] = np.arange(len(kept))
+    # The last entry stands for cells in no region, whose number is -1.
+    a, b = (rank[owner] for owner in search.owners)
+    return a, b
+
+
+def _account(match: Match, values: CellValues, owners: tuple[Owners, Owners], similarity: float) -> RegionPairs:
+    """What all groups of cells contribute: every cell is in one group, and pairs across groups go to the remainder."""
+    backgrounds = _backgrounds(match)
+    a, b = (np.where(light, BACKGROUND, owner) for light, owner in zip(backgrounds, owners, strict=True))
+    groups: list[tuple[Kind, int]] = [("region", k) for k in range(int(a.max()) + 1)]
+    if (a == BACKGROUND).any() or (b == BACKGROUND).any():
+        groups.append(("background", BACKGROUND))
+    across = float(values.pairs[a[:, None] != b].sum())
+    boxes_a, boxes_b = match.maps_a.boxes(0), match.maps_b.boxes(0)
+    pairs = []
+    for kind, k in [*groups, ("remainder", NO_REGION)]:
+        of_a, of_b = a == k, b == k
+        inside = values.pairs[of_a][:, of_b].sum() + values.a.value[of_a].sum() + values.b.value[of_b].sum()
+        contribution = float(inside) + (across if kind == "remainder" else 0.0)
+        share = _share(contribution, similarity)
+        cells = _places(of_a, match.maps_a.grid), _places(of_b, match.maps_b.grid)
+        pairs.append(RegionPair(kind, *cells, _around(of_a, boxes_a), _around(of_b, boxes_b), contribution, share))
+    return RegionPairs(tuple(pairs), similarity, float(match.residual.detach()[0]))
+
+
+def _places(chosen: NDArray[np.bool_], grid: tuple[int, int]) -> tuple[Cell, ...]:
+    return tuple(divmod(int(i), grid[1]) for i in np.flatnonzero(chosen))
+
+
+def _around(chosen: NDArray[np.bool_], boxes: Tensor | None) -> Box | None:
+    """The box around these cells of an image."""
+    if boxes is None or not chosen.any():
+        return None
+    of = boxes[np.flatnonzero(chosen)].cpu().numpy()
+    (x0, y0), (x1, y1) = of[:, :2].min(axis=0).tolist(), of[:, 2:].max(axis=0).tolist()
+    return x0, y0, x1, y1
+
+
+def _share(contribution: float, similarity: float) -> float:
+    return contribution / similarity if similarity else float("nan")
