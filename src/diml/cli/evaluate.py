@@ -81,7 +81,7 @@ def evaluate(
         )
     if of_index and not loaded.head_fitted:
         result = replace(result, head=f"none, as the index {printable(model)} has none")
-    report_skipped(result.skipped)
+    report_skipped(result.skipped, collection.notes)
     if json:
         print_json(result.to_dict())
     else:

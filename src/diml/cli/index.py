@@ -63,7 +63,7 @@ def index(
             batch_size=batch_size,
             progress=progress,
         )
-    report_skipped(report.skipped)
+    report_skipped(report.skipped, collection.notes)
     done = {
         "added": report.added,
         "changed": report.changed,

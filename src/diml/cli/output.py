@@ -17,8 +17,10 @@ def print_json(document: dict[str, Any]) -> None:
     typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
-def report_skipped(skipped: Sequence[Skipped]) -> None:
-    """Print on standard error which images were left out, and why."""
+def report_skipped(skipped: Sequence[Skipped], notes: Sequence[str] = ()) -> None:
+    """Print on standard error which images were left out, and why; and the notes of the collection."""
+    for note in notes:
+        typer.echo(note, err=True)
     if skipped:
         typer.echo(f"{len(skipped)} skipped:", err=True)
     for each in skipped:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diml.data.class_folders import class_folders
 from diml.data.images import ENDINGS, printable
+from diml.data.outputs import describe
 from diml.data.tables import ListedImage, Table, Values, read_table
 from diml.data.walk import walk
 from diml.errors import DatasetError, UsageError
@@ -37,6 +38,7 @@ class Collection:
         columns: further columns by name, n values each.
         skipped: what was left out.
         name: a name for messages, safe to print.
+        notes: sentences on what the collection does not contain and was not meant to, such as indices in the folder.
     """
 
     root: Path
@@ -46,6 +48,7 @@ class Collection:
     columns: dict[str, list[str | None]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     name: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -65,6 +68,7 @@ class Collection:
             {name: [values[i] for i in picked] for name, values in self.columns.items()},
             self.skipped,
             self.name,
+            self.notes,
         )
 
     @property
@@ -84,7 +88,8 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
     """The images in a folder and its subfolders.
 
     Args:
-        folder: the folder to search. Hidden files and folders are left out; links are followed, each folder once.
+        folder: the folder to search. Hidden files and folders are left out, and so is what this program has written
+            (see `notes`); links are followed, each folder once.
         labels_from: "folder" takes the first folder of a relative path as the label, below a folder of a split the
             next one (None for files outside of a subfolder); a CSV file gives the label and further columns of the
             files in its column `path`, relative to `folder` (None for all others); None gives no labels.
@@ -95,20 +100,36 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
     """
     root = Path(folder)
     _expect_folder(root)
-    paths, left_out = walk(root)
-    skipped = [Skipped(path, reason) for path, reason in left_out]
-    name = printable(root)
+    paths, left_out, outputs = walk(root)
+    found = Collection(
+        root,
+        paths,
+        skipped=[Skipped(path, reason) for path, reason in left_out],
+        name=printable(root),
+        notes=[describe(outputs)] if outputs else [],
+    )
     if not paths:
-        beside = f"; {len(skipped)} left out, such as {skipped[0].path}: {skipped[0].reason}" if skipped else ""
-        raise DatasetError(
-            f"{name}: holds no images; looked in it and its subfolders for files ending in "
-            f"{' '.join(sorted(ENDINGS))}{beside}"
-        )
+        raise _no_images(found)
     if labels_from is None:
-        return Collection(root, paths, skipped=skipped, name=name)
+        return found
     if os.fspath(labels_from) == "folder":
-        return Collection(root, paths, class_folders(paths).labels, skipped=skipped, name=name)
-    return _labelled(Collection(root, paths, skipped=skipped, name=name), read_table(Path(labels_from)))
+        return replace(found, labels=class_folders(paths).labels)
+    return _labelled(found, read_table(Path(labels_from)))
+
+
+def _no_images(found: Collection) -> DatasetError:
+    skipped = found.skipped
+    beside = [f"{len(skipped)} left out, such as {skipped[0].path}: {skipped[0].reason}"] if skipped else []
+    return DatasetError(
+        "; ".join(
+            [
+                f"{found.name}: holds no images",
+                f"looked in it and its subfolders for files ending in {' '.join(sorted(ENDINGS))}",
+                *beside,
+                *found.notes,
+            ]
+        )
+    )
 
 
 def open_csv(csv: AnyPath, labelled: bool = True) -> Collection:
@@ -166,7 +187,7 @@ def _labelled(found: Collection, table: Table) -> Collection:
     labels = columns.pop("label", None)
     reason = f"but is not among the images in {found.name}"
     missing = [Skipped(printable(path), f"{_where(table, rows[path])}, {reason}") for path in unknown]
-    return Collection(found.root, found.paths, labels, None, columns, found.skipped + missing, found.name)
+    return replace(found, labels=labels, columns=columns, skipped=found.skipped + missing)
 
 
 def _by_path(table: Table) -> dict[str, ListedImage]:

@@ -7,24 +7,38 @@ import os
 import stat
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 from diml.data.images import ENDINGS, printable
+from diml.data.outputs import kind_of_file, kind_of_folder
 
 _Inode = tuple[int, int]
 
 
-def walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
+class Found(NamedTuple):
+    """What a walk found.
+
+    Attributes:
+        images: sorted POSIX paths of the images, relative to the folder.
+        left_out: (path, reason) of what was left out, safe to print.
+        outputs: (path, kind) of what this program has written.
+    """
+
+    images: list[str]
+    left_out: list[tuple[str, str]]
+    outputs: list[tuple[str, str]]
+
+
+def walk(root: Path) -> Found:
     """The images in a folder and its subfolders, by their file endings; hidden files and folders are left out.
 
     Links to folders are followed after all real folders, so that a folder inside the collection is found under its own
-    name. Each folder is entered once, so that links cannot form a cycle.
-
-    Returns:
-        The sorted POSIX paths of the images, relative to the folder; and (path, reason) of what was left out.
+    name. Each folder is entered once, so that links cannot form a cycle. Indices, training runs and pictures of this
+    program are left out.
     """
     search = _Walk(root)
     search.run()
-    return sorted(search.images), sorted(search.left_out)
+    return Found(sorted(search.images), sorted(search.left_out), sorted(search.outputs))
 
 
 class _Walk:
@@ -32,6 +46,7 @@ class _Walk:
         self.root = root
         self.images: list[str] = []
         self.left_out: list[tuple[str, str]] = []
+        self.outputs: list[tuple[str, str]] = []
         self._entered: dict[_Inode, str] = {}
         self._above = {_inode(parent) for parent in root.resolve().parents}
         self._folders = deque([""])
@@ -57,6 +72,9 @@ class _Walk:
             first = self._entered[inode] or "."
             return self._leave(relative, f"links to a folder that is in the collection already, as {printable(first)}")
         self._entered[inode] = relative
+        if kind := kind_of_folder(folder):
+            self.outputs.append((relative or ".", kind))
+            return None
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if not entry.name.startswith("."):
@@ -79,9 +97,15 @@ class _Walk:
         elif stat.S_ISDIR(mode):
             (self._links if entry.is_symlink() else self._folders).append(relative)
         elif stat.S_ISREG(mode):
-            self.images.append(relative)
+            self._take(entry, relative)
         else:
             self._leave(relative, "is not a regular file (a pipe, socket or device)")
+
+    def _take(self, entry: os.DirEntry[str], relative: str) -> None:
+        if kind := kind_of_file(entry.path):
+            self.outputs.append((relative, kind))
+        else:
+            self.images.append(relative)
 
 
 def _why_unseen(entry: os.DirEntry[str], error: OSError) -> str:

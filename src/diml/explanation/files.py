@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from diml.data.outputs import SOFTWARE
 from diml.errors import DimlError, UsageError
 from diml.files import write_atomic
 
@@ -89,8 +90,9 @@ def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 120)
 
     check_output(path)
     ending = _ending(path)
-    # No dates, and fixed ids in an SVG, so that the same picture gives the same bytes.
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    # No dates, and fixed ids in an SVG, so that the same picture gives the same bytes. A PNG names this program, so
+    # that it is not taken for an image of the collection in whose folder it lies.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": SOFTWARE}}[ending]
     # The strongest compression takes longer than the drawing and saves an eighth.
     settings: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if ending == "png" else {}
     with rc_context({"svg.hashsalt": "diml"}):

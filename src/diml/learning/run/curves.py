@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
+from diml.data.outputs import SOFTWARE
+
 LOSS, FOUND, FAINT = "#b3470f", "#1f5f99", "#6b6b6b"
 
 
@@ -44,7 +46,7 @@ def draw_curves(
     axes[-1].set_xlabel("epoch (0: before training)")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1].set_xlim(-0.3, max(1, rows[-1]["epoch"]) + 0.3)
-    write(lambda file: figure.savefig(file, format="png", dpi=120))
+    write(lambda file: figure.savefig(file, format="png", dpi=120, metadata={"Software": SOFTWARE}))
 
 
 def _line(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, colour: str) -> None:

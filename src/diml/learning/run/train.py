@@ -120,6 +120,7 @@ def _train(run: PreparedRun, folder: RunFolder, resume: bool, observer: Observer
     if first:
         folder.begin(settings, run.digest, resumed=resumed)
         notices = [notice for notice in (batches.notice, run.splits.notice) if notice]
+        notices += run.splits.train.notes
         observer.begin([run.describe(), f"loss: {objective.describe()}"], notices)
     fit(trainer, module, folder, resumed)
     return _conclude(folder, recorder, run, observer) if first else TrainingResult(folder.path, {})
