@@ -12,6 +12,7 @@ from diml.embedding import Encoder, Preprocessing, lite0, lite0_preprocessing
 from diml.errors import TrainingError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.learning import Margin
+from diml.learning.batches.left_out import LeftOut
 from diml.learning.batches.loading import EpochLoader
 from diml.learning.batches.seeds import derived, seeded
 from diml.learning.run.folder import RunFolder, flat
@@ -147,7 +148,14 @@ class Images:
     def set_epoch(self, epoch):
         self.epoch = epoch
 
-    def again(self, index, before):
+    def path(self, index):
+        return f"{index}.png"
+
+    def indices(self, paths):
+        return frozenset(int(path.removesuffix(".png")) for path in paths)
+
+    def again(self, index, before, shown):
+        assert shown == index
         return torch.tensor([float(self.epoch), float(before)]), index
 
 
@@ -158,21 +166,28 @@ class Batches:
     def __len__(self):
         return 2
 
+    def leave_out(self, indices):
+        self.left_out = indices
+
     def occasions(self):
         yield from ([(self.epoch, 0), (self.epoch + 1, 0)], [(7, 0), (7, 1)])
 
 
-def test_images_and_batches_are_of_the_epoch_that_is_asked_for():
+def test_images_batches_and_what_is_left_out_are_of_the_epoch_that_is_asked_for():
     epoch = [0]
-    loader = EpochLoader(Images(), Batches(), lambda: epoch[0], 0)
+    left_out, batches = LeftOut(lambda images: None), Batches()
+    loader = EpochLoader(Images(), batches, lambda: epoch[0], 0, left_out)
     iterators = []
     for now in (3, 4):
         iterators.append(iter(loader))  # made before the epoch is known, as Lightning does
         epoch[0] = now
+        left_out.note({f"{now}.png": "is truncated"})
+        left_out.join()
         pixels, labels = zip(*iterators[-1], strict=True)
         assert torch.cat(labels).tolist() == [now, now + 1, 7, 7]
         assert torch.cat(pixels).tolist() == [[now, 0], [now, 0], [now, 0], [now, 1]]
     assert len(loader) == 2
+    assert batches.left_out == {3, 4}
 
 
 class Diverged(nn.Module):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from diml.errors import UsageError
+from diml.errors import DatasetError, UsageError
 from diml.learning.run.folder import RunFolder
+from diml.learning.run.prepared_run import PreparedRun
 from diml.learning.run.recorder import EpochRecorder, NullObserver
 from diml.learning.run.settings_file import load_settings
 from diml.learning.run.train import StoppedError, train
@@ -103,9 +104,80 @@ def test_other_images_are_refused(three, colours, tmp_path):
     shutil.copy(data / "class00" / "0.png", data / "class11" / "of-the-test-half.png")
     train(three(f"data.spec={data}", "optim.epochs=2"), tmp_path / "run", resume=True)
     shutil.copy(data / "class00" / "0.png", data / "class00" / "4.png")
-    with pytest.raises(UsageError, match="are not those it was begun with"):
+    with pytest.raises(UsageError, match=r"class00/4\.png is not one of the training and validation images"):
         train(three(f"data.spec={data}"), tmp_path / "run", resume=True)
     assert RunFolder(tmp_path / "run").result.is_file()
+
+
+def test_a_run_without_a_list_of_its_images_is_compared_by_their_digest(three, colours, tmp_path):
+    """As runs of 0.1.0 are."""
+    data, run = shutil.copytree(colours, tmp_path / "data"), RunFolder(tmp_path / "run")
+    train(three(f"data.spec={data}", "optim.epochs=1"), run.path)
+    run.images.unlink()
+    train(three(f"data.spec={data}", "optim.epochs=2"), run.path, resume=True)
+    assert run.images.is_file()
+    run.images.unlink()
+    (data / "class00" / "0.png").unlink()
+    with pytest.raises(UsageError, match="are not those it was begun with"):
+        train(three(f"data.spec={data}"), run.path, resume=True)
+
+
+class Listed(NullObserver):
+    def __init__(self):
+        self.images = []
+
+    def skipped(self, images):
+        self.images += images
+
+
+@pytest.mark.slow
+def test_images_that_are_gone_are_listed_and_left_out(three, colours, tmp_path):
+    """Two training images and a validation image, and a whole class of the test half, which moves no other class."""
+    run = PreparedRun.of(three())
+    gone = [*run.splits.train.paths[:2], run.splits.validation.paths[0]]
+    runs = []
+    for place in (tmp_path / "one", tmp_path / "other"):
+        data, observer = shutil.copytree(colours, place / "data"), Listed()
+        train(three(f"data.spec={data}", "optim.epochs=1"), place / "run")
+        for path in gone:
+            (data / path).unlink()
+        shutil.rmtree(data / "class11")
+        result = train(three(f"data.spec={data}"), place / "run", resume=True, observer=observer)
+        found = [(skipped.path, skipped.reason) for skipped in observer.images]
+        assert found == [(path, "is gone since the run was begun") for path in sorted(gone)]
+        assert [skipped["path"] for skipped in result.document["skipped"]] == sorted(gone)
+        assert result.document["test"]["classes"] == 5
+        runs.append(place / "run")
+    assert_same(*runs)
+
+
+def test_too_few_images_left_are_refused(three, colours, tmp_path):
+    data, out = shutil.copytree(colours, tmp_path / "data"), tmp_path / "run"
+    label = PreparedRun.of(three()).splits.train.labels[0]
+    train(three(f"data.spec={data}", "optim.epochs=1"), out)
+    for i in range(3):
+        (data / label / f"{i}.png").unlink()
+    said = f"the training class {label} has 1 of its 4 images left, and a batch needs 2; restore them, or begin"
+    with pytest.raises(DatasetError, match=said):
+        train(three(f"data.spec={data}"), out, resume=True)
+    for file in data.rglob("*.png"):
+        file.rename(file.with_name(f"other{file.name}"))
+    with pytest.raises(DatasetError, match="has none of the 24 images that the run was begun with; give the same data"):
+        train(three(f"data.spec={data}"), out, resume=True)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_read_does_not_change_what_a_resumed_run_draws(three, colours, tmp_path):
+    """Found in epoch 1; stopped in the next, the run goes on as the one that was not stopped."""
+    data = shutil.copytree(colours, tmp_path / "data")
+    for path in PreparedRun.of(three()).splits.train.paths[:12:4]:
+        (data / path).write_bytes((data / path).read_bytes()[:60])
+    settings, out, whole = three(f"data.spec={data}"), tmp_path / "one" / "run", tmp_path / "other" / "run"
+    with pytest.raises(StoppedError):
+        train(settings, out, observer=StopAfter(40))
+    train(settings, out, resume=True)
+    train(settings, whole)
+    assert_same(out, whole)
 
 
 def test_a_run_is_not_made_shorter(three, unbroken):

@@ -28,7 +28,10 @@ SAMPLE = Path(__file__).parents[2] / "sample"
 
 class Lines(NullObserver):
     def __init__(self):
-        self.rows, self.steps, self.stages = [], [], []
+        self.rows, self.steps, self.stages, self.left_out = [], [], [], []
+
+    def skipped(self, images):
+        self.left_out += images
 
     def stage(self, what, done, total):
         self.stages.append((what, done == total))
@@ -48,7 +51,16 @@ def finished(tiny, tmp_path_factory):
 
 def test_the_folder_holds_what_it_should(tiny, finished):
     folder = RunFolder(finished[0].folder)
-    names = {"settings.toml", "versions.json", "metrics.csv", "curves.png", "tensorboard", "checkpoints", "model"}
+    names = {
+        "settings.toml",
+        "versions.json",
+        "images.csv",
+        "metrics.csv",
+        "curves.png",
+        "tensorboard",
+        "checkpoints",
+        "model",
+    }
     assert {file.name for file in folder.path.iterdir()} == names | {"result.json"}
     assert load_settings(folder.settings, ()) == tiny()
     assert [file.name for file in folder.last.parent.iterdir()] == ["last.ckpt"]
@@ -83,7 +95,7 @@ def test_the_model_is_the_one_that_was_measured(finished, colours):
     assert (model.matcher.marginals, model.matcher.weight, model.matcher.eps) == ("cross_correlation", 0.5, 0.05)
     assert "16 training images" in model.head_fitted_on
     document = result.document
-    assert list(document) == ["test", "validation", "best_epoch", "seconds", "settings"]
+    assert list(document) == ["test", "validation", "best_epoch", "seconds", "skipped", "settings"]
     assert json.loads((result.folder / "result.json").read_text()) == json.loads(json.dumps(document))
     assert (document["test"]["images"], document["test"]["classes"]) == (24, 6)
     assert [row["shortlist"] for row in document["test"]["results"]] == [0, 100]
@@ -202,16 +214,35 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
     assert len(RunFolder(result.folder).rows()) == 3
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_an_image_that_cannot_be_read_is_named(tiny, colours, tmp_path, workers):
-    data = shutil.copytree(colours, tmp_path / "data")
-    for file in data.glob("class0[0-5]/3.png"):
+def truncated(colours, folder, *names):
+    """The colours with some of their files cut off."""
+    data = shutil.copytree(colours, folder)
+    for file in (data / name for name in names):
         file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(ImageError, match=r"^\S+class0\d/3\.png: [^\n]*$"):
-        train(
-            tiny(f"data.spec={data}", f"data.workers={workers}", "model.head=random", "data.validation=0"),
-            tmp_path / "run",
-        )
+    return data
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_images_that_cannot_be_read_are_listed_once_and_left_out(tiny, colours, tmp_path, workers):
+    """One training image, one validation image and one test image; the head is fitted on the others."""
+    run = PreparedRun.of(tiny())
+    names = [part.paths[3] for part in (run.splits.train, run.splits.validation, run.splits.test)]
+    data = truncated(colours, tmp_path / "data", *names)
+    observer = Lines()
+    settings = tiny(f"data.spec={data}", f"data.workers={workers}", "optim.batches_per_epoch=8")
+    result = train(settings, tmp_path / "run", observer=observer)
+    assert sorted(skipped.path for skipped in observer.left_out) == sorted(names)
+    assert all("class" in skipped.reason and "\n" not in skipped.reason for skipped in observer.left_out)
+    assert [skipped["path"] for skipped in result.document["skipped"]] == [s.path for s in observer.left_out]
+    assert result.document["best_epoch"] in (0, 1, 2)
+    assert "15 training images" in StructuralModel.from_pretrained(result.folder).head_fitted_on
+
+
+def test_a_class_without_a_readable_image_is_named(tiny, colours, tmp_path):
+    data = truncated(colours, tmp_path / "data", *(f"class00/{i}.png" for i in range(4)))
+    said = r"^none of the 4 training images of the class class00 can be read \(\S+class00/\d\.png: [^\n]*$"
+    with pytest.raises(ImageError, match=said):
+        train(tiny(f"data.spec={data}", "model.head=random", "data.validation=0"), tmp_path / "run")
 
 
 @pytest.mark.parametrize("stop", [False, True])

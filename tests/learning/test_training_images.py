@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from diml.data import Collection
 from diml.embedding import Preprocessing
 from diml.errors import DatasetError, ImageError
-from diml.learning.batches.loading import TrainingImages
+from diml.learning.batches.training_images import TrainingImages
 from diml.learning.run.settings import DataSettings
 
 SAMPLE = Path(__file__).parents[2] / "sample"

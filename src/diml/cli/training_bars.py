@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from diml.cli.output import report_skipped
+from diml.data import Skipped
 from diml.learning.run.folder import EpochRow
 
 
@@ -57,6 +59,10 @@ class Bars(ExitStack):
             typer.echo("\n".join(lines))
         for notice in notices:
             typer.echo(notice, err=self.quiet)
+
+    def skipped(self, images: Sequence[Skipped]) -> None:
+        """Images were left out."""
+        report_skipped(images)
 
     def stage(self, what: str, done: int, total: int) -> None:
         """Progress of work other than training steps."""

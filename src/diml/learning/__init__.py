@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diml.learning.batches.loading import TrainingImages
     from diml.learning.batches.sampling import ClassBatches
     from diml.learning.batches.splits import Splits, split_collection
+    from diml.learning.batches.training_images import TrainingImages
     from diml.learning.losses.distances import StructuralDistance, StructuralSimilarity, flattened
     from diml.learning.losses.library_objective import LibraryObjective
     from diml.learning.losses.margin import Margin
@@ -36,7 +36,7 @@ _MODULES = {
     "Splits": "batches.splits",
     "StructuralDistance": "losses.distances",
     "StructuralSimilarity": "losses.distances",
-    "TrainingImages": "batches.loading",
+    "TrainingImages": "batches.training_images",
     "TrainingResult": "run.train",
     "TrainingSettings": "run.settings",
     "build_objective": "losses.registry",

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diml.errors import UsageError
+from diml.errors import ImageError, UsageError
 from diml.feature_maps import FeatureMaps
 
 if TYPE_CHECKING:
@@ -103,21 +103,26 @@ class HeadFitting:
         files: Sequence[Path],
         name: str,
         progress: Callable[[int, int], None] | None = None,
+        unread: dict[int, ImageError] | None = None,
     ) -> bool:
-        """As `fit`, on a sample of image files, all of which must be readable.
+        """As `fit`, on a sample of image files.
 
         Args:
             progress: called with the number of images done and the number in total.
+            unread: receives the images that cannot be read, by their place in `files`; None if all must be readable.
 
         Raises:
-            ImageError: for the first image that cannot be read.
+            ImageError: for the first image that cannot be read, if all must be readable.
         """
         which, means, done = self.sample(len(files)), [], 0
         for batch in model.stream(files[at] for at in which):
-            if batch.failures:
+            if batch.failures and unread is None:
                 raise batch.failures[0][1]
-            means.append(batch.maps.mean)
-            done += len(batch.maps)
+            if unread is not None:
+                unread.update((which[place], error) for place, error in batch.failures)
+            if batch.indices:
+                means.append(batch.maps.mean)
+            done += len(batch.indices) + len(batch.failures)
             if progress is not None:
                 progress(done, len(which))
         return self.fit(model, means, len(files), name)

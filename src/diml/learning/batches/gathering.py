@@ -8,7 +8,7 @@ all processes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from diml.feature_maps import FeatureMaps
+
+Value = TypeVar("Value")
 
 
 def processes() -> int:
@@ -38,6 +40,19 @@ def gather(maps: FeatureMaps, labels: Int[Tensor, " n"]) -> tuple[FeatureMaps, I
         return maps, labels
     pooled = None if maps.own_pooled is None else _joined(maps.own_pooled)
     return FeatureMaps(_joined(maps.local), maps.grid, pooled), _all(labels)
+
+
+def gather_objects(value: Value) -> list[Value]:
+    """The values of all processes in rank order; every process has to call it.
+
+    >>> gather_objects({"a": 1})
+    [{'a': 1}]
+    """
+    if processes() == 1:
+        return [value]
+    found: list[Any] = [None] * processes()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def _joined(share: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 
 from torch.utils.data import Sampler
 
@@ -13,6 +13,8 @@ from diml.learning.batches.seeds import derived
 
 # Key of the seed: other random numbers of the same epoch are unrelated.
 BATCHES = 101
+# A class with fewer images has no positive pair.
+FEWEST_IMAGES = 2
 
 
 class ClassBatches(Sampler[list[int]]):
@@ -59,7 +61,7 @@ class ClassBatches(Sampler[list[int]]):
         world: int = 1,
     ) -> None:
         sizes = Counter(labels)
-        members: dict[Hashable, list[int]] = {label: [] for label, size in sizes.items() if size > 1}
+        members: dict[Hashable, list[int]] = {label: [] for label, size in sizes.items() if size >= FEWEST_IMAGES}
         for index, label in enumerate(labels):
             if label in members:
                 members[label].append(index)
@@ -68,7 +70,7 @@ class ClassBatches(Sampler[list[int]]):
             raise UsageError(f"expected rank 0 to {world - 1} of {world} processes, got {rank}")
         self.classes = len(members)
         self.left_out = len(sizes) - len(members)
-        self._members = list(members.values())
+        self._all = self._members = list(members.values())
         self._classes, self._per_class, self._seed = batch // per_class, per_class, seed
         share = self._classes // world
         self._own = slice(rank * share, (rank + 1) * share)
@@ -86,6 +88,23 @@ class ClassBatches(Sampler[list[int]]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration, 0, 1, ..."""
         self._epoch = epoch
+
+    def leave_out(self, indices: Container[int]) -> None:
+        """Set the images that no further iteration draws; a class with fewer than two others is left out as well.
+
+        Neither the length of an epoch nor `classes` changes.
+
+        Raises:
+            DatasetError: fewer classes than a batch needs.
+        """
+        kept = [[index for index in members if index not in indices] for members in self._all]
+        self._members = [members for members in kept if len(members) >= FEWEST_IMAGES]
+        if len(self._members) < self._classes:
+            raise DatasetError(
+                f"{len(self._members)} training classes still have two images that can be read, and a batch of "
+                f"{self._classes * self._per_class} with {self._per_class} of each class needs {self._classes}; "
+                "restore the images, or begin a new run with a smaller data.batch"
+            )
 
     def __len__(self) -> int:
         return self._length

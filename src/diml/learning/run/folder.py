@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from diml.errors import TrainingError, UsageError
 from diml.files import write_atomic
+from diml.learning.run.recorded_images import RecordedImages
 from diml.learning.run.settings import TrainingSettings
 from diml.learning.run.settings_file import load_settings
 
@@ -29,7 +30,7 @@ EpochRow = dict[str, float | int | None]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run: `settings.toml`, `versions.json`, `metrics.csv`, `curves.png`, `tensorboard/`,
+    """The folder of a run: `settings.toml`, `versions.json`, `images.csv`, `metrics.csv`, `curves.png`, `tensorboard/`,
     `checkpoints/`, `model/` and, at the end, `result.json`.
 
     Args:
@@ -41,6 +42,11 @@ class RunFolder:
     @property
     def settings(self) -> Path:
         return self.path / "settings.toml"
+
+    @property
+    def images(self) -> Path:
+        """The training and validation images that the run was begun with."""
+        return self.path / "images.csv"
 
     @property
     def last(self) -> Path:
@@ -116,6 +122,14 @@ class RunFolder:
                 f"{settings.optim.epochs}"
             )
 
+    def recorded_images(self) -> RecordedImages | None:
+        """The images that the run was begun with; None for a run of an earlier version, which has only their digest.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        return RecordedImages.read(self.images) if self.images.is_file() else None
+
     def check_data(self, digest: str) -> None:
         """Check that the training and validation images are those that the run was begun with.
 
@@ -136,9 +150,11 @@ class RunFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def begin(self, settings: TrainingSettings, digest: str, *, resumed: bool) -> None:
-        """Write settings and versions, and remove the result of a shorter run that is now extended."""
+    def begin(self, settings: TrainingSettings, images: RecordedImages, digest: str, *, resumed: bool) -> None:
+        """Write settings, images and versions, and remove the result of a shorter run that is now extended."""
         self.result.unlink(missing_ok=True)
+        if not resumed or not self.images.is_file():
+            self.write(self.images, images.to_csv().encode())
         self.write(self.settings, settings.to_toml().encode())
         document = {**versions(), "data": digest}
         if resumed and (first := self.made_by()):

@@ -12,7 +12,7 @@ from torch import nn
 
 from diml.data import Collection
 from diml.embedding import Encoder, Preprocessing
-from diml.errors import UsageError, first_line
+from diml.errors import ImageError, UsageError, first_line
 from diml.learning.batches.seeds import derived, seeded
 from diml.learning.run.learner import named
 from diml.learning.run.settings import TrainingSettings
@@ -69,7 +69,9 @@ def prepared(preprocessing: Preprocessing, settings: TrainingSettings) -> Prepro
     return dataclasses.replace(sized, fit=fit, crop=CENTRE if fit == "crop" else sized.crop)
 
 
-def fit_head(model: StructuralModel, train: Collection, settings: TrainingSettings, stage: Stage | None = None) -> None:
+def fit_head(
+    model: StructuralModel, train: Collection, settings: TrainingSettings, stage: Stage | None = None
+) -> dict[str, str]:
     """Give a model without a head one, in place: PCA whitening of the training images, or a random projection.
 
     Args:
@@ -78,15 +80,18 @@ def fit_head(model: StructuralModel, train: Collection, settings: TrainingSettin
         settings: settings of the run.
         stage: reports progress.
 
+    Returns:
+        The images that could not be read, by path, each with its reason.
+
     Raises:
-        UsageError: fewer images than the head has dimensions, or more dimensions than the backbone has channels.
-        ImageError: an image cannot be read.
+        UsageError: fewer readable images than the head has dimensions, or more dimensions than the backbone has
+            channels.
     """
     dim = settings.model.dim
     if settings.model.head == "random":
         with seeded(derived(settings.run.seed, HEAD)):
             model.encoder.head = nn.Linear(model.encoder.channels, dim).to(model.encoder.device)
-        return
+        return {}
     if len(train) <= dim:
         raise UsageError(
             f"expected more than {dim} training images to fit a head of dim {dim}, preferably {2 * dim}, "
@@ -94,7 +99,9 @@ def fit_head(model: StructuralModel, train: Collection, settings: TrainingSettin
         )
     progress = None if stage is None else functools.partial(stage, "fitting the head")
     files = [train.file(i) for i in range(len(train))]
-    HeadFitting(dim, seed=settings.run.seed, required=True).fit_files(model, files, train.name, progress)
+    fitting, unread = HeadFitting(dim, seed=settings.run.seed, required=True), dict[int, ImageError]()
+    fitting.fit_files(model, files, train.name, progress, unread)
+    return {train.paths[i]: str(error) for i, error in unread.items()}
 
 
 @torch.no_grad()

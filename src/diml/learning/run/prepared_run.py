@@ -6,21 +6,25 @@ import copy
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from diml.data import open_dataset
 from diml.errors import ModelError, UsageError
 from diml.evaluation.task import Task
-from diml.learning.batches.loading import EpochLoader, TrainingImages
+from diml.learning.batches.left_out import LeftOut
+from diml.learning.batches.loading import EpochLoader
 from diml.learning.batches.sampling import ClassBatches
 from diml.learning.batches.seeds import derived, seeded
 from diml.learning.batches.splits import Splits, split_collection
+from diml.learning.batches.training_images import TrainingImages
 from diml.learning.losses.objective import Objective
 from diml.learning.losses.registry import build_objective
 from diml.learning.run.initial_model import Stage, bare_model, fit_head
 from diml.learning.run.module import TrainingModule
+from diml.learning.run.recorded_images import RecordedImages
 from diml.learning.run.settings import TrainingSettings
 from diml.model import StructuralModel
 
@@ -37,20 +41,32 @@ class PreparedRun:
         splits: training, validation and test classes.
         own_model: the model that the caller passed; None for the model that the settings name.
         own_objective: the objective that the caller passed; None for the loss that the settings name.
+        gone: the images of a resumed run that are no longer there, by path, each with its reason.
     """
 
     settings: TrainingSettings
     splits: Splits
     own_model: StructuralModel | None = None
     own_objective: Objective | None = None
+    gone: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(
-        settings: TrainingSettings, model: StructuralModel | None = None, objective: Objective | None = None
+        settings: TrainingSettings,
+        model: StructuralModel | None = None,
+        objective: Objective | None = None,
+        recorded: RecordedImages | None = None,
     ) -> PreparedRun:
-        """Open the data, and refuse what cannot work before anything slow is loaded."""
-        splits = split_collection(open_dataset(settings.data.spec), settings.data)
-        run = PreparedRun(settings, splits, model, objective)
+        """Open the data, and refuse what cannot work before anything slow is loaded.
+
+        `recorded` are the images of the run that is resumed.
+        """
+        collection = open_dataset(settings.data.spec)
+        if recorded is None:
+            gone, splits = {}, split_collection(collection, settings.data)
+        else:
+            gone, splits = recorded.gone(collection), recorded.splits(collection)
+        run = PreparedRun(settings, splits, model, objective, gone)
         run.batches()
         run.objective(settings.model.dim)
         for part in (splits.validation, splits.test):
@@ -105,13 +121,16 @@ class PreparedRun:
                 options=loss.options,
             )
 
-    def initial_model(self, name: str, stage: Stage | None = None) -> StructuralModel:
-        """The model that training starts from, with a head, on the CPU."""
+    def initial_model(self, name: str, stage: Stage | None = None, left_out: LeftOut | None = None) -> StructuralModel:
+        """The model that training starts from, with a head, on the CPU; `left_out` is told about unreadable images."""
         model = bare_model(self.settings, name, self.own_model)
+        unread: dict[str, str] = {}
         if not model.head_fitted:
             model.to(self.device)
-            fit_head(model, self.splits.train, self.settings, stage)
-        model.head_fitted_on = f"{len(self.splits.train)} training images of {self.splits.train.name}"
+            unread = fit_head(model, self.splits.train, self.settings, stage)
+        if left_out is not None:
+            left_out.note(unread)
+        model.head_fitted_on = f"{len(self.splits.train) - len(unread)} training images of {self.splits.train.name}"
         return model.cpu()
 
     def saved_model(self, folder: os.PathLike[str]) -> StructuralModel:
@@ -130,12 +149,12 @@ class PreparedRun:
                 f"expected the model that the run was begun with, got one that does not fit its weights ({error})"
             ) from error
 
-    def loader(self, module: TrainingModule) -> EpochLoader:
+    def loader(self, module: TrainingModule, left_out: LeftOut) -> EpochLoader:
         """The training batches of the process that runs the module."""
         preprocessing = module.learner.encoder.preprocessing
         images = TrainingImages(self.splits.train, preprocessing, self.settings.data, self.settings.run.seed)
         batches = self.batches(module.trainer.global_rank, module.trainer.world_size)
-        return EpochLoader(images, batches, lambda: module.current_epoch, self.settings.data.workers)
+        return EpochLoader(images, batches, lambda: module.current_epoch, self.settings.data.workers, left_out)
 
     @property
     def device(self) -> torch.device:

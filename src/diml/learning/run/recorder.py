@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from diml.data import Collection
+from diml.data import Collection, Skipped
 from diml.errors import TrainingError
 from diml.evaluation import METRICS, evaluate
+from diml.learning.batches.left_out import LeftOut
 from diml.learning.run.curves import draw_curves
 from diml.learning.run.folder import EpochRow, RunFolder
 from diml.learning.run.module import TrainingModule
@@ -30,6 +31,9 @@ class Observer(Protocol):
     def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None:
         """Training starts: one line each on the data and the loss, and notices about the data."""
 
+    def skipped(self, images: Sequence[Skipped]) -> None:
+        """Images that the run leaves out, and why; each is reported once."""
+
     def stage(self, what: str, done: int, total: int) -> None:
         """Work other than training steps: a description, the number of images done, and the number in total."""
 
@@ -44,6 +48,8 @@ class NullObserver:
     """Null observer."""
 
     def begin(self, lines: Sequence[str], notices: Sequence[str]) -> None: ...
+
+    def skipped(self, images: Sequence[Skipped]) -> None: ...
 
     def stage(self, what: str, done: int, total: int) -> None: ...
 
@@ -64,6 +70,7 @@ class EpochRecorder(Callback):
         validation: the validation classes; None to treat the last model as the best.
         settings: settings of the run.
         observer: told about the progress.
+        left_out: the images that the run leaves out; told about validation images that cannot be read.
     """
 
     def __init__(
@@ -73,8 +80,10 @@ class EpochRecorder(Callback):
         validation: Collection | None,
         settings: TrainingSettings,
         observer: Observer,
+        left_out: LeftOut,
     ) -> None:
         self.folder, self.model, self.settings, self.observer = folder, model, settings, observer
+        self.left_out = left_out
         # An evaluation would leave out images of split "train", which these are.
         self.validation = None if validation is None else dataclasses.replace(validation, splits=None)
         self.rows: list[EpochRow] = []
@@ -92,6 +101,7 @@ class EpochRecorder(Callback):
             self._keep_best()
             self._show()
         trainer.strategy.barrier()
+        self.left_out.join()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._began, self._losses, self._images = time.perf_counter(), 0.0, 0
@@ -116,6 +126,7 @@ class EpochRecorder(Callback):
         if trainer.is_global_zero:
             loss = self._losses / pl_module.steps
             self.rows.append(self._row(trainer, trainer.current_epoch + 1, loss, seconds, self._images))
+        self.left_out.join()
         # In every process, as Lightning's state may be spread over them; only the first process writes.
         trainer.save_checkpoint(self.folder.last)
         if trainer.is_global_zero:
@@ -125,10 +136,15 @@ class EpochRecorder(Callback):
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "left_out": self.left_out.state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+
+    @classmethod
+    def left_out_before(cls, checkpoint: Mapping[str, Any]) -> dict[str, str]:
+        """The images that a run had left out when it wrote the checkpoint, by path, each with its reason."""
+        return dict(checkpoint["callbacks"][cls.__qualname__].get("left_out", {}))
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if self._writer is not None:
@@ -165,8 +181,7 @@ class EpochRecorder(Callback):
             # Trained in another precision, but saved, loaded and used in float32.
             model = copy.deepcopy(model).float()
         result = evaluate(validation, model, shortlists=[shortlist], progress=self.observer.stage)
-        if result.skipped:
-            raise TrainingError(f"{result.skipped[0].reason}; every validation image is needed: repair or remove it")
+        self.left_out.note({skipped.path: skipped.reason for skipped in result.skipped})
         return dict(result.results[0])
 
     def _show(self) -> None:

@@ -14,14 +14,16 @@ from torch import nn
 
 from diml.errors import DimlError
 from diml.evaluation import Evaluation, evaluate
+from diml.learning.batches.left_out import LeftOut
 from diml.learning.run.folder import RunFolder
 from diml.learning.run.learner import Learner
 from diml.learning.run.module import TrainingModule
 from diml.learning.run.own_parts import as_objective, recorded
 from diml.learning.run.prepared_run import PreparedRun
+from diml.learning.run.recorded_images import RecordedImages, check_classes
 from diml.learning.run.recorder import EpochRecorder, NullObserver, Observer
 from diml.learning.run.settings import TrainingSettings
-from diml.learning.run.trainer import fit, make_trainer
+from diml.learning.run.trainer import fit, make_trainer, read_checkpoint
 from diml.model import StructuralModel
 
 SHORTLISTS = (0, 100)
@@ -41,8 +43,8 @@ class TrainingResult:
         folder: the run folder.
         document: the content of `result.json`: "test" (see `Evaluation.to_dict`; None for data without a test half),
             "validation" (the metrics of the best epoch; None without validation classes), "best_epoch" (0 is the model
-            before training), "seconds" (training time, including all parts of a resumed run), "settings". Empty in all
-            but the first of several processes.
+            before training), "seconds" (training time, including all parts of a resumed run), "skipped" (path and
+            reason of images that were left out), "settings". Empty in all but the first of several processes.
         test: the evaluation on the test half; None if an earlier call made it.
     """
 
@@ -76,12 +78,15 @@ def train(
             On a CPU the result equals that of an uninterrupted run, bit for bit.
         observer: told about the progress.
 
+    An image that cannot be read is reported once and left out: for the rest of the epoch other images of its class
+    stand in for it, and later epochs do not draw it.
+
     With several processes, every process has to pass the same model and objective.
 
     Raises:
         UsageError: settings that do not fit the data or the model, or a folder that is not as expected.
-        DatasetError: a class has too few images, or a batch cannot be filled.
-        ImageError: a training or validation image cannot be read.
+        DatasetError: a class has too few images, also after some are gone on a resume, or a batch cannot be filled.
+        ImageError: none of the training images of a class can be read.
         TrainingError: the loss became NaN, or something could not be written; what was saved so far remains.
         StoppedError: the run was stopped by Ctrl-C or SIGTERM.
     """
@@ -95,30 +100,36 @@ def train(
     try:
         if resume and (done := _finished(folder, settings)):
             return done if first else TrainingResult(folder.path, {})
-        run = PreparedRun.of(settings, own_model, own_objective)
-        return _train(run, folder, resume, (observer if first else None) or NullObserver(), first)
+        resumed = resume and folder.last.is_file()
+        images = folder.recorded_images() if resumed else None
+        run = PreparedRun.of(settings, own_model, own_objective, images)
+        return _train(run, folder, resumed, (observer if first else None) or NullObserver(), first)
     except KeyboardInterrupt as error:
         raise StoppedError(f"stopped; {folder.kept}") from error
 
 
-def _train(run: PreparedRun, folder: RunFolder, resume: bool, observer: Observer, first: bool) -> TrainingResult:
+def _train(run: PreparedRun, folder: RunFolder, resumed: bool, observer: Observer, first: bool) -> TrainingResult:
     settings = run.settings
-    resumed = resume and folder.last.is_file()
+    left_out = LeftOut(observer.skipped)
+    left_out.note({skipped.path: skipped.reason for skipped in run.splits.train.skipped})
     if resumed:
         folder.check_data(run.digest)
+        before = EpochRecorder.left_out_before(read_checkpoint(folder.last, mmap=True))
+        check_classes(run.splits.train, run.gone, before)
+        left_out.note({**run.gone, **before})
     # Before the model, which may take long to make: this refuses hardware that the machine does not have.
     trainer = make_trainer(settings, folder)
     batches = run.batches(0, trainer.world_size)
     # The checkpoint brings the weights: only the shapes of the saved model matter here.
-    model = run.saved_model(folder.model) if resumed else run.initial_model(folder.path.name, observer.stage)
+    model = run.saved_model(folder.model) if resumed else run.initial_model(folder.path.name, observer.stage, left_out)
     objective = run.objective(model.dim)
     chosen = settings.model
     learner = Learner(model.encoder, objective, freeze_batch_norm=chosen.freeze_batch_norm, frozen=chosen.frozen)
-    recorder = EpochRecorder(folder, model, run.splits.validation, settings, observer)
+    recorder = EpochRecorder(folder, model, run.splits.validation, settings, observer, left_out)
     trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
-    module = TrainingModule(learner, settings, run.loader, len(batches))
+    module = TrainingModule(learner, settings, lambda module: run.loader(module, left_out), len(batches))
     if first:
-        folder.begin(settings, run.digest, resumed=resumed)
+        folder.begin(settings, RecordedImages.of(run.splits), run.digest, resumed=resumed)
         notices = [notice for notice in (batches.notice, run.splits.notice) if notice]
         notices += run.splits.train.notes
         observer.begin([run.describe(), f"loss: {objective.describe()}"], notices)
@@ -137,15 +148,18 @@ def _conclude(folder: RunFolder, recorder: EpochRecorder, run: PreparedRun, obse
     """Measure the saved model on the test half, once, and write the result."""
     best = recorder.rows[recorder.best_epoch()]
     model = run.saved_model(folder.model).to(run.device)
-    test = None
+    test, left_out = None, recorder.left_out
     if run.splits.test is not None:
         test = evaluate(run.splits.test, model, shortlists=SHORTLISTS, progress=observer.stage)
+        left_out.note({skipped.path: skipped.reason for skipped in test.skipped})
+        left_out.settle()
     measured = {name: value for name, value in best.items() if name not in ("images_per_second", "seconds")}
     document = {
         "test": None if test is None else test.to_dict(),
         "validation": None if run.splits.validation is None else measured,
         "best_epoch": best["epoch"],
         "seconds": round(sum(float(row["seconds"] or 0) for row in recorder.rows), 3),
+        "skipped": [{"path": skipped.path, "reason": skipped.reason} for skipped in left_out.skipped],
         "settings": run.settings.model_dump(mode="json"),
     }
     folder.write_result(document)

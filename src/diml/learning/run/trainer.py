@@ -19,7 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from diml.errors import ModelError, TrainingError, UsageError, first_line
+from diml.errors import DatasetError, ImageError, ModelError, TrainingError, UsageError, first_line
 from diml.learning.run.folder import RunFolder
 from diml.learning.run.module import TrainingModule
 from diml.learning.run.settings import RunSettings, TrainingSettings
@@ -52,16 +52,25 @@ class AtomicCheckpoints(CheckpointIO):
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Raises TrainingError if it cannot be read."""
-        try:
-            state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except Exception as error:
-            raise TrainingError(
-                f"{path}: cannot be read as a checkpoint ({first_line(error)}); begin a new run"
-            ) from error
-        return state
+        return read_checkpoint(path, map_location)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(
+    path: str | os.PathLike[str], map_location: Any | None = None, *, mmap: bool = False
+) -> dict[str, Any]:
+    """A checkpoint as a dictionary; with `mmap`, its tensors are read when they are used.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True, mmap=mmap)
+    except Exception as error:
+        raise TrainingError(f"{path}: cannot be read as a checkpoint ({first_line(error)}); begin a new run") from error
+    return state
 
 
 def make_trainer(settings: TrainingSettings, folder: RunFolder) -> Trainer:
@@ -112,6 +121,8 @@ def fit(trainer: Trainer, module: TrainingModule, folder: RunFolder, resumed: bo
     except (TrainingError, ModelError) as error:
         said = str(error)
         raise error if folder.kept in said else TrainingError(f"{said}; {folder.kept}") from error
+    except (DatasetError, ImageError) as error:
+        raise type(error)(f"{error}; {folder.kept}") from error
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"the memory of the accelerator is too small for this batch ({first_line(error)}); in a new run set a "
