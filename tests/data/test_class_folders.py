@@ -149,7 +149,7 @@ def test_folders_that_can_be_neither(tmp_path: Path, paths: list[str], message: 
     plant(tmp_path, *paths)
     with pytest.raises(DatasetError, match=message) as caught:
         open_dataset(tmp_path)
-    assert "a CSV file with a column split" in str(caught.value)
+    assert "a table with a column split" in str(caught.value)
     assert "\n" not in str(caught.value)
     # An index only stores labels, so there the first folder is good enough.
     assert open_folder(tmp_path, "folder").known_labels == [path.split("/")[0] for path in sorted(paths)]

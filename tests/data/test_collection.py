@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diml.data.collection import Collection, Skipped, open_csv, open_folder
+from diml.data.collection import Collection, Skipped, open_folder, open_table
 from diml.errors import DatasetError, UsageError
 
 
@@ -185,7 +185,7 @@ def test_csv_with_all_its_columns(tmp_path: Path) -> None:
     csv = write_csv(
         tmp_path, "label,path,split,maker", 'cat,b.png,train,"Ann, Bob"', "", "dog,./d//a.png,test,", ",c.png,test"
     )
-    found = open_csv(csv)
+    found = open_table(csv)
     assert found.paths == ["b.png", "c.png", "d/a.png"]
     assert found.labels == ["cat", None, "dog"]
     assert found.splits == ["train", "test", "test"]
@@ -196,17 +196,17 @@ def test_csv_with_all_its_columns(tmp_path: Path) -> None:
 def test_csv_with_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
     plant(tmp_path, "é.png")
     (tmp_path / "list.csv").write_bytes("path,label\r\né.png,x\r\n".encode("utf-8-sig"))
-    assert open_csv(tmp_path / "list.csv").paths == ["é.png"]
+    assert open_table(tmp_path / "list.csv").paths == ["é.png"]
 
 
 def test_csv_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.csv: there is no such file; expected a CSV"):
-        open_csv(tmp_path / "no.csv")
+        open_table(tmp_path / "no.csv")
     with pytest.raises(UsageError, match="is not a regular file"):
-        open_csv(tmp_path)
+        open_table(tmp_path)
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(UsageError, match="is not a regular file"):
-        open_csv(tmp_path / "pipe.csv")
+        open_table(tmp_path / "pipe.csv")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_csv_that_is_missing(tmp_path: Path) -> None:
 def test_tables_that_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:
     csv = write_csv(plant(tmp_path, "a.png", "b.png"), *lines)
     with pytest.raises(DatasetError, match=message) as caught:
-        open_csv(csv)
+        open_table(csv)
     assert str(caught.value).startswith(str(csv))
     assert "\n" not in str(caught.value)
 
@@ -248,14 +248,14 @@ def test_tables_that_are_refused(tmp_path: Path, lines: list[str], message: str)
 def test_csv_in_another_encoding(tmp_path: Path, encoding: str) -> None:
     csv = write_csv(tmp_path, "path,label", "a.png,é", encoding=encoding)
     with pytest.raises(DatasetError, match="is not UTF-8 text; save the table as UTF-8"):
-        open_csv(csv)
+        open_table(csv)
 
 
 def test_rows_without_their_file_are_left_out(tmp_path: Path) -> None:
     plant(tmp_path, "a.png")
     os.mkfifo(tmp_path / "pipe.png")
     csv = write_csv(tmp_path, "path,label", "gone.png,x", "a.png,y", "pipe.png,z", "a.png/under.png,z")
-    found = open_csv(csv)
+    found = open_table(csv)
     assert (found.paths, found.labels) == (["a.png"], ["y"])
     assert reasons(found) == {
         "a.png/under.png": "is on line 5 of list.csv, but there is no such file",

@@ -78,7 +78,9 @@ def test_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["nowhere", "cub:somewhere", "x\0y"])
 def test_nothing_there(spec: str) -> None:
-    with pytest.raises(UsageError, match=r"there is no such folder or file; expected a folder of class folders, a CSV"):
+    with pytest.raises(
+        UsageError, match="there is no such folder or file; expected a folder of class folders, a table"
+    ):
         open_dataset(spec)
 
 

@@ -79,12 +79,12 @@ def test_pictures_of_this_program_are_left_out_and_those_of_others_are_not(tmp_p
 def test_a_table_may_name_a_picture_of_this_program(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from diml.data import open_csv
+    from diml.data import open_table
     from diml.explanation import save_picture
 
     save_picture(Figure((1, 1)), tmp_path / "why.png")
     (tmp_path / "list.csv").write_text("path,label\nwhy.png,picture\n")
-    assert open_csv(tmp_path / "list.csv").paths == ["why.png"]
+    assert open_table(tmp_path / "list.csv").paths == ["why.png"]
 
 
 def test_an_index_itself_is_no_folder_of_images(tmp_path: Path) -> None:

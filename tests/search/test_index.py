@@ -9,15 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
-from diml.data.collection import open_csv, open_folder
+from diml.data.collection import open_folder, open_table
 from diml.errors import DatasetError, ImageError, StoreError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
 from diml.search import Index, index_folder
+from diml.search.as_collection import as_collection
 from diml.search.items import image_id
 from diml.search.stored_maps import stored_maps
 from diml.search.writer import Writer
@@ -94,11 +97,11 @@ class TestAdd:
         table = tmp_path / "labels.csv"
         table.write_text("path,label\n" + "".join(f"{p},new\n" for p in open_folder(photos).paths[:5]))
         report = index.add(photos, labels_from=table)
-        assert (report.relabelled, report.unchanged, report.added) == (12, 12, 0)  # the others lose their label
+        assert (report.relabelled, report.unchanged, report.added) == (5, 12, 0)  # the others keep their label
         assert backbone.images == before
         hits = index.search(photos / "a" / "0000.png", k=12)
         assert sorted(h.path for h in hits if h.label == "new") == open_folder(photos).paths[:5]
-        assert {h.label for h in hits} == {"new", None}
+        assert all(h.label == ("new" if h.path in open_folder(photos).paths[:5] else h.path[0]) for h in hits)
         assert index.add(photos).relabelled == 0  # no labels given: they stay
 
     def test_unreadable_files_are_listed_every_time(self, index: Index, photos: Path, write_image: Any) -> None:
@@ -224,6 +227,42 @@ class TestColumns:
         assert {hit.columns["Designer"] for hit in hits} == {"Ann"}
         assert all(hit.label != "c" and hit.columns["split"] == "test" for hit in hits)
         assert len(index.search(csv.parent / "a" / "0000.png", where="`wing length` = '3'")) == 1
+
+    def test_names_that_the_index_has_itself_are_stored_under_others(
+        self, tmp_path: Path, model: StructuralModel, photos: Path
+    ) -> None:
+        paths = open_folder(photos).paths
+        rows = [f"{i},{p},{p[0]},{i},{10 * i},{i}.5,\n" for i, p in enumerate(paths)]
+        (photos / "pandas.csv").write_text(",path,label,id,width,size.cm,\n" + "".join(rows))
+        index = Index.create(tmp_path / "own.diml", model)
+        assert index.add(photos / "pandas.csv").added == 12
+        assert index.stats().columns == ("id_", "width_", "size_cm")
+        hit = index.search(photos / "a" / "0000.png", k=20, where="width_ = '30'")[0]
+        assert (hit.path, hit.columns) == (paths[3], {"id_": "3", "width_": "30", "size_cm": "3.5"})
+        assert index.add(photos / "pandas.csv").unchanged == 12
+        said = "columns are stored under other names: id as id_, width as width_, size.cm as size_cm"
+        assert as_collection(photos / "pandas.csv").notes == [said]
+
+    def test_names_that_would_become_one(self, photos: Path) -> None:
+        (photos / "both.csv").write_text("path,a.b,a_b\na/0000.png,1,2\n")
+        with pytest.raises(UsageError, match=r"the columns 'a\.b' and 'a_b' would both be stored as 'a_b'; rename one"):
+            as_collection(photos / "both.csv")
+
+    @pytest.mark.parametrize("ending", ["tsv", "jsonl", "parquet"])
+    def test_other_tables(self, tmp_path: Path, model: StructuralModel, photos: Path, ending: str) -> None:
+        file = photos / f"list.{ending}"
+        if ending == "tsv":
+            file.write_text("path\tlabel\na/0000.png\tx\nb/0001.png\ty\n")
+        elif ending == "jsonl":
+            file.write_text('{"path": "a/0000.png", "label": "x"}\n{"path": "b/0001.png", "label": "y"}\n')
+        else:
+            pq.write_table(pa.table({"path": ["a/0000.png", "b/0001.png"], "label": ["x", "y"]}), file)
+        index, report = index_folder(file, tmp_path / "t.diml", model=model)
+        assert report.added == 2
+        assert {hit.path: hit.label for hit in index.search(photos / "a" / "0000.png")} == {
+            "a/0000.png": "x",
+            "b/0001.png": "y",
+        }
 
     def test_columns_are_fixed(self, index: Index, csv: Path) -> None:
         with pytest.raises(UsageError, match=r"'Designer'.*fixed columns"):
@@ -441,7 +480,7 @@ class TestIndexFolder:
 
     def test_csv(self, tmp_path: Path, photos: Path, model: StructuralModel) -> None:
         (photos / "two.csv").write_text("path,label\na/0000.png,x\nb/0001.png,y\n")
-        index, report = index_folder(open_csv(photos / "two.csv"), tmp_path / "c.diml", model=model)
+        index, report = index_folder(open_table(photos / "two.csv"), tmp_path / "c.diml", model=model)
         assert (report.added, index.stats().labels) == (2, 2)
 
 

@@ -177,7 +177,7 @@ class TestFiles:
             index.add([])
         with pytest.raises(UsageError, match="expected paths in the list of image files to add, got Image"):
             index.add([Image.new("RGB", (4, 4))])  # type: ignore[list-item]
-        with pytest.raises(UsageError, match="expected a folder, a CSV file or a list of image files to add, got int"):
+        with pytest.raises(UsageError, match="expected a folder, a table or a list of image files to add, got int"):
             index.add(3)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="expected 1 labels, one for each image, got 2"):
             index.add([file], labels=["a", "b"])

@@ -25,7 +25,7 @@ def evaluate(
     data: Annotated[
         str,
         typer.Argument(
-            help="A folder of class folders, a CSV (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR.",
+            help="A folder of class folders, a table (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR.",
             show_default=False,
         ),
     ],

@@ -14,7 +14,11 @@ from diml.errors import UsageError
 
 def index(
     folder: Annotated[
-        Path, typer.Argument(help="A folder of images, or a CSV file with a column path.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A folder of images, or a table (CSV, TSV, JSON lines, Parquet) with a column path.",
+            show_default=False,
+        ),
     ],
     into: Annotated[Path, typer.Option("--into", help="The index, such as photos.diml; made if it does not exist.")],
     model: Annotated[
@@ -29,7 +33,7 @@ def index(
         ),
     ] = None,
     labels_from: Annotated[
-        str | None, typer.Option(help='"folder" (the first folder in each path), or a CSV file with path, label, ...')
+        str | None, typer.Option(help='"folder" (the class folder of each path), or a table with path, label, ...')
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Drop images that are no longer in the collection.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail at the first image that cannot be read.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="A folder of class folders, a CSV (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR.",
+            help="A folder of class folders, a table (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR.",
             show_default=False,
         ),
     ],
@@ -99,6 +100,8 @@ def _default_folder(settings: TrainingSettings) -> Path:
 
     The data's name is the last part of its path, without characters that are unusual in file names.
     """
+    from diml.data.table_formats import is_table
+
     spec = settings.data.spec.rstrip("/").rpartition("/")[2] or settings.data.spec
-    name = re.sub(r"[^\w.-]+", "-", spec.removesuffix(".csv")).strip("-.") or "data"
+    name = re.sub(r"[^\w.-]+", "-", (os.path.splitext(spec)[0] if is_table(spec) else spec)).strip("-.") or "data"
     return Path("runs") / f"{name}-{settings.loss.name}-{settings.loss.similarity}-seed{settings.run.seed}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diml.data.class_folders import class_folders
 from diml.data.images import ENDINGS, printable
+from diml.data.listed_paths import NO_FILE, ListedFiles, by_spelling, spelling
 from diml.data.outputs import describe
 from diml.data.tables import ListedImage, Table, Values, read_table
 from diml.data.walk import walk
@@ -39,6 +39,8 @@ class Collection:
         skipped: what was left out.
         name: a name for messages, safe to print.
         notes: sentences on what the collection does not contain and was not meant to, such as indices in the folder.
+        listed: for a folder with labels from a table: n times whether the table names the image; what is known of the
+            others elsewhere, for instance in an index, stays. None where the collection states everything.
     """
 
     root: Path
@@ -49,6 +51,7 @@ class Collection:
     skipped: list[Skipped] = field(default_factory=list)
     name: str = ""
     notes: list[str] = field(default_factory=list)
+    listed: list[bool] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,6 +72,7 @@ class Collection:
             self.skipped,
             self.name,
             self.notes,
+            None if self.listed is None else [self.listed[i] for i in picked],
         )
 
     @property
@@ -91,12 +95,12 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
         folder: the folder to search. Hidden files and folders are left out, and so is what this program has written
             (see `notes`); links are followed, each folder once.
         labels_from: "folder" takes the first folder of a relative path as the label, below a folder of a split the
-            next one (None for files outside of a subfolder); a CSV file gives the label and further columns of the
-            files in its column `path`, relative to `folder` (None for all others); None gives no labels.
+            next one (None for files outside of a subfolder); a table gives the label and further columns of the files
+            in its column `path`, relative to `folder` (None for all others, see `listed`); None gives no labels.
 
     Raises:
-        UsageError: the folder or the CSV does not exist.
-        DatasetError: there is no image in the folder, or the CSV is not as `open_csv` expects it.
+        UsageError: the folder or the table does not exist.
+        DatasetError: there is no image in the folder, or the table is not as `open_table` expects it.
     """
     root = Path(folder)
     _expect_folder(root)
@@ -114,7 +118,7 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
         return found
     if os.fspath(labels_from) == "folder":
         return replace(found, labels=class_folders(paths).labels)
-    return _labelled(found, read_table(Path(labels_from)))
+    return _labelled(found, read_table(Path(labels_from), root=root))
 
 
 def _no_images(found: Collection) -> DatasetError:
@@ -132,50 +136,60 @@ def _no_images(found: Collection) -> DatasetError:
     )
 
 
-def open_csv(csv: AnyPath, labelled: bool = True) -> Collection:
-    """The images that a CSV file lists: columns `path` (relative to its folder), `label`, optionally `split`, and more.
+def open_table(table: AnyPath, labelled: bool = True) -> Collection:
+    """The images that a table lists: columns `path` (relative to its folder), `label`, optionally `split`, and more.
 
-    Rows whose file is missing are left out, with the reason. An empty cell is None.
+    Rows whose file is missing are left out, with the reason. An empty cell is None. A path may be absolute if it lies
+    below the table's folder.
 
     Args:
-        csv: the file.
+        table: a CSV file, or by its ending TSV (.tsv, .tab), JSON lines (.jsonl, .ndjson) or Parquet (.parquet, .pq).
         labelled: whether the column `label` is required.
 
     Raises:
-        UsageError: there is no such CSV.
-        DatasetError: a column is missing, a path is listed twice or leads out of the folder, or none of the files
-            exists.
+        UsageError: there is no such file.
+        DatasetError: a column is missing, a path is listed twice or leads out of the folder, none of the files exists,
+            or the table is too large.
     """
-    table = read_table(Path(csv), ("path", "label") if labelled else ("path",))
-    return from_table(table.source.parent, table, printable(table.source))
+    read = read_table(Path(table), ("path", "label") if labelled else ("path",))
+    return from_table(read.source.parent, read, printable(read.source))
 
 
 def from_table(root: Path, table: Table, name: str) -> Collection:
     """The images of a table, below `root`; its columns label and split become the labels and splits."""
-    rows = _by_path(table)
-    skipped, kept = [], []
-    for path in sorted(rows):
-        reason = _why_not_there(root / path)
-        if reason:
-            skipped.append(Skipped(printable(path), f"{_where(table, rows[path])}, but {reason}"))
-        else:
-            kept.append(path)
+    files = ListedFiles(root)
+    located = [(*files.find(row.path), row) for row in table.rows]
+    rows = _by_path(table, [(path, row) for path, _, row in located])
+    reasons = {path: reason for path, reason, _ in located if reason}
+    skipped = [
+        Skipped(printable(path), f"{_where(table, rows[path])}, but {reasons[path]}") for path in sorted(reasons)
+    ]
+    kept = [path for path in sorted(rows) if path not in reasons]
     if not rows:
         raise DatasetError(f"{printable(table.source)}: names no images; expected one on each line below the header")
     if not kept:
+        reason = reasons[min(reasons)]
+        example = skipped[0].path + (f": {reason}" if reason != NO_FILE else "")
         raise DatasetError(
-            f"{printable(table.source)}: none of the {len(rows)} files that it names (such as {skipped[0].path}) "
+            f"{printable(table.source)}: none of the {len(rows)} files that it names (such as {example}) "
             f"exists below {printable(root)}; expected paths relative to that folder"
         )
     columns = _columns(table, [rows[path].values for path in kept])
     labels = columns.pop("label", None)
     splits = _whole_column(table, "split", columns.pop("split", None))
-    return Collection(root, kept, labels, splits, columns, skipped, name)
+    return Collection(root, kept, labels, splits, columns, skipped, name, table.notes)
 
 
 def _labelled(found: Collection, table: Table) -> Collection:
-    rows = _by_path(table)
-    unknown = sorted(rows.keys() - set(found.paths))
+    """The labels and columns of a table for the images of a folder."""
+    there, spellings = set(found.paths), by_spelling(found.paths)
+
+    def stored(path: str) -> str:
+        same = spellings.get(spelling(path), [])
+        return same[0] if path not in there and len(same) == 1 else path
+
+    rows = _by_path(table, [(stored(row.path), row) for row in table.rows])
+    unknown = sorted(rows.keys() - there)
     if len(unknown) == len(rows):
         example = f" (such as {printable(unknown[0])})" if unknown else ""
         raise DatasetError(
@@ -184,20 +198,26 @@ def _labelled(found: Collection, table: Table) -> Collection:
         )
     nothing: Values = dict.fromkeys(table.columns)
     columns = _columns(table, [rows[path].values if path in rows else nothing for path in found.paths])
-    labels = columns.pop("label", None)
     reason = f"but is not among the images in {found.name}"
     missing = [Skipped(printable(path), f"{_where(table, rows[path])}, {reason}") for path in unknown]
-    return replace(found, labels=labels, columns=columns, skipped=found.skipped + missing)
+    return replace(
+        found,
+        labels=columns.pop("label", None),
+        columns=columns,
+        skipped=found.skipped + missing,
+        notes=found.notes + table.notes,
+        listed=[path in rows for path in found.paths],
+    )
 
 
-def _by_path(table: Table) -> dict[str, ListedImage]:
+def _by_path(table: Table, located: list[tuple[str, ListedImage]]) -> dict[str, ListedImage]:
     rows: dict[str, ListedImage] = {}
-    for row in table.rows:
-        first = rows.setdefault(row.path, row)
+    for path, row in located:
+        first = rows.setdefault(path, row)
         if first is not row:
             raise DatasetError(
-                f"{printable(table.source)}: names {printable(row.path)} twice, on lines {first.line} and {row.line}; "
-                "remove one of them"
+                f"{printable(table.source)}: names {printable(path)} twice, on {table.unit}s {first.line} and "
+                f"{row.line}; remove one of them"
             )
     return rows
 
@@ -217,16 +237,7 @@ def _whole_column(table: Table, name: str, values: list[str | None] | None) -> l
 
 
 def _where(table: Table, row: ListedImage) -> str:
-    return f"is on line {row.line} of {printable(table.source.name)}"
-
-
-def _why_not_there(file: Path) -> str | None:
-    try:
-        mode = os.stat(file).st_mode
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return "there is no such file" if missing else f"it cannot be read ({error.strerror})"
-    return None if stat.S_ISREG(mode) else "it is not a regular file"
+    return f"is on {table.unit} {row.line} of {printable(table.source.name)}"
 
 
 def _expect_folder(folder: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from diml.data.collection import Collection, from_table
 from diml.data.images import printable
 from diml.data.list_files import at_line, first_half, read_pairs, root_with
-from diml.data.tables import ListedImage, Table, inside
+from diml.data.listed_paths import inside
+from diml.data.tables import ListedImage, Table
 from diml.errors import DatasetError
 
 LISTS = ["images.txt", "image_class_labels.txt", "classes.txt", "images/"]

@@ -1,4 +1,4 @@
-"""Labelled collections by name: folders of classes, CSV tables, and the benchmark data sets of metric learning."""
+"""Labelled collections by name: folders of classes, tables, and the benchmark data sets of metric learning."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from diml.data.cars196 import cars196
 from diml.data.class_folders import class_folders
-from diml.data.collection import AnyPath, Collection, Skipped, open_csv, open_folder
+from diml.data.collection import AnyPath, Collection, Skipped, open_folder, open_table
 from diml.data.cub200 import cub200
 from diml.data.images import printable
 from diml.data.sop import sop
 from diml.errors import DatasetError, UsageError
 
 LOADERS: dict[str, Callable[[Path], Collection]] = {"cub200": cub200, "cars196": cars196, "sop": sop}
-KINDS = "a folder of class folders, a CSV (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR"
+KINDS = "a folder of class folders, a table (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR"
 
 
 def open_dataset(spec: AnyPath) -> Collection:
@@ -25,8 +25,8 @@ def open_dataset(spec: AnyPath) -> Collection:
     Args:
         spec: a folder of class folders, also below folders of splits (`train`, `val` and `test`, or `train`, `query`
             and `gallery`, in any case, and under other usual names such as `training` or `images_test`); a folder in
-            the layout of Market-1501; a CSV file with the columns path,label[,split]; or a benchmark in the layout in
-            which it is distributed:
+            the layout of Market-1501; a table with the columns path,label[,split], see `open_table`; or a benchmark in
+            the layout in which it is distributed:
 
             - `cub200:DIR`, CUB-200-2011 (Wah et al. 2011). Train is the first half of the classes by id, 1-100.
             - `cars196:DIR`, Cars196 (Krause et al. 2013): `cars_annos.mat` beside `car_ims/`, or class folders,
@@ -35,7 +35,7 @@ def open_dataset(spec: AnyPath) -> Collection:
 
     Returns:
         A collection whose `labels` are all known. Its `splits` are "train" or "test" for a benchmark, those and
-        "validation", "query" and "gallery" for folders of splits, the values of the column `split` for a CSV file, and
+        "validation", "query" and "gallery" for folders of splits, the values of the column `split` for a table, and
         None for a collection without splits.
 
     Raises:
@@ -54,7 +54,7 @@ def open_dataset(spec: AnyPath) -> Collection:
     if os.path.isdir(path):
         return _class_folders(path)
     if os.path.lexists(path):
-        return _without_unlabelled(open_csv(path), "has no label in the table")
+        return _without_unlabelled(open_table(path), "has no label in the table")
     raise UsageError(f"{printable(spec)}: there is no such folder or file; expected {KINDS}")
 
 
@@ -68,7 +68,7 @@ def _class_folders(folder: Path) -> Collection:
     found = open_folder(folder)
     classes = class_folders(found.paths)
     if classes.unclear:
-        raise DatasetError(f"{found.name}: {classes.unclear}; or list the images in a CSV file with a column split")
+        raise DatasetError(f"{found.name}: {classes.unclear}; or list the images in a table with a column split")
     kept = [i for i, label in enumerate(classes.labels) if label is not None]
     if not kept:
         raise _no_labels(found)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diml.data.images import printable
 from diml.data.list_files import at_line, read_lines, read_pairs, root_with
-from diml.data.tables import inside
+from diml.data.listed_paths import inside
 from diml.errors import DatasetError, UsageError
 
 Point = tuple[float, float]

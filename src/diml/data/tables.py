@@ -1,18 +1,21 @@
-"""Tables that list image files: CSV in, checked rows out."""
+"""Tables that list image files: read, and their header and rows checked."""
 
 from __future__ import annotations
 
-import csv
-import os
-import posixpath
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from diml.data.images import printable
-from diml.errors import DatasetError, UsageError
+from diml.data.listed_paths import inside
+from diml.data.table_formats import Rows, read_rows
+from diml.errors import DatasetError
 
 Values = Mapping[str, str | None]
+
+# Names that pandas gives to the numbers of rows, when it writes them or reads them back.
+_ROW_NUMBERS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -26,78 +29,79 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class Table:
-    """A list of images. `columns` are the columns except `path`; every row has a value (or None) for each."""
+    """A list of images.
+
+    Attributes:
+        source: the file.
+        columns: the columns except `path`; every row has a value (or None) for each.
+        rows: the images.
+        unit: what the rows are numbered by: "line" or "row".
+        notes: sentences on columns that are left out.
+    """
 
     source: Path
     columns: list[str]
     rows: list[ListedImage]
+    unit: str = "line"
+    notes: list[str] = field(default_factory=list)
 
 
-def read_table(source: Path, required: tuple[str, ...] = ("path", "label")) -> Table:
-    """Read a CSV file (UTF-8, comma, a header row) that has at least the required columns.
+def read_table(source: Path, required: tuple[str, ...] = ("path", "label"), root: Path | None = None) -> Table:
+    """Read a table (UTF-8, a header row) that has at least the required columns, see `read_rows`.
+
+    Columns without a name, as pandas writes the numbers of rows, are left out.
+
+    Args:
+        source: the file.
+        required: columns that it must have.
+        root: the folder that its paths are relative to; by default the table's own.
 
     Raises:
         UsageError: there is no such file, or it is not a regular file.
         DatasetError: it is not such a table, or a path in it leads out of its folder.
     """
-    if not os.path.lexists(source):
-        raise UsageError(f"{printable(source)}: there is no such file; expected a CSV with the columns path,label")
-    if not os.path.isfile(source):
-        raise UsageError(f"{printable(source)}: is not a regular file; expected a CSV with the columns path,label")
-    try:
-        with open(source, encoding="utf-8-sig", newline="") as file:
-            return _table(source, csv.reader(file, strict=True), required)
-    except UnicodeDecodeError:
-        raise DatasetError(f"{printable(source)}: is not UTF-8 text; save the table as UTF-8") from None
-    except csv.Error as error:
-        raise DatasetError(f"{printable(source)}: is not a CSV table ({error}); check its quotes and commas") from None
-    except OSError as error:
-        raise DatasetError(f"{printable(source)}: cannot be read ({error.strerror})") from None
+    read = read_rows(source)
+    header = [name.strip() for name in read.header]
+    named = [name for name in header if not _ROW_NUMBERS.fullmatch(name)]
+    _check_header(source, named, required)
+    place = (source.parent, "the folder of the table") if root is None else (root, "the folder of the images")
+    rows = list(_rows(source, header, read, place))
+    notes = list(_notes(source, header, read))
+    return Table(source, [name for name in named if name != "path"], rows, read.unit, notes)
 
 
-def inside(path: str, where: str) -> str:
-    """A listed path in normalised POSIX form.
-
-    Raises:
-        DatasetError: the path is empty or leads out of the folder of its list.
-
-    >>> inside("./a//b.jpg", "list.csv line 2")
-    'a/b.jpg'
-    """
-    plain = posixpath.normpath(path)
-    if not path or plain == ".":
-        raise DatasetError(f"{where}: does not name a file; expected a path relative to the folder of the table")
-    if plain.startswith("/") or plain == ".." or plain.startswith("../") or "\0" in plain:
-        raise DatasetError(
-            f"{where}: the path {printable(path)} leads out of the folder of the table; "
-            "expected a relative path below it"
-        )
-    return plain
-
-
-def _table(source: Path, lines: Iterator[list[str]], required: tuple[str, ...]) -> Table:
-    header = [name.strip() for name in next(lines, [])]
+def _check_header(source: Path, header: list[str], required: tuple[str, ...]) -> None:
     missing = [name for name in required if name not in header]
     if missing:
         found = printable(", ".join(header)) or "none"
+        between = "; its cells are to be separated by commas" if len(header) == 1 and ";" in header[0] else ""
         raise DatasetError(
             f"{printable(source)}: has no column {' and no column '.join(missing)} (columns found: {found}); "
-            f"expected a first line such as {','.join(required)}"
+            f"expected a first line such as {','.join(required)}{between}"
         )
     double = [name for i, name in enumerate(header) if name in header[:i]]
     if double:
         raise DatasetError(f"{printable(source)}: has the column {printable(double[0])} twice; rename one of them")
-    return Table(source, [name for name in header if name != "path"], list(_rows(source, header, lines)))
 
 
-def _rows(source: Path, header: list[str], lines: Iterator[list[str]]) -> Iterator[ListedImage]:
-    for cells in lines:
-        if not any(cell.strip() for cell in cells):
+def _rows(source: Path, header: list[str], read: Rows, place: tuple[Path, str]) -> Iterator[ListedImage]:
+    for number, raw in read.rows:
+        cells = [(cell or "").strip() for cell in raw]
+        if not any(cells):
             continue
-        line: int = lines.line_num  # type: ignore[attr-defined]  # csv.reader has no public type
-        where = f"{printable(source)} line {line}"
-        if len(cells) > len(header):
+        where = f"{printable(source)} {read.unit} {number}"
+        # A comma at the end of each line adds an empty cell.
+        if any(cells[len(header) :]):
             raise DatasetError(f"{where}: has {len(cells)} cells under {len(header)} columns; quote cells with commas")
-        values: dict[str, str | None] = dict.fromkeys(header)
-        values.update((name, cell.strip() or None) for name, cell in zip(header, cells, strict=False))
-        yield ListedImage(inside(values.pop("path") or "", where), values, line)
+        values: dict[str, str | None] = {name: None for name in header if not _ROW_NUMBERS.fullmatch(name)}
+        values.update((name, cell or None) for name, cell in zip(header, cells, strict=False) if name in values)
+        yield ListedImage(inside(values.pop("path") or "", where, *place), values, number)
+
+
+def _notes(source: Path, header: list[str], read: Rows) -> Iterator[str]:
+    """On each column without a name that holds more than numbers of rows."""
+    for at, name in enumerate(header):
+        if _ROW_NUMBERS.fullmatch(name):
+            held = ((cells[at] or "").strip() for _, cells in read.rows if at < len(cells))
+            if any(cell and not cell.isdecimal() for cell in held):
+                yield f"{printable(source)}: column {at + 1} has no name and is left out; name it to keep it"

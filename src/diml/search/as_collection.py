@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diml.data.collection import Collection, open_csv, open_folder
+from diml.data import printable
+from diml.data.collection import Collection, open_folder, open_table
+from diml.data.table_formats import is_table
 from diml.errors import UsageError
 from diml.search.paths import AnyPath, expanded
+from diml.search.schema import stored_name
 
 Added = AnyPath | Sequence[AnyPath] | Collection
 
@@ -20,7 +24,7 @@ def as_collection(
     labels: Sequence[Any] | None = None,
     root: Path | None = None,
 ) -> Collection:
-    """A folder, a CSV file, an image file, a list of image files, or a collection, as a collection.
+    """A folder, a table, an image file, a list of image files, or a collection, as a collection.
 
     Args:
         images: what to add.
@@ -44,15 +48,37 @@ def as_collection(
     if isinstance(images, Collection):
         if labels_from is not None:
             raise UsageError("labels_from cannot be combined with a collection, which has its own labels; leave it out")
-        return images
+        return with_stored_names(images)
     assert isinstance(images, str | os.PathLike)
     path = expanded(images)
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if is_table(path) and path.is_file():
         if labels_from is not None:
             raise UsageError(f"labels_from cannot be combined with {path}, which has its own labels; leave it out")
-        return open_csv(path, labelled=False)
+        return with_stored_names(open_table(path, labelled=False))
     place = labels_from if labels_from is None or os.fspath(labels_from) == "folder" else expanded(labels_from)
-    return open_folder(path, place)
+    return with_stored_names(open_folder(path, place))
+
+
+def with_stored_names(collection: Collection) -> Collection:
+    """The collection with its further columns under the names by which an index can store them; a note says which.
+
+    Raises:
+        UsageError: two columns would get one name.
+    """
+    names = {name: stored_name(name) for name in collection.columns}
+    renamed = {name: stored for name, stored in names.items() if stored != name}
+    for name, stored in renamed.items():
+        other = next((each for each in names if each != name and names[each].lower() == stored.lower()), None)
+        if other is not None:
+            raise UsageError(f"the columns {name!r} and {other!r} would both be stored as {stored!r}; rename one")
+    if not renamed:
+        return collection
+    said = ", ".join(f"{printable(name)} as {printable(stored)}" for name, stored in renamed.items())
+    return replace(
+        collection,
+        columns={names[name]: values for name, values in collection.columns.items()},
+        notes=[*collection.notes, f"columns are stored under other names: {said}"],
+    )
 
 
 def as_labels(labels: Sequence[Any], images: int) -> list[str | None]:
@@ -79,14 +105,14 @@ def as_texts(values: Sequence[Any], images: int, name: str) -> list[str | None]:
 
 
 def _image_files(images: Any) -> list[Path] | None:
-    """Image files that were listed, absolute; None for a folder, a CSV file or a collection."""
+    """Image files that were listed, absolute; None for a folder, a table or a collection."""
     if isinstance(images, Collection):
         return None
     if isinstance(images, str | os.PathLike):
         path = expanded(images)
-        return [path.absolute()] if path.is_file() and path.suffix.lower() != ".csv" else None
+        return [path.absolute()] if path.is_file() and not is_table(path) else None
     if not isinstance(images, Sequence):
-        raise UsageError(f"expected a folder, a CSV file or a list of image files to add, got {type(images).__name__}")
+        raise UsageError(f"expected a folder, a table or a list of image files to add, got {type(images).__name__}")
     for image in images:
         if not isinstance(image, str | os.PathLike):
             raise UsageError(f"expected paths in the list of image files to add, got {type(image).__name__}")

@@ -146,11 +146,12 @@ class Index(IndexContents):
         """Bring the index up to a collection: embed what is new or changed, leave the rest.
 
         Args:
-            images: a folder, a CSV file (path, label, further columns), an image file, a list of image files, or a
+            images: a folder, a table (path, label, further columns), an image file, a list of image files, or a
                 `Collection`. Paths of image files are relative to the folder that the index was made of, if all of them
                 lie below it, otherwise to the innermost folder that holds all of them.
             labels: for image files: a label for each; None leaves stored labels as they are.
-            labels_from: for a folder: "folder" or a CSV file, see `open_folder`; None leaves stored labels as they are.
+            labels_from: for a folder: "folder" or a table, see `open_folder`; None leaves stored labels as they are,
+                and so does a table for the images that it does not name.
             prune: drop stored images that the collection does not have, except those that exist and cannot be read.
             strict: fail at the first image that cannot be read; what was embedded before is kept.
             batch_size: images per pass of the model.

@@ -29,7 +29,9 @@ def is_id(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a collection, and what the collection states about it: only the columns that the collection has."""
+    """An image of a collection, and what the collection states about it: only the columns that the collection has, and
+    nothing about an image that its table of labels does not name.
+    """
 
     id: str
     path: str
@@ -53,8 +55,9 @@ def items(collection: Collection) -> list[Item]:
         columns["split"] = collection.splits
     if collection.labels is not None:
         columns["label"] = collection.labels
+    said = collection.listed or [True] * len(collection)
     return [
-        Item(image_id(path), path, collection.file(i), {name: values[i] for name, values in columns.items()})
+        Item(image_id(path), path, collection.file(i), {name: values[i] for name, values in columns.items() if said[i]})
         for i, path in enumerate(collection.paths)
     ]
 

@@ -40,6 +40,17 @@ def table_schema(dim: int, parts: int, columns: Iterable[str]) -> pa.Schema:
     )
 
 
+def stored_name(name: str) -> str:
+    """The name under which a column of a table is stored: reserved names get a `_` at the end, and other characters
+    than a name may have become `_`. It depends on the name alone, so that a table can be added again.
+
+    >>> [stored_name(name) for name in ("designer", "id", "size.cm", "#")]
+    ['designer', 'id_', 'size_cm', '_']
+    """
+    plain = re.sub(r"[.`\"\x00-\x1f]|^\W", "_", name)
+    return plain + "_" if plain.lower() in _TAKEN else plain
+
+
 def check_columns(columns: Iterable[str]) -> tuple[str, ...]:
     """Check the names of columns: the table can store them, and a condition can name them, which ignores case.
 
@@ -49,13 +60,13 @@ def check_columns(columns: Iterable[str]) -> tuple[str, ...]:
     seen: set[str] = set()
     for name in columns:
         if name.lower() in _TAKEN:
-            raise UsageError(f"the column {name!r} has a name that the index reserves; rename it in the CSV")
+            raise UsageError(f"the column {name!r} has a name that the index reserves; rename it")
         if not re.fullmatch(r"\w[^.`\"\x00-\x1f]*", name):
             raise UsageError(
                 f"the column {name!r} cannot be stored in an index; give it a name that begins with a letter or digit "
                 "and has no dot, backtick or double quote"
             )
         if name.lower() in seen:
-            raise UsageError(f"the column {name!r} is there twice, up to case; rename one of them in the CSV")
+            raise UsageError(f"the column {name!r} is there twice, up to case; rename one of them")
         seen.add(name.lower())
     return tuple(columns)
