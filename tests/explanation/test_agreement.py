@@ -9,7 +9,7 @@ import torch
 
 from diml.errors import UsageError
 from diml.explanation import Agreement, Conditions, NamedImage, PartSums
-from diml.explanation.agreement import agreement_words, shared_lines
+from diml.explanation.agreement_words import agreement_words, shared_lines
 from diml.explanation.drawing import agreement_figure
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, find_part
@@ -80,7 +80,8 @@ def test_the_document_is_json_and_adds_up(found):
     others = [NamedImage(name, name) for name in names]
     named = Agreement(found.sums, NamedImage("a", "a"), others, "folder", Conditions("m", "uniform"))
     document = json.loads(json.dumps(named.to_dict()))
-    assert list(document)[:7] == ["image", "against", "images", "similarity", "residual", "parts", "each"]
+    keys = "image against images similarity residual regions parts each"
+    assert list(document)[:8] == keys.split()
     assert list(document["parts"][0]) == ["cell", "box", "contribution", "deviation"]
     total = sum(part["contribution"] for part in document["parts"]) + document["residual"]
     assert total == pytest.approx(document["similarity"], abs=1e-12)

@@ -9,7 +9,7 @@ import torch
 
 from diml.errors import UsageError
 from diml.explanation import Conditions, Contrast, NamedImage
-from diml.explanation.contrast import contrast_words, lead_lines
+from diml.explanation.contrast_words import contrast_words, lead_lines
 from diml.explanation.drawing import contrast_figure
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, find_part
@@ -91,8 +91,8 @@ def test_the_document_is_json_and_adds_up(contrast):
     named = replace(contrast, **{key: NamedImage(key[0], key) for key in ("query", "a", "b")})
     named = replace(named, conditions=Conditions("m", "uniform"))
     document = json.loads(json.dumps(named.to_dict()))
-    keys = "query a b similarity_a similarity_b difference residual parts"
-    assert list(document)[:8] == keys.split()
+    keys = "query a b similarity_a similarity_b difference residual regions parts"
+    assert list(document)[:9] == keys.split()
     assert [document[key] for key in ("query", "a", "b", "model", "marginals")] == ["q", "a", "b", "m", "uniform"]
     assert list(document["parts"][0]) == ["cell", "box", "a", "b", "difference"]
     total = sum(part["difference"] for part in document["parts"]) + document["residual"]

@@ -15,7 +15,7 @@ from diml.explanation import NamedImage, PairExplanation, heat
 from diml.explanation.drawing import pair_figure
 from diml.explanation.drawing.lettering import legible, shorten, width, wrap
 from diml.explanation.marks import marks_of
-from diml.explanation.pair import pair_words
+from diml.explanation.pair_words import pair_words
 from diml.explanation.words import number
 from diml.feature_maps import FeatureMaps, Geometry
 from diml.matching import Matcher

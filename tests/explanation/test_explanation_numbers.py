@@ -10,7 +10,20 @@ from diml.explanation import Conditions, NamedImage, PairExplanation, heat
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher
 
-KEYS = ["a", "b", "model", "grid", "weight", "marginals", "similarity", "structural", "pooled", "residual", "matches"]
+KEYS = [
+    "a",
+    "b",
+    "model",
+    "grid",
+    "weight",
+    "marginals",
+    "similarity",
+    "structural",
+    "pooled",
+    "residual",
+    "regions",
+    "matches",
+]
 ENTRY = ["a", "b", "a_box", "b_box", "mass", "similarity", "contribution"]
 
 

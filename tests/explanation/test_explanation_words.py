@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diml.explanation.pair import pair_lines, pair_words
+from diml.explanation.pair_words import pair_lines, pair_words
 from diml.explanation.words import number, percent
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, find_part

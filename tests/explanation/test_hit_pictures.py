@@ -3,6 +3,7 @@
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,6 +40,10 @@ def hit(rank, path, label, thumbnail, match):
     )
 
 
+# The query does not decode anything: its image is at hand.
+MODEL = SimpleNamespace(read=None)
+
+
 @pytest.fixture
 def hits(match, image_b):
     buffer = io.BytesIO()
@@ -52,7 +57,7 @@ def result(match):
     """Makes the result of a search for an image, which is called `name`."""
 
     def make(hits, image, name=None, where=None, index=""):
-        query = WholeQuery(model=None, maps=match.maps_a, image=image, source=name)
+        query = WholeQuery(model=MODEL, maps=match.maps_a, image=image, source=name)
         return SearchResult(hits, 10, 10, query=query, where=where, index=index)
 
     return make
@@ -197,7 +202,7 @@ def test_a_part_query_shows_its_part(hits, match, image_a):
     weights[0, [5, 6]] = 1
     part = find_part(match.maps_a, match.maps_b, weights)
     hits = [hit(each.rank, each.path, each.label, each.thumbnail, part) for each in hits]
-    query = PartQuery(model=None, maps=match.maps_a, image=image_a, part=QueryPart(weights.reshape(4, 4)))
+    query = PartQuery(model=MODEL, maps=match.maps_a, image=image_a, part=QueryPart(weights.reshape(4, 4)))
     found = SearchResult(hits, 10, 10, query=query)
     page = hits_page(found, parts=40)
     assert page.count('class="chosen"') == 2 * len(hits)

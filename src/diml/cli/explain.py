@@ -39,9 +39,9 @@ class Explanation(Protocol):
 
     def to_dict(self) -> dict[str, Any]: ...
 
-    def describe(self, parts: int = 6) -> str: ...
+    def describe(self, parts: int | None = None) -> str: ...
 
-    def draw(self, path: Path, parts: int = 6) -> None: ...
+    def draw(self, path: Path, parts: int | None = None) -> None: ...
 
 
 def explain(
@@ -78,7 +78,10 @@ def explain(
         int | None,
         typer.Option(help="For vision transformers: weigh parts by the attention of the last so many blocks."),
     ] = None,
-    parts: Annotated[int, typer.Option(help="How many parts or pairs of parts to show, the strongest first.")] = 6,
+    parts: Annotated[
+        int | None,
+        typer.Option(help="Show so many parts, or pairs of parts, the strongest first, in place of regions."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Say how similar two images are, and which parts made them so.
@@ -93,7 +96,7 @@ def explain(
 
     By another method: diml explain cat.jpg other-cat.jpg --method bilinear
     """
-    if parts < 1:
+    if parts is not None and parts < 1:
         raise UsageError(f"expected --parts >= 1, got {parts}")
     existing(a, "image")
     if method is not None:
@@ -127,7 +130,7 @@ def explain(
     show(explanation, parts, out, json)
 
 
-def show(explanation: Explanation | MethodExplanation, parts: int, out: Path | None, json: bool) -> None:
+def show(explanation: Explanation | MethodExplanation, parts: int | None, out: Path | None, json: bool) -> None:
     """Write the explanation to `out`, and print it, as JSON or in words."""
     from diml.data import printable
     from diml.explanation import MethodExplanation, is_page
@@ -140,7 +143,10 @@ def show(explanation: Explanation | MethodExplanation, parts: int, out: Path | N
     if json:
         print_json(explanation.to_dict())
         return
-    typer.echo(explanation.describe(parts))
+    if isinstance(explanation, MethodExplanation):
+        typer.echo(explanation.describe() if parts is None else explanation.describe(parts))
+    else:
+        typer.echo(explanation.describe(parts))
     if out is not None:
         typer.echo(f"\nThe {'page' if is_page(out) else 'picture'} is in {printable(out)}")
 

@@ -8,24 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diml.errors import UsageError
+from diml.explanation.agreement_words import agreement_words, shared_lines, shared_region_lines
 from diml.explanation.conditions import UNKNOWN, Conditions
 from diml.explanation.files import write
 from diml.explanation.images import FIRST, NamedImage
 from diml.explanation.marks import Box, cell_box
 from diml.explanation.numbers import cell_boxes, check_parts, chosen_cells, plain_box
 from diml.explanation.part_sums import PartSums
-from diml.explanation.words import NOTICEABLE, Words, digits, number, percent, place, residual_sentence, signed
+from diml.explanation.shared_regions import SharedRegion, shared_regions
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from diml.data.collection import Skipped
-
-AGREEMENT_HOW = (
-    "A part is shared if it contributes much to the similarity with the other images on average; the deviation says "
-    "how much that varies from image to image."
-)
 
 
 @dataclass(frozen=True)
@@ -130,6 +126,18 @@ class Agreement:
         shared = [SharedPart(divmod(i, maps.grid[1]), boxes[i], means[i], deviations[i]) for i in range(maps.parts)]
         return sorted(shared, key=lambda part: -part.contribution)
 
+    def regions(self, n: int = 5) -> list[SharedRegion]:
+        """At most n regions of the image: neighbouring parts that the others share, largest mean contribution first.
+
+        They are formed until they hold 70 % of the absolute contributions, see `diml.explanation.part_groups`; what the
+        other parts add is `similarity` less the residual and the sum of the regions' contributions.
+
+        Raises:
+            UsageError: `n` is below 1.
+        """
+        check_parts(n)
+        return shared_regions(self.sums, n)
+
     def counterpart_box(self, other: int, cell: tuple[int, int], size: tuple[int, int]) -> Box:
         """Where the strongest counterpart of a part lies in another image, of `size` where the geometry is unknown."""
         at = int(self.sums.counterparts[other, cell[0] * self.sums.maps.grid[1] + cell[1]])
@@ -140,7 +148,7 @@ class Agreement:
         """Everything there is to say, as plain Python values: what `diml explain --against --json` prints.
 
         Returns:
-            `image, against, images, similarity, residual, parts, each`, then `model, grid, weight, marginals,
+            `image, against, images, similarity, residual, regions, parts, each`, then `model, grid, weight, marginals,
             converged`, `part` of a part query, and `mass` below 1. `similarity` is the mean over the `images` others;
             `parts` holds all parts of the image, the largest mean `contribution` first, with `cell`, `box` and
             `deviation`; contributions and `residual` sum to `similarity`. `each` names the others with their
@@ -154,6 +162,7 @@ class Agreement:
             "images": len(self),
             "similarity": self.similarity,
             "residual": self.residual,
+            "regions": [region.to_dict() for region in self.regions()],
             "parts": [part.to_dict() for part in self._all_parts()],
             "each": [{"path": self.others[k].name, "similarity": similarities[k]} for k in named],
             "model": self.conditions.model,
@@ -164,21 +173,26 @@ class Agreement:
             **self.conditions.unusual(),
         }
 
-    def describe(self, parts: int = 6) -> str:
-        """How similar the others are, and one line for each of the parts that they share most.
+    def describe(self, parts: int | None = None) -> str:
+        """How similar the others are, and a sentence for each of the regions that they share most.
+
+        Args:
+            parts: list so many of the parts that are shared most in place of the regions, from 1.
 
         Raises:
             UsageError: `parts` is below 1.
         """
+        if parts is None:
+            return "\n".join([*agreement_words(self).lines(), "", *shared_region_lines(self, self.regions())])
         shown = self.parts(parts)
         return "\n".join([*agreement_words(self, shown).lines(), "", *shared_lines(shown)])
 
-    def draw(self, path: str | os.PathLike[str], parts: int = 6) -> None:
+    def draw(self, path: str | os.PathLike[str], parts: int | None = None) -> None:
         """Draw the parts that are shared most, and where they lie in the most similar others; see `agreement_figure`.
 
         Args:
             path: .png, .svg or .pdf.
-            parts: how many parts are shown, from 1; 16 at most.
+            parts: draw so many of the parts that are shared most in place of the regions, from 1; 16 at most.
 
         Raises:
             UsageError: `parts` is below 1, another ending, or a folder that does not exist.
@@ -187,52 +201,4 @@ class Agreement:
         """
         from diml.explanation.drawing import agreement_figure
 
-        write(path, lambda: agreement_figure(self, parts))
-
-
-def agreement_words(agreement: Agreement, shown: Sequence[SharedPart] = ()) -> Words:
-    """How similar an image is to many others, and which of its parts they share.
-
-    Args:
-        agreement: of the image with the others.
-        shown: the parts that are listed beside these words, as `agreement.parts(n)` gave them.
-    """
-    similarities = agreement.sums.similarities
-    lowest, highest = number(float(similarities.min())), number(float(similarities.max()))
-    count = len(agreement)
-    others = (
-        "1 other image." if count == 1 else f"{count:,} other images, with similarities from {lowest} to {highest}."
-    )
-    sentences = [others]
-    if shown:
-        sentences.append(_accounted(agreement, shown))
-    against = float(agreement.heat.clamp(max=0).sum())
-    if against <= -NOTICEABLE:
-        sentences.append(f"Parts that are unlike the others count against it: {number(against)} in total.")
-    if abs(agreement.residual) >= NOTICEABLE:
-        sentences.append(residual_sentence(agreement.residual, "part"))
-    if not agreement.sums.converged:
-        sentences.append("Some matchings stopped before they had converged, so the numbers are approximate.")
-    return Words(("Mean similarity", number(agreement.similarity)), sentences)
-
-
-def _accounted(agreement: Agreement, shown: Sequence[SharedPart]) -> str:
-    total = sum(part.contribution for part in shown)
-    share = percent(total, agreement.similarity)
-    these = "The part shown accounts" if len(shown) == 1 else f"The {len(shown)} parts shown account"
-    left = len(agreement.parts()) - len(shown)
-    text = f"{these} for {number(total)} of it" + (f" ({share})" if share else "")
-    return text + (f"; the other {left:,} make up the rest." if left else "; there are no others.")
-
-
-def shared_lines(shown: Sequence[SharedPart]) -> list[str]:
-    """One line per part: its rank, where it lies, what it contributes on average, and how much that varies.
-
-    Places are boxes `x0,y0-x1,y1` in pixels of the image; row and column (from 0) where these are unknown.
-    """
-    places = digits(max((abs(part.contribution) for part in shown), default=0.0))
-    return [
-        f"{i:>3}  {place(part.cell, part.box)}  {signed(part.contribution, places)}"
-        f"  deviation {number(part.deviation, places)}"
-        for i, part in enumerate(shown, start=1)
-    ]
+        write(path, lambda: agreement_figure(self, parts or 6))

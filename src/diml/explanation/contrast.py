@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from diml.errors import UsageError
 from diml.explanation.conditions import UNKNOWN, Conditions
+from diml.explanation.contrast_words import contrast_words, lead_lines, lead_region_lines
 from diml.explanation.files import write
 from diml.explanation.images import FIRST, QUERY, SECOND, NamedImage
+from diml.explanation.lead_regions import LeadRegion, lead_regions
 from diml.explanation.numbers import cell_boxes, check_parts, chosen_cells, heat, one_pair, plain_box, scalar
-from diml.explanation.words import NOTICEABLE, Words, digits, number, place, residual_sentence, signed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
     from diml.explanation.marks import Box
     from diml.matching import Match
-
-CONTRAST_HOW = (
-    "A part of the query favours A by what it contributes to the similarity with A, minus what it contributes to the "
-    "similarity with B."
-)
 
 
 @dataclass(frozen=True)
@@ -131,6 +127,18 @@ class Contrast:
         cells = chosen_cells(self.match_a.maps_a, self.match_a.chosen)
         return [part for part in self._all_parts() if part.cell in cells][:n]
 
+    def regions(self, n: int = 5) -> list[LeadRegion]:
+        """At most n regions of the query: neighbouring parts that favour the same image, largest difference first.
+
+        They are formed until they hold 70 % of what favours either image, see `diml.explanation.part_groups`; what the
+        other parts add is `difference` less the residual and the sum of the regions' differences.
+
+        Raises:
+            UsageError: `n` is below 1.
+        """
+        check_parts(n)
+        return lead_regions(self.match_a, self.match_b, n)
+
     def _all_parts(self) -> list[PartLead]:
         maps = self.match_a.maps_a
         boxes: Sequence[Box | None] = cell_boxes(maps) or [None] * maps.parts
@@ -142,7 +150,7 @@ class Contrast:
         """Everything there is to say, as plain Python values: what `diml explain --rather-than --json` prints.
 
         Returns:
-            `query, a, b, similarity_a, similarity_b, difference, residual, parts`, then `model, grid, weight,
+            `query, a, b, similarity_a, similarity_b, difference, residual, regions, parts`, then `model, grid, weight,
             marginals, converged`, `part` of a part query, and `mass` below 1. `parts` holds all parts of the query, the
             largest `difference` first: `cell` is `[row, column]` from 0, `box` `[x0, y0, x1, y1]` in pixels of the
             query or None, `a` and `b` what the part contributes to either similarity, `difference` is `a - b`. The
@@ -156,6 +164,7 @@ class Contrast:
             "similarity_b": self.similarity_b,
             "difference": self.difference,
             "residual": self.residual,
+            "regions": [region.to_dict() for region in self.regions()],
             "parts": [part.to_dict() for part in self._all_parts()],
             "model": self.conditions.model,
             "grid": list(self.match_a.maps_a.grid),
@@ -165,24 +174,29 @@ class Contrast:
             **self.conditions.unusual(),
         }
 
-    def describe(self, parts: int = 6) -> str:
-        """Which image leads and by how much, and one line for each of the parts that favour a most.
+    def describe(self, parts: int | None = None) -> str:
+        """Which image leads and by how much, and a sentence for each region of the query that favours one of them.
+
+        Args:
+            parts: list so many of the parts that favour a most in place of the regions, from 1.
 
         Raises:
             UsageError: `parts` is below 1.
         """
         from diml.data import printable
 
-        shown = self.parts(parts)
         named = [f"A: {printable(self.a.name)}", f"B: {printable(self.b.name)}"]
+        if parts is None:
+            return "\n".join([*named, *contrast_words(self).sentences, "", *lead_region_lines(self, self.regions())])
+        shown = self.parts(parts)
         return "\n".join([*named, *contrast_words(self, shown).sentences, "", *lead_lines(shown)])
 
-    def draw(self, path: str | os.PathLike[str], parts: int = 6) -> None:
+    def draw(self, path: str | os.PathLike[str], parts: int | None = None) -> None:
         """Draw the query between the two images, and what its parts contribute with each; see `contrast_figure`.
 
         Args:
             path: .png, .svg or .pdf.
-            parts: how many parts of the query are shown, from 1; 16 at most.
+            parts: draw so many of the parts that favour a most in place of the regions, from 1; 16 at most.
 
         Raises:
             UsageError: `parts` is below 1, another ending, or a folder that does not exist.
@@ -191,55 +205,4 @@ class Contrast:
         """
         from diml.explanation.drawing import contrast_figure
 
-        write(path, lambda: contrast_figure(self, parts))
-
-
-def contrast_words(contrast: Contrast, shown: Sequence[PartLead] = ()) -> Words:
-    """By how much one image leads, and which parts of the query make the lead.
-
-    Args:
-        contrast: of the query with the images that are called A and B here.
-        shown: the parts of the query that are listed beside these words, as `contrast.parts(n)` gave them.
-    """
-    a, b = number(contrast.similarity_a), number(contrast.similarity_b)
-    leads = [part.difference for part in contrast.parts()]
-    parts = "parts" if contrast.match_a.chosen is None else "chosen parts"
-    for_a, for_b = [each for each in leads if each > 0], [each for each in leads if each < 0]
-    sentences = [
-        f"Similarity {a} with A and {b} with B: {_leader(contrast.difference)}.",
-        f"Of the query's {len(leads)} {parts}, {len(for_a)} favour A ({signed(sum(for_a))} in total) "
-        f"and {len(for_b)} favour B ({signed(sum(for_b))}).",
-    ]
-    if shown:
-        sentences.append(_accounted(shown, len(leads)))
-    if abs(contrast.residual) >= NOTICEABLE:
-        sentences.append(residual_sentence(contrast.residual, "part"))
-    if not contrast.converged:
-        sentences.append("One of the matchings stopped before it had converged, so the numbers are approximate.")
-    return Words(("Similarity with A minus that with B", signed(contrast.difference)), sentences)
-
-
-def _leader(difference: float) -> str:
-    if abs(difference) < NOTICEABLE:
-        return f"neither leads ({signed(difference, digits(difference))})"
-    return f"{'A' if difference > 0 else 'B'} leads by {number(abs(difference))}"
-
-
-def _accounted(shown: Sequence[PartLead], count: int) -> str:
-    left = count - len(shown)
-    these = "The part that favours A most adds" if len(shown) == 1 else f"The {len(shown)} parts that favour A most add"
-    text = f"{these} {signed(sum(part.difference for part in shown))} to its lead"
-    return text + (f"; the other {left:,} make up the rest." if left else "; there are no others.")
-
-
-def lead_lines(shown: Sequence[PartLead]) -> list[str]:
-    """One line per part of the query: its rank, where it lies, its difference, and the two values it comes from.
-
-    Places are boxes `x0,y0-x1,y1` in pixels of the query; row and column (from 0) where these are unknown.
-    """
-    places = digits(max((abs(part.difference) for part in shown), default=0.0))
-    return [
-        f"{i:>3}  {place(part.cell, part.box)}  {signed(part.difference, places)}"
-        f"  with A {signed(part.a, places)}, with B {signed(part.b, places)}"
-        for i, part in enumerate(shown, start=1)
-    ]
+        write(path, lambda: contrast_figure(self, parts or 6))

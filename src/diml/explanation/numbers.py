@@ -58,6 +58,15 @@ def cell_boxes(maps: FeatureMaps, i: int = 0) -> list[Box] | None:
     return None if boxes is None else [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes.tolist()]
 
 
+def around(maps: FeatureMaps, cells: Sequence[int]) -> Box | None:
+    """The box around these cells of an image, given by number; None for no cells or where the geometry is unknown."""
+    boxes = cell_boxes(maps)
+    if boxes is None or not cells:
+        return None
+    x0, y0, x1, y1 = zip(*(boxes[i] for i in cells), strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
+
+
 def heat(match: Match) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
     """Where the similarity comes from: how much each cell of either image contributes to it.
 

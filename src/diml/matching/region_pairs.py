@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,18 @@ class RegionPair:
     b_box: Box | None
     contribution: float
     share: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The pair as JSON documents state it; `share` is None where it is NaN."""
+        return {
+            "kind": self.kind,
+            "a_cells": [list(cell) for cell in self.a_cells],
+            "b_cells": [list(cell) for cell in self.b_cells],
+            "a_box": None if self.a_box is None else list(self.a_box),
+            "b_box": None if self.b_box is None else list(self.b_box),
+            "contribution": self.contribution,
+            "share": None if math.isnan(self.share) else self.share,
+        }
 
 
 @dataclass(frozen=True)

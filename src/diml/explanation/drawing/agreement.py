@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diml.explanation.agreement import AGREEMENT_HOW, Agreement, SharedPart, agreement_words
+from diml.explanation.agreement import Agreement, SharedPart
+from diml.explanation.agreement_words import AGREEMENT_HOW, agreement_words
 from diml.explanation.drawing.drawn_image import DrawnImage
 from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
 from diml.explanation.drawing.lettering import shorten

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from diml.explanation.contrast import CONTRAST_HOW, Contrast, PartLead, contrast_words
+from diml.explanation.contrast import Contrast, PartLead
+from diml.explanation.contrast_words import CONTRAST_HOW, contrast_words
 from diml.explanation.drawing.drawn_image import DrawnImage
 from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
 from diml.explanation.drawing.page import Page, draw_marks

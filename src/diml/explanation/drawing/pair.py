@@ -12,7 +12,8 @@ from diml.explanation.drawing.pair_layout import BESIDE, HEADING, MARGIN, TITLE,
 from diml.explanation.drawing.text_column import BODY, COLUMN, MOST_ROWS, Row, TextColumn
 from diml.explanation.marks import Box, Mark, chosen_boxes, marks_of
 from diml.explanation.numbers import heat, scalar
-from diml.explanation.pair import PAIR_HOW, PairExplanation, pair_words
+from diml.explanation.pair import PairExplanation
+from diml.explanation.pair_words import PAIR_HOW, pair_words
 from diml.explanation.words import number, percent
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from diml.explanation.html.page import fill, fingerprint, image_uri, json_block,
 from diml.explanation.images import NO_IMAGE, NamedImage, blank
 from diml.explanation.marks import AGAINST, COLOURS, FOR, LIGHT, Box, Mark, cell_of, marks_of, original_size
 from diml.explanation.numbers import check_parts
-from diml.explanation.pair import PAIR_HOW, PairExplanation, pair_count, pair_words
+from diml.explanation.pair import PairExplanation
+from diml.explanation.pair_words import PAIR_HOW, pair_count, pair_words
 from diml.explanation.words import CAVEAT, digits, number, percent, signed, without_middle
 
 if TYPE_CHECKING:
