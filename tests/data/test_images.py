@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin, features
+from PIL import Image, features
 
-from diml.data import images
-from diml.data.images import open_image, printable, to_rgb
+from diml.data import opening
+from diml.data.images import open_image, to_rgb
+from diml.data.printable import printable
 from diml.errors import ImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -204,7 +205,7 @@ def test_text_named_jpg(tmp_path: Path) -> None:
 def test_postscript_is_never_interpreted(tmp_path: Path) -> None:
     photo().save(tmp_path / "print.eps")
     (tmp_path / "print.eps").rename(tmp_path / "print.png")
-    assert "is not an image in a format" in refusal(tmp_path / "print.png")
+    assert "is PostScript, which is not read here" in refusal(tmp_path / "print.png")
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tiff", "gif", "ppm"])
@@ -253,16 +254,9 @@ def test_decompression_bomb_is_refused_before_decoding(
 
 
 def test_limit_of_an_opened_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 5)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 5)
     with pytest.raises(ImageError, match=r"^the image: has 3 x 2 pixels, more than the 5 that are decoded"):
         to_rgb(Image.new("RGB", (3, 2)))
-
-
-def test_compressed_text_bomb(tmp_path: Path) -> None:
-    text = PngImagePlugin.PngInfo()
-    text.add_text("comment", "x" * 3_000_000, zip=True)
-    photo().save(tmp_path / "talk.png", pnginfo=text)
-    assert "is damaged and cannot be decoded" in refusal(tmp_path / "talk.png")
 
 
 def test_fifo_does_not_hang(tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ def test_maps_tensors_and_arrays_are_queries(model):
 
 def test_an_image_is_decoded_once(model, monkeypatch):
     opened = []
-    monkeypatch.setattr(sources, "open_image", lambda path: opened.append(path) or images_module.open_image(path))
+    real = images_module.open_image
+    monkeypatch.setattr(sources, "open_image", lambda path, *how: opened.append(path) or real(path, *how))
     query = model.query(CAT, regions=[BOX])
     query.match_image(CUP)
     assert opened == [CAT, CUP]

@@ -114,7 +114,7 @@ def explain(
 
     image, second = NamedImage.of(a, ""), NamedImage.of(b, "")
     if regions or mask is not None:
-        check_part_of(image.picture, regions, mask)
+        check_part_of(a, regions, mask)
     beside = None if against is None else others_in(against, a, out)
     loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
     part: dict[str, Any] = {"regions": regions, "mask": mask}

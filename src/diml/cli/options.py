@@ -11,8 +11,6 @@ import typer
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from diml.model import StructuralModel
 
 
@@ -175,15 +173,13 @@ def check_part_alone(region: Sequence[str] | None, others: Mapping[str, object])
 
 
 def check_part_of(
-    image: Path | Image | None, regions: Sequence[tuple[tuple[float, float, float, float], float]], mask: Path | None
+    image: Path, regions: Sequence[tuple[tuple[float, float, float, float], float]], mask: Path | None
 ) -> None:
     """Refuse a part outside of the image, before a model is loaded."""
-    if image is None or (not regions and mask is None):
-        return
-    from diml.data import open_image, open_mask
+    from diml.data import image_size, open_mask
     from diml.matching import check_regions, mask_values
 
-    size = open_image(image).size if isinstance(image, Path) else image.size
+    size = image_size(image)
     check_regions(regions, size)
     if mask is not None:
         mask_values(open_mask(mask), size)

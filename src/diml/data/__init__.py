@@ -2,14 +2,18 @@
 
 from diml.data.collection import Collection, Skipped, open_folder, open_table
 from diml.data.datasets import open_dataset
-from diml.data.images import ENDINGS, MAX_PIXELS, open_image, printable, to_rgb
+from diml.data.formats import ENDINGS
+from diml.data.images import image_size, open_image, to_rgb
 from diml.data.masks import open_mask
+from diml.data.opening import MAX_PIXELS
+from diml.data.printable import printable
 
 __all__ = [
     "ENDINGS",
     "MAX_PIXELS",
     "Collection",
     "Skipped",
+    "image_size",
     "open_dataset",
     "open_folder",
     "open_image",

@@ -7,9 +7,9 @@ from typing import Any
 
 from diml.data.class_folders import class_folders
 from diml.data.collection import Collection, Skipped, from_table
-from diml.data.images import printable
 from diml.data.list_files import at_line, contents, first_half
 from diml.data.listed_paths import inside
+from diml.data.printable import printable
 from diml.data.tables import ListedImage, Table
 from diml.data.walk import walk
 from diml.errors import DatasetError

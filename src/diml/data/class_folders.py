@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from diml.data.images import printable
+from diml.data.printable import printable
 from diml.data.split_folders import conflict, is_container, split_of, splits_of
 
 NO_CLASS = "is not in a class folder"

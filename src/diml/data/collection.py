@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diml.data.class_folders import class_folders
-from diml.data.images import ENDINGS, printable
+from diml.data.formats import ENDINGS
 from diml.data.listed_paths import NO_FILE, ListedFiles, by_spelling, spelling
 from diml.data.outputs import describe
+from diml.data.printable import printable
 from diml.data.tables import ListedImage, Table, Values, read_table
 from diml.data.walk import walk
 from diml.errors import DatasetError, UsageError

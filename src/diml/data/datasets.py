@@ -11,7 +11,7 @@ from diml.data.cars196 import cars196
 from diml.data.class_folders import class_folders
 from diml.data.collection import AnyPath, Collection, Skipped, open_folder, open_table
 from diml.data.cub200 import cub200
-from diml.data.images import printable
+from diml.data.printable import printable
 from diml.data.sop import sop
 from diml.errors import DatasetError, UsageError
 

@@ -1,25 +1,20 @@
-"""Reading image files as RGB, with one sentence for every file that cannot be read."""
+"""Image files as 8-bit RGB."""
 
 from __future__ import annotations
 
 import os
-import stat
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image
 
-from diml.errors import ImageError
-
-MAX_PIXELS = 100_000_000
-"""Larger images are refused before a pixel is decoded: 100 million take 300 MB as RGB."""
-
-ENDINGS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
-    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
-)
-"""File endings, in lower case, that are taken for images when a folder is searched."""
+from diml.data.bit_depth import Samples, colours, grey, png_bits_of, samples_of
+from diml.data.colour_profiles import to_srgb
+from diml.data.first_decoding import first_rgb
+from diml.data.numbers import scaled_numbers
+from diml.data.opening import check_size, explained, opened
+from diml.data.printable import printable
+from diml.data.transparency import on_ground
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -33,16 +28,21 @@ _UPRIGHT = {
 }
 
 
-class _UnusableError(Exception):
-    """Why an image cannot be used, and what to do about it; the caller adds the name."""
-
-
 def open_image(path: str | os.PathLike[str], decoding: int = 2, bit_depth: int | None = None) -> Image.Image:
-    """The image in a file, as 8-bit RGB, upright.
+    """The image in a file, as 8-bit RGB in sRGB, upright.
 
-    The EXIF orientation is applied, transparent pixels are blended with white, CMYK and palettes are converted, 16-bit
-    and floating point values are scaled (see `to_rgb`), and the first frame of an animation is used. The formats read
-    are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM and, if Pillow supports it, AVIF. Safe to call from many threads.
+    The EXIF orientation is applied, colours are converted from the embedded colour profile to sRGB, CMYK and palettes
+    are converted, 16-bit and floating point values are scaled (see `to_rgb`), transparent pixels are laid on white, or
+    on black where white would hide what the image shows, and the first frame of an animation is used. The formats read
+    are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, TGA and, if Pillow supports them, JPEG 2000 and AVIF; HEIC with
+    pillow-heif (`pip install 'diml[heif]'`). Texts and profiles that are damaged or too large are ignored. Safe to call
+    from many threads.
+
+    Args:
+        path: the file; its content decides on the format, not its ending.
+        decoding: 1 decodes as diml 0.1.0 did: colour profiles are ignored, the ground is always white, and all 16 bits
+            of a sample count.
+        bit_depth: bits of the samples in 16-bit images, 1 to 16; None for what the file says, or else 16.
 
     Returns:
         An image of mode RGB without an open file.
@@ -55,88 +55,63 @@ def open_image(path: str | os.PathLike[str], decoding: int = 2, bit_depth: int |
     Traceback (most recent call last):
     diml.errors.ImageError: missing.jpg: there is no such file; check the path
     """
-    try:
-        _check_file(path)
-        with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
-            return _upright_rgb(image)
-    except _UnusableError as reason:
-        raise ImageError(f"{printable(path)}: {reason}") from None
-    except UnidentifiedImageError:
-        raise ImageError(
-            f"{printable(path)}: is not an image in a format that is read here ({', '.join(_formats())}); "
-            "convert it to JPEG or PNG, or leave it out"
-        ) from None
-    # On arbitrary bytes decoders raise errors of many types: KeyError, struct.error, ...
-    except Exception as error:
-        raise ImageError(f"{printable(path)}: {_reason(error)}") from error
+    with opened(path) as source:
+        image, metadata = source.image, source.metadata
+        if metadata.profile is not None:
+            image.info["icc_profile"] = metadata.profile
+        if decoding == 1:
+            return _upright(image, first_rgb(image))
+        samples = samples_of(image, metadata.bits)
+        return _upright(image, _rgb(image, samples, bit_depth, source.file, printable(path)))
 
 
 def to_rgb(image: Image.Image, decoding: int = 2, bit_depth: int | None = None) -> Image.Image:
     """An opened Pillow image as 8-bit RGB, upright, converted as `open_image` converts a file.
 
-    16-bit integers are scaled by their full range, 0 to 65535. Floating point values are scaled from 0 to 1 if all lie
-    in that range, from 0 to 255 if all lie in that one, and otherwise from the smallest to the largest; 32-bit integers
-    likewise, from 0 to 65535 or from the smallest to the largest. The result has no EXIF data, so that its orientation
-    cannot be applied twice.
+    16-bit integers are scaled by the range of their samples: that of `bit_depth`; or what the file states (sBIT of PNG,
+    BitsPerSample or MaxSampleValue of TIFF), unless a value exceeds it; or else 0 to 65535. Floating point values are
+    scaled from 0 to 1 if all lie in that range, from 0 to 255 if all lie in that one, and otherwise from the smallest
+    to the largest; 32-bit integers likewise, from 0 to 65535 or from the smallest to the largest. The result has no
+    EXIF data, so that its orientation cannot be applied twice.
+
+    Args:
+        image: of any mode.
+        decoding, bit_depth: see `open_image`.
 
     Raises:
         ImageError: the image cannot be decoded, has more than `MAX_PIXELS`, or has NaN or infinite pixels.
 
     >>> to_rgb(Image.new("I;16", (1, 1), 65535)).getpixel((0, 0))
     (255, 255, 255)
+    >>> to_rgb(Image.new("I;16", (1, 1), 4095), bit_depth=12).getpixel((0, 0))
+    (255, 255, 255)
     """
-    name = printable(getattr(image, "filename", "") or "the image")
-    try:
-        return _upright_rgb(image)
-    except _UnusableError as reason:
-        raise ImageError(f"{name}: {reason}") from None
-    except Exception as error:
-        raise ImageError(f"{name}: {_reason(error)}") from error
+    name = getattr(image, "filename", "") or "the image"
+    with explained(name):
+        check_size(image)
+        if decoding == 1:
+            return _upright(image, first_rgb(image))
+        samples = samples_of(image, png_bits_of(image))
+        return _upright(image, _rgb(image, samples, bit_depth, None, printable(name)))
 
 
-def _check_file(path: str | os.PathLike[str]) -> None:
-    """Refuse anything but a regular, non-empty file before it is opened: opening a FIFO would block forever."""
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        raise _UnusableError("is a folder; expected an image file")
-    if not stat.S_ISREG(status.st_mode):
-        raise _UnusableError("is not a regular file (a pipe, socket or device); expected an image file")
-    if status.st_size == 0:
-        raise _UnusableError("is empty (0 bytes); replace it or leave it out")
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of the image that `open_image` returns, without decoding it.
 
-
-def printable(path: str | os.PathLike[str]) -> str:
-    r"""A path on one line that any terminal can show; bytes that are not UTF-8 and control characters are escaped.
-
-    >>> print(printable("b\udcffd\n.jpg"))
-    b\xffd\n.jpg
+    Raises:
+        ImageError: as `open_image`, as far as the file's header tells.
     """
-    return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(path))
+    with opened(path) as source:
+        width, height = source.image.size
+        return (height, width) if _orientation(source.image) >= 5 else (width, height)
 
 
-def _escaped(character: str) -> str:
-    """Python keeps a byte of a file name that is not UTF-8 as a character from U+DC80 to U+DCFF."""
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
-
-
-def _formats() -> tuple[str, ...]:
-    """The tested formats: with all of its formats, Pillow would also start Ghostscript for EPS."""
-    return ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _UnusableError(
-            f"has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded; make it smaller first"
-        )
-    image.load()
-    rgb = _rgb(image)
+def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
     turn = _UPRIGHT.get(_orientation(image))
     if turn is not None:
         rgb = rgb.transpose(turn)
+    elif rgb is image:
+        rgb = rgb.copy()
     rgb.info = {}
     return rgb
 
@@ -149,48 +124,42 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_numbers(np.asarray(image).astype(np.float32), 65535.0)
-    if image.mode == "I":
-        return _from_numbers(np.asarray(image).astype(np.float64), 65535.0)
-    if image.mode == "F":
-        return _from_numbers(np.asarray(image).astype(np.float64), 1.0, 255.0)
+def _rgb(image: Image.Image, samples: Samples, bit_depth: int | None, file: BinaryIO | None, name: str) -> Image.Image:
+    image.load()
+    profile = image.info.get("icc_profile")
+    shown, alpha = _shown_and_alpha(image, samples, bit_depth, file, name)
+    rgb = to_srgb(shown, profile)
+    return rgb if alpha is None else on_ground(rgb, alpha)
+
+
+def _shown_and_alpha(
+    image: Image.Image, samples: Samples, bit_depth: int | None, file: BinaryIO | None, name: str
+) -> tuple[Image.Image, Image.Image | None]:
+    """The image on 8 bits without its transparency, and that."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _from_numbers(image, samples, bit_depth, name)
+    if samples.deep and image.mode in ("RGB", "RGBA"):
+        deep = colours(image, file, samples, bit_depth, name)
+        deep.info = image.info
+        image = deep
     if image.mode == "La":
         image = image.convert("LA")
-    if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
-        opaque = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
-    return image.convert("RGB")
+    if image.mode == "LA":
+        return image.getchannel("L"), image.getchannel("A")
+    if image.mode in ("RGBA", "RGBa", "PA") or "transparency" in image.info:
+        whole = image.convert("RGBA")
+        return whole.convert("RGB"), whole.getchannel("A")
+    return image, None
 
 
-def _from_numbers(values: npt.NDArray[Any], *tops: float) -> Image.Image:
-    """Grey values on the first of the scales 0 to `top` that contains them all, otherwise on their own range."""
-    low, high = float(values.min()), float(values.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise _UnusableError("has pixels that are not finite numbers (NaN or infinite); replace these values first")
-    fitting = [top for top in tops if low >= 0 and high <= top]
-    bottom, top = (0.0, fitting[0]) if fitting else (low, high)
-    scaled = (values - bottom) * (255.0 / max(top - bottom, 1e-12))
-    return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8)).convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    simple: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
-        (FileNotFoundError, "there is no such file; check the path"),
-        (PermissionError, "may not be read (permission denied); change its permissions or leave it out"),
-        (
-            (Image.DecompressionBombError, Image.DecompressionBombWarning),
-            f"has more pixels than the {MAX_PIXELS:,} that are decoded; make it smaller first",
-        ),
-        (MemoryError, "does not fit into memory; make it smaller first"),
-    ]
-    for kind, sentence in simple:
-        if isinstance(error, kind):
-            return sentence
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be opened ({error.strerror}); check the path"
-    detail = printable(str(error)).rstrip(". ") or type(error).__name__
-    if "truncated" in detail.lower():
-        return f"is truncated, its end is missing ({detail}); copy it again or leave it out"
-    return f"is damaged and cannot be decoded ({detail}); replace it or leave it out"
+def _from_numbers(
+    image: Image.Image, samples: Samples, bit_depth: int | None, name: str
+) -> tuple[Image.Image, Image.Image | None]:
+    values = np.asarray(image)
+    clear = image.info.get("transparency")
+    alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)) if isinstance(clear, int) else None
+    if image.mode == "F":
+        return Image.fromarray(scaled_numbers(values, 1.0, 255.0)), alpha
+    if samples.deep and values.min(initial=0) >= 0 and values.max(initial=0) < 2**16:
+        return Image.fromarray(grey(values, samples, bit_depth, name)), alpha
+    return Image.fromarray(scaled_numbers(values, 65535.0)), alpha

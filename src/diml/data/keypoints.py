@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from diml.data.images import printable
 from diml.data.list_files import at_line, read_lines, read_pairs, root_with
 from diml.data.listed_paths import inside
+from diml.data.printable import printable
 from diml.errors import DatasetError, UsageError
 
 Point = tuple[float, float]

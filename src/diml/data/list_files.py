@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from diml.data.images import printable
+from diml.data.printable import printable
 from diml.errors import DatasetError
 
 

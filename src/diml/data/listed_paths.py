@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from diml.data.images import printable
+from diml.data.printable import printable
 from diml.errors import DatasetError
 
 NO_FILE = "there is no such file"

@@ -6,7 +6,7 @@ import os
 
 from PIL import Image, ImageOps
 
-from diml.data.images import open_image
+from diml.data.opening import opened
 
 
 def open_mask(path: str | os.PathLike[str]) -> Image.Image:
@@ -19,6 +19,14 @@ def open_mask(path: str | os.PathLike[str]) -> Image.Image:
     Traceback (most recent call last):
     diml.errors.ImageError: missing.png: there is no such file; check the path
     """
-    open_image(path)  # raises for a file that cannot be used
-    with Image.open(path) as image:
+    with opened(path) as source:
+        source.image.load()
+        return _upright(source.image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As stored where the EXIF data is damaged."""
+    try:
         return ImageOps.exif_transpose(image).copy()
+    except Exception:
+        return image.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from diml.data.images import printable
+from diml.data.printable import printable
 
 SOFTWARE = "diml"
 """What a PNG file that this program writes has in its text "Software"."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diml.data.collection import Collection, from_table
-from diml.data.images import printable
 from diml.data.list_files import at_line, read_lines, root_with
 from diml.data.listed_paths import inside
+from diml.data.printable import printable
 from diml.data.tables import ListedImage, Table
 from diml.errors import DatasetError
 

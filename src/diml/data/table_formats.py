@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diml.data.images import printable
+from diml.data.printable import printable
 from diml.errors import DatasetError, UsageError, first_line
 
 TABLES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq"})

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diml.data.images import printable
 from diml.data.listed_paths import inside
+from diml.data.printable import printable
 from diml.data.table_formats import Rows, read_rows
 from diml.errors import DatasetError
 

@@ -9,8 +9,9 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from diml.data.images import ENDINGS, printable
+from diml.data.formats import ENDINGS
 from diml.data.outputs import kind_of_file, kind_of_folder
+from diml.data.printable import printable
 
 _Inode = tuple[int, int]
 

@@ -1,0 +1,139 @@
+"""Opening image files with Pillow: only tested formats, and one sentence for every file that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from diml.data.formats import HEAD, Kind, kind_of, readable
+from diml.data.png_metadata import PngMetadata, png_metadata, without
+from diml.data.printable import printable
+from diml.errors import ImageError
+
+MAX_PIXELS = 100_000_000
+"""Larger images are refused before a pixel is decoded: 100 million take 300 MB as RGB."""
+
+AnyPath = str | os.PathLike[str]
+
+
+class UnusableError(Exception):
+    """Why an image cannot be used, and what to do about it; the caller adds the name."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image file that is open.
+
+    Attributes:
+        image: not decoded yet.
+        file: what it is decoded from.
+        metadata: what a PNG says beside its pixels.
+    """
+
+    image: Image.Image
+    file: BinaryIO
+    metadata: PngMetadata
+
+
+@contextmanager
+def opened(path: AnyPath) -> Iterator[Opened]:
+    """Open an image file; errors of the block become one sentence that starts with the path.
+
+    Raises:
+        ImageError: there is no such file, or it is not an image that is read.
+    """
+    with explained(path):
+        _check_file(path)
+        with open(path, "rb") as given:
+            kind = kind_of(given.read(HEAD), os.path.splitext(os.fspath(path))[1].lower())
+            if kind is not None and not kind.is_read:
+                raise UnusableError(f"is {kind.name}, which is not read here; {kind.remedy}")
+            metadata = png_metadata(given)
+            file: BinaryIO = without(given, metadata.unwanted) if metadata.unwanted else given
+            file.seek(0)
+            with _identified(file, kind) as image:
+                check_size(image)
+                yield Opened(image, file, metadata)
+
+
+@contextmanager
+def explained(name: AnyPath) -> Iterator[None]:
+    """Turn any error of decoding into an ImageError of one sentence.
+
+    Raises:
+        ImageError: for any error of the block.
+    """
+    try:
+        yield
+    except UnusableError as reason:
+        raise ImageError(f"{printable(name)}: {reason}") from None
+    # On arbitrary bytes decoders raise errors of many types: KeyError, struct.error, ...
+    except Exception as error:
+        raise ImageError(f"{printable(name)}: {_reason(error)}") from error
+
+
+def check_size(image: Image.Image) -> None:
+    """Refuse an image that is too large, before a pixel is decoded."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnusableError(
+            f"has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded; make it smaller first"
+        )
+
+
+def _identified(file: BinaryIO, kind: Kind | None) -> Image.Image:
+    if kind is not None and kind.pillow == "HEIF":
+        import pillow_heif  # type: ignore[import-not-found]
+
+        pillow_heif.register_heif_opener()
+    formats = [name for name in readable() if name not in ("TGA", "HEIF")] if kind is None else [kind.pillow]
+    try:
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError:
+        if kind is not None:
+            raise UnusableError(
+                f"is {kind.name} of a kind that is not read here, or damaged; convert it to 8-bit PNG or JPEG, or "
+                "leave it out"
+            ) from None
+        raise UnusableError(
+            f"is not an image in a format that is read here ({', '.join(readable())}); "
+            "convert it to JPEG or PNG, or leave it out"
+        ) from None
+
+
+def _check_file(path: AnyPath) -> None:
+    """Refuse anything but a regular, non-empty file before it is opened: opening a FIFO would block forever."""
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise UnusableError("is a folder; expected an image file")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableError("is not a regular file (a pipe, socket or device); expected an image file")
+    if status.st_size == 0:
+        raise UnusableError("is empty (0 bytes); replace it or leave it out")
+
+
+def _reason(error: Exception) -> str:
+    simple: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
+        (FileNotFoundError, "there is no such file; check the path"),
+        (PermissionError, "may not be read (permission denied); change its permissions or leave it out"),
+        (
+            (Image.DecompressionBombError, Image.DecompressionBombWarning),
+            f"has more pixels than the {MAX_PIXELS:,} that are decoded; make it smaller first",
+        ),
+        (MemoryError, "does not fit into memory; make it smaller first"),
+    ]
+    for kind, sentence in simple:
+        if isinstance(error, kind):
+            return sentence
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be opened ({error.strerror}); check the path"
+    detail = printable(str(error)).rstrip(". ") or type(error).__name__
+    if "truncated" in detail.lower():
+        return f"is truncated, its end is missing ({detail}); copy it again or leave it out"
+    return f"is damaged and cannot be decoded ({detail}); replace it or leave it out"
