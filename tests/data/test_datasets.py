@@ -76,6 +76,22 @@ def test_a_table(tmp_path: Path) -> None:
     assert [(s.path, s.reason) for s in skipped] == [("c.png", "has no label in the table")]
 
 
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        (["Train", "val", "TEST"], ["train", "validation", "test"]),
+        (["train", "query", "test"], ["train", "query", "gallery"]),
+        (["train", "Train", "test"], ["train", "Train", "test"]),
+        (["fold1", "fold2", "test"], ["fold1", "fold2", "test"]),
+    ],
+)
+def test_splits_of_a_table_under_their_usual_names(tmp_path: Path, given: list[str], used: list[str]) -> None:
+    plant(tmp_path, "0.png", "1.png", "2.png")
+    lines = [f"{i}.png,x,{split}" for i, split in enumerate(given)]
+    (tmp_path / "data.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    assert [split for _, _, split in rows(str(tmp_path / "data.csv"))] == used
+
+
 @pytest.mark.parametrize("spec", ["nowhere", "cub:somewhere", "x\0y"])
 def test_nothing_there(spec: str) -> None:
     with pytest.raises(

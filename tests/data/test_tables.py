@@ -136,6 +136,19 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) ->
         open_table(file)
 
 
+def test_a_text_of_parquet_that_is_repeated_is_counted_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path, "a.png")
+    labels = pa.array(["x" * 100_000] * 1000)
+    pq.write_table(pa.table({"path": ["a.png"] * 1000, "label": labels}), tmp_path / "t.parquet", compression="zstd")
+    assert os.path.getsize(tmp_path / "t.parquet") < 10_000
+    monkeypatch.setattr(table_formats, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(table_formats, "_text", pytest.fail)
+    with pytest.raises(DatasetError, match="more than 1,048,576 bytes of text"):
+        open_table(tmp_path / "t.parquet")
+
+
 # --- columns ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from diml.data.collection import AnyPath, Collection, Skipped, open_folder, open
 from diml.data.cub200 import cub200
 from diml.data.printable import printable
 from diml.data.sop import sop
+from diml.data.split_folders import conflict, splits_of
 from diml.errors import DatasetError, UsageError
 
 LOADERS: dict[str, Callable[[Path], Collection]] = {"cub200": cub200, "cars196": cars196, "sop": sop}
@@ -54,7 +55,7 @@ def open_dataset(spec: AnyPath) -> Collection:
     if os.path.isdir(path):
         return _class_folders(path)
     if os.path.lexists(path):
-        return _without_unlabelled(open_table(path), "has no label in the table")
+        return _with_usual_splits(_without_unlabelled(open_table(path), "has no label in the table"))
     raise UsageError(f"{printable(spec)}: there is no such folder or file; expected {KINDS}")
 
 
@@ -76,6 +77,14 @@ def _class_folders(folder: Path) -> Collection:
     return replace(found, labels=classes.labels, splits=classes.splits, skipped=[*found.skipped, *left_out]).subset(
         kept
     )
+
+
+def _with_usual_splits(found: Collection) -> Collection:
+    """The collection with its splits under their usual names ("val" is validation), if all of them have one."""
+    usual = splits_of(sorted(set(found.splits or [])))
+    if found.splits is None or not set(found.splits) <= usual.keys() or conflict(usual):
+        return found
+    return replace(found, splits=[usual[split] for split in found.splits])
 
 
 def _without_unlabelled(found: Collection, reason: str) -> Collection:

@@ -143,7 +143,11 @@ def _parquet(source: Path) -> Rows:
         # Repeated texts are stored once, and are not to be multiplied before they are counted.
         file = pq.ParquetFile(source, read_dictionary=schema.names)
         rows: list[tuple[int, list[str | None]]] = []
+        held = 0
         for batch in file.iter_batches(4096):
+            held += sum(map(_text_bytes, batch.columns))
+            if held > MAX_BYTES:
+                raise _too_large(source, f"more than {MAX_BYTES:,} bytes of text", f"{MAX_BYTES:,}")
             columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
             rows += [(len(rows) + i, list(row)) for i, row in enumerate(zip(*columns, strict=True), start=1)]
     except DatasetError:
@@ -155,6 +159,19 @@ def _parquet(source: Path) -> Rows:
             "again"
         ) from None
     return Rows(schema.names, rows, "row")
+
+
+def _text_bytes(column: Any) -> int:
+    """Bytes of the texts of a column of Arrow, without decoding those that are stored once for many rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    coded = pa.types.is_dictionary(column.type)
+    texts = column.dictionary if coded else column
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        return 0
+    lengths = pc.binary_length(texts)
+    return pc.sum(lengths.take(column.indices) if coded else lengths).as_py() or 0
 
 
 def _text(value: Any) -> str | None:
