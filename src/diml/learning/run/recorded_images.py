@@ -111,7 +111,14 @@ class RecordedImages:
         if not rows:
             return None
         paths, labels = zip(*rows, strict=True)
-        return Collection(collection.root, list(paths), list(labels), skipped=collection.skipped, name=collection.name)
+        return Collection(
+            collection.root,
+            list(paths),
+            list(labels),
+            skipped=collection.skipped,
+            name=collection.name,
+            notes=collection.notes,
+        )
 
     def _rows(self, name: str) -> Iterator[tuple[str, str]]:
         return ((path, label) for path, label, part in self.rows if part == name)
