@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from diml.feature_maps import FeatureMaps
 from diml.learning.batches.gathering import gather
 from diml.learning.run.folder import RunFolder
 from diml.learning.run.learner import Learner
+from diml.learning.run.prepared_run import PreparedRun
 from diml.learning.run.settings_file import load_settings
 from diml.learning.run.train import train
 from diml.matching import Matcher
@@ -103,9 +105,11 @@ def test_two_processes_take_the_step_of_one_with_the_joint_batch(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["lightning", pytest.param("torchrun", marks=pytest.mark.long)])
-def test_the_command_on_two_processes_trains_what_one_does(tiny_settings, tmp_path, launcher, without_curves):
-    """Two processes, started by Lightning or by torchrun, against this one."""
-    settings = [*tiny_settings, "optim.optimizer=sgd", "optim.lr=0.01", "optim.clip=1"]
+def test_the_command_on_two_processes_trains_what_one_does(tiny, tiny_settings, tmp_path, launcher, without_curves):
+    """Two processes, started by Lightning or by torchrun, against this one; one of the images cannot be read."""
+    damaged = shutil.copytree(tiny().data.spec, tmp_path / "data")
+    (damaged / PreparedRun.of(tiny()).splits.train.paths[-1]).write_bytes(b"no image")
+    settings = [f"data.spec={damaged}", *tiny_settings[1:], "optim.optimizer=sgd", "optim.lr=0.01", "optim.clip=1"]
     train(load_settings(None, settings), tmp_path / "one")
     diml = str(Path(sys.executable).with_name("diml"))
     torchrun = [
@@ -128,7 +132,10 @@ def test_the_command_on_two_processes_trains_what_one_does(tiny_settings, tmp_pa
         text=True,
         timeout=400,
     )
-    assert json.loads(done.stdout)["settings"]["run"]["devices"] == (2 if launcher == "lightning" else 1)
+    document = json.loads(done.stdout)
+    assert document["settings"]["run"]["devices"] == (2 if launcher == "lightning" else 1)
+    assert len(document["skipped"]) == 1
+    assert done.stderr.count("1 skipped:") == 1
     one, two = (torch.load(RunFolder(tmp_path / run).last, weights_only=True) for run in ("one", "two"))
     assert one["global_step"] == two["global_step"] == 6
     for name, value in one["state_dict"].items():

@@ -1,6 +1,7 @@
 """A stopped or killed run that is resumed equals an uninterrupted run; other settings are refused."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diml.errors import DatasetError, UsageError
+from diml.errors import DatasetError, TrainingError, UsageError
 from diml.learning.run.folder import RunFolder
 from diml.learning.run.prepared_run import PreparedRun
 from diml.learning.run.recorder import EpochRecorder, NullObserver
@@ -252,6 +253,47 @@ def test_a_finished_run_is_only_reported(unbroken, three):
     result = train(three(), unbroken, resume=True)
     assert result.document["settings"]["optim"]["epochs"] == 3
     assert weights.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", b"\xff"),
+        ("metrics.csv", b"epoch,step\nx,y\n"),
+        ("versions.json", b'{"resumed": 3}'),
+        ("result.json", b"{"),
+        ("result.json", b"[]"),
+    ],
+)
+def test_files_that_follow_from_the_checkpoint_are_written_anew(unbroken, three, tmp_path, name, content):
+    run = RunFolder(shutil.copytree(unbroken, tmp_path / "run"))
+    rows, document = run.rows(), run.finished(3)
+    (run.path / name).write_bytes(content)
+    run.result.unlink() if name == "versions.json" else None
+    assert train(three(), run.path, resume=True).document == document
+    assert run.rows() == rows
+    assert isinstance(run.made_by()["resumed"], list)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("images.csv", b"", "is not the list of a run's images"),
+        ("images.csv", b"path,label,split\n", "is not the list of a run's images"),
+        ("images.csv", b"path,label,split\na.png,a\n", "is not the list of a run's images"),
+        ("images.csv", b"path,label,split\na.png,a,rest\n", "is not the list of a run's images"),
+        ("checkpoints/last.ckpt", b"", "is not a checkpoint, or its end is missing; copy it again"),
+        ("checkpoints/last.ckpt", b"<html>", "is not a checkpoint, or its end is missing; copy it again"),
+        ("checkpoints/last.ckpt", None, "is not the checkpoint of a run"),
+    ],
+)
+def test_damaged_files_that_a_run_needs_are_named(unbroken, three, tmp_path, name, content, said):
+    run = RunFolder(shutil.copytree(unbroken, tmp_path / "run"))
+    file = run.path / name
+    torch.save({"weights": 1}, file) if content is None else file.write_bytes(content)
+    run.result.unlink()
+    with pytest.raises((UsageError, TrainingError), match=rf"^{re.escape(str(file))}: {said}[^\n]*$"):
+        train(three(), run.path, resume=True)
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ REFUSED = {
     "optim.lr=fast": "expected optim.lr to be a valid number, got 'fast'",
     "optim.lr=0": "expected optim.lr to be a number greater than 0, got '0'",
     "optim.lr=nan": "expected optim.lr to be a finite number, got 'nan'",
+    "optim.lr=1e300": "expected optim.lr to be a number less than or equal to 1000000, got '1e300'",
     "optim.epoch=3": "unknown setting optim.epoch; did you mean optim.epochs",
     "optimizer.lr=3": "unknown setting optimizer; expected one of data, model, loss, optim, run",
     "optim.optimizer=lion": "expected optim.optimizer to be 'adam', 'adamw' or 'sgd', got 'lion'",
@@ -94,6 +95,10 @@ REFUSED = {
     "data.per_class=1": "expected data.per_class to be a number greater than or equal to 2, got '1'",
     "data.crop_scale=1,0.5": "expected data.crop_scale to be two shares of the area, the smaller first, "
     "above 0 and up to 1, got '1,0.5'",
+    "data.crop_scale=0.5": "expected data.crop_scale to be two numbers, such as 0.2,1, got '0.5'",
+    "data.crop_scale=0.1,0.2,1": "expected data.crop_scale to be two numbers, such as 0.2,1, got '0.1,0.2,1'",
+    "data.workers=100000": "expected data.workers to be a number less than or equal to 1024, got '100000'",
+    "model.name=": "expected model.name to be a text of at least 1 character, got ''",
     "data.validation=1": "expected data.validation to be a number less than 1, got '1'",
     "data.size=big": "expected data.size to be a valid integer, got 'big'",
     "model.grid=4x4x4": "expected model.grid to be rows and columns, such as 4x4, got '4x4x4'",
@@ -122,6 +127,8 @@ def test_data_must_be_named():
     [
         (b"[data\n", "is not TOML"),
         (b"\xff\xfe", "cannot be read"),
+        (b"x = " + b"[" * 100_000, "is nested too deeply"),
+        (b"#" * 1_000_001, "has more than 1,000,000 bytes"),
         (b"data = 3\n", "expected data to be a valid dictionary"),
         (b'[data]\nspec = "x"\n[optim]\nepochs = "many"\n', "recipe.toml: expected optim.epochs to be a valid integer"),
     ],

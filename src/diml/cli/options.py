@@ -41,7 +41,11 @@ Weight = Annotated[
     float | None, typer.Option(help="Share of the matched parts in the similarity, 0..1; by default the model's.")
 ]
 Eps = Annotated[
-    float | None, typer.Option(help="Entropy of the matching, above 0: the larger, the softer; by default the model's.")
+    float | None,
+    typer.Option(
+        help="Entropy of the matching, above 0: the larger, the softer; rankings are inexact below 0.01; by default "
+        "that of the model."
+    ),
 ]
 Region = Annotated[
     list[str] | None,

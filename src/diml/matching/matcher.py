@@ -35,7 +35,8 @@ class Matcher(MatchSettings):
         marginals: name of a scheme in `MARGINALS`, a function from correlations (..., r) to weights (..., r), or
             weights per image as a pair of tensors (n_a, r_a), (n_b, r_b).
         weight: share of the structural similarity, 0..1.
-        eps: strength of the entropy, at least 1e-9 (see `transport_plan`).
+        eps: strength of the entropy, 1e-9 to 1e9 (see `transport_plan`). Below 0.01, few pairs of a ranking converge,
+            and their scores are inexact: use `tight()` there.
         tolerance: L1 error of the marginals at which a pair stops: 1e-3 for ranking, 1e-6 for numbers that are shown.
             Below 1e-5 the reference finishes with Newton's steps.
         max_iterations: where a pair that has not converged stops.

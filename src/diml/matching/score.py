@@ -32,7 +32,8 @@ class PairScores:
         similarity: `combine` of the next two, -1..1.
         structural: `sum_ij T_ij S_ij`, -1..1.
         pooled: cosine of the pooled vectors, -1..1.
-        converged: whether the plan met its marginals within the tolerance.
+        converged: whether the plan met its marginals within the tolerance; if not, the similarity can be above that of
+            any plan with these marginals, or below that of the solution.
         iterations: how many iterations the plan took.
     """
 

@@ -18,8 +18,8 @@ from diml.matching.newton import newton_plan
 
 # Pairs are solved a few hundred at a time, so that their kernels stay in the cache.
 CHUNK = 512
-# Costs divided by a smaller number could leave the range of float32.
-LEAST_EPS = 1e-9
+# Costs divided by a smaller number could leave the range of float32; with the largest, the plan is that of no costs.
+LEAST_EPS, MOST_EPS = 1e-9, 1e9
 # If (largest - smallest cost) / eps exceeds this, exp(-cost / eps) leaves the range of the type: use the log domain.
 MAX_RANGE = {torch.float32: 80.0, torch.float64: 600.0}
 
@@ -33,7 +33,8 @@ class TransportPlan:
         iterations: (n,) number of Sinkhorn's iterations and Newton's steps of each pair.
         error: (n,) L1 distance of the plan's row and column sums to the marginals.
         converged: (n,) whether the error of the rows is within the tolerance; if not, `max_iterations` was reached. The
-            columns are met up to rounding, which counts in `error` but not here.
+            columns are met up to rounding, which counts in `error` but not here. The similarity of a plan that did not
+            converge can be above that of any plan with these marginals, or below that of the solution.
 
     For a single problem (r_a, r_b) the plan is (r_a, r_b) and the other tensors are 0-d.
     """
@@ -71,8 +72,8 @@ def transport_plan(
         local_similarity: (n, r_a, r_b) or (r_a, r_b), usually cosines in -1..1.
         mu_a: (n, r_a), >= 0, each row summing to 1; zero entries are allowed.
         mu_b: (n, r_b), likewise.
-        eps: strength of the entropy, at least 1e-9, in units of the cost; small values sharpen the plan and need more
-            iterations.
+        eps: strength of the entropy, 1e-9 to 1e9, in units of the cost; small values sharpen the plan and need more
+            iterations: without `newton_after`, few pairs converge below 0.01.
         tolerance: largest L1 error of the marginals, >= 0. float32 reaches about 1e-6.
         max_iterations: where a pair that has not converged stops; the result says so.
         newton_after: the number of iterations after which Newton's steps take over, in float64; the error then falls
@@ -117,9 +118,9 @@ def transport_plan(
 
 
 def check_limits(eps: float, tolerance: float, max_iterations: int, newton_after: int | None = None) -> None:
-    if not eps >= LEAST_EPS or not tolerance >= 0 or not 1 <= max_iterations < 2**31:
+    if not LEAST_EPS <= eps <= MOST_EPS or not tolerance >= 0 or not 1 <= max_iterations < 2**31:
         raise UsageError(
-            f"expected eps >= {LEAST_EPS}, tolerance >= 0 and max_iterations from 1 to 2^31, "
+            f"expected eps from {LEAST_EPS} to {MOST_EPS:g}, tolerance >= 0 and max_iterations from 1 to 2^31, "
             f"got eps={eps}, tolerance={tolerance}, max_iterations={max_iterations}"
         )
     if newton_after is not None and newton_after < 1:

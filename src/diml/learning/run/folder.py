@@ -158,16 +158,27 @@ class RunFolder:
         self.write(self.settings, settings.to_toml().encode())
         document = {**versions(), "data": digest}
         if resumed and (first := self.made_by()):
-            document = {**first, "resumed": [*first.get("resumed", []), document]}
+            earlier = first.get("resumed")
+            document = {**first, "resumed": [*(earlier if isinstance(earlier, list) else []), document]}
         self.write(self.path / "versions.json", (json.dumps(document, indent=2) + "\n").encode())
 
     def rows(self) -> list[EpochRow]:
-        """The content of `metrics.csv`; empty if there is none."""
-        if not self.metrics.is_file():
+        """The content of `metrics.csv`, which the checkpoint has too; empty if it is missing or cannot be read."""
+        try:
+            with open(self.metrics, newline="", encoding="utf-8") as file:
+                found = list(csv.DictReader(file))
+            return [{key: float(value) if value else None for key, value in row.items()} for row in found]
+        except (OSError, ValueError, TypeError, csv.Error):
             return []
-        with open(self.metrics, newline="", encoding="utf-8") as file:
-            found = list(csv.DictReader(file))
-        return [{key: float(value) if value else None for key, value in row.items()} for row in found]
+
+    def finished(self, epochs: int) -> dict[str, Any] | None:
+        """The content of `result.json` if the run has completed so many epochs; None also if it cannot be read."""
+        try:
+            found = json.loads(self.result.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        complete = isinstance(found, dict) and {"test", "best_epoch", "settings"} <= found.keys()
+        return found if complete and len(self.rows()) > epochs else None
 
     def write_rows(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Rewrite `metrics.csv`, one line for each epoch."""

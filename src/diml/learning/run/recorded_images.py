@@ -6,11 +6,11 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diml.data import Collection, printable
-from diml.errors import DatasetError, UsageError, first_line
+from diml.errors import DatasetError, UsageError
 from diml.learning.batches.sampling import FEWEST_IMAGES
 from diml.learning.batches.splits import TESTS, TRAIN, VALIDATION, Splits
 
@@ -51,15 +51,21 @@ class RecordedImages:
         """
         try:
             with open(file, newline="", encoding="utf-8") as opened:
-                header, *lines = csv.reader(opened, strict=True)
-            rows = tuple((path, label, part) for path, label, part in lines)
-            if tuple(header) != COLUMNS or {part for *_, part in rows} - {TRAIN, VALIDATION}:
-                raise ValueError(f"its first line is {printable(','.join(header))}")
-        except (OSError, ValueError, csv.Error) as error:
+                lines = [tuple(line) for line in csv.reader(opened, strict=True)]
+        except (OSError, ValueError, csv.Error):
+            lines = []
+        rows = tuple((line[0], line[1], line[2]) for line in lines[1:] if len(line) == len(COLUMNS))
+        parts = {part for *_, part in rows}
+        if (
+            not lines
+            or lines[0] != COLUMNS
+            or len(rows) < len(lines) - 1
+            or not {TRAIN} <= parts <= {TRAIN, VALIDATION}
+        ):
             raise UsageError(
-                f"{printable(file)}: cannot be read as the images of the run ({first_line(error)}); copy the run "
-                "again, or begin a new one with --out"
-            ) from None
+                f"{printable(file)}: is not the list of a run's images, or is damaged; copy the whole run again, or "
+                "begin a new one with --out"
+            )
         return RecordedImages(rows)
 
     def to_csv(self) -> str:
@@ -111,14 +117,7 @@ class RecordedImages:
         if not rows:
             return None
         paths, labels = zip(*rows, strict=True)
-        return Collection(
-            collection.root,
-            list(paths),
-            list(labels),
-            skipped=collection.skipped,
-            name=collection.name,
-            notes=collection.notes,
-        )
+        return replace(collection, paths=list(paths), labels=list(labels), splits=None, columns={})
 
     def _rows(self, name: str) -> Iterator[tuple[str, str]]:
         return ((path, label) for path, label, part in self.rows if part == name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -19,6 +20,7 @@ from diml.learning.run.curves import draw_curves
 from diml.learning.run.folder import EpochRow, RunFolder
 from diml.learning.run.module import TrainingModule
 from diml.learning.run.settings import TrainingSettings
+from diml.learning.run.trainer import read_checkpoint
 from diml.model import StructuralModel
 
 if TYPE_CHECKING:
@@ -142,9 +144,16 @@ class EpochRecorder(Callback):
         self.rows = state_dict["rows"]
 
     @classmethod
-    def left_out_before(cls, checkpoint: Mapping[str, Any]) -> dict[str, str]:
-        """The images that a run had left out when it wrote the checkpoint, by path, each with its reason."""
-        return dict(checkpoint["callbacks"][cls.__qualname__].get("left_out", {}))
+    def left_out_before(cls, checkpoint: Path) -> dict[str, str]:
+        """The images that a run had left out when it wrote the checkpoint, by path, each with its reason.
+
+        Raises:
+            TrainingError: it is not the checkpoint of a run.
+        """
+        try:
+            return dict(read_checkpoint(checkpoint, mmap=True)["callbacks"][cls.__qualname__].get("left_out", {}))
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise TrainingError(f"{checkpoint}: is not the checkpoint of a run; begin a new run") from error
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if self._writer is not None:

@@ -18,7 +18,6 @@ try:
         BeforeValidator,
         ConfigDict,
         Field,
-        NonNegativeFloat,
         NonNegativeInt,
         PositiveFloat,
         PositiveInt,
@@ -32,6 +31,14 @@ except ImportError:
 def _listed(value: Any) -> Any:
     """Split a list given as text on a command line: `0.2,1`."""
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+def _span(value: Any) -> Any:
+    """Two numbers, also as text on a command line: `0.2,1`."""
+    span = _listed(value)
+    if not isinstance(span, list | tuple) or len(span) != 2:
+        raise ValueError("two numbers, such as 0.2,1")
+    return span
 
 
 def _sides(value: Any) -> Any:
@@ -53,9 +60,11 @@ def _number(value: Any) -> Any:
 
 
 Grid = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_sides)]
-Span = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_listed)]
+Span = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_span)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Option = Annotated[float | str, BeforeValidator(_number)]
+# float32 holds no larger number than 3e38; a rate is far below.
+Rate = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -104,7 +113,7 @@ class DataSettings(Section):
     flip: bool = True
     fit: Literal["whole", "crop"] = "whole"
     size: PositiveInt | None = None
-    workers: NonNegativeInt = 2
+    workers: Annotated[int, Field(ge=0, le=1024)] = 2
 
     @field_validator("crop_scale")
     @classmethod
@@ -136,7 +145,7 @@ class ModelSettings(Section):
         frozen: names of backbone modules that are not trained, including everything inside them.
     """
 
-    name: str = "lite0"
+    name: Annotated[str, Field(min_length=1)] = "lite0"
     dim: PositiveInt = 128
     head: Literal["whitening", "random"] = "whitening"
     grid: Grid = (4, 4)
@@ -192,10 +201,10 @@ class OptimSettings(Section):
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     epochs: PositiveInt = 30
-    lr: PositiveFloat = 1e-5
-    head_lr: PositiveFloat | None = None
-    loss_lr: PositiveFloat = 5e-4
-    weight_decay: NonNegativeFloat = 4e-4
+    lr: Rate = 1e-5
+    head_lr: Rate | None = None
+    loss_lr: Rate = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 4e-4
     schedule: Literal["constant", "cosine", "step"] = "constant"
     step_epochs: PositiveInt = 10
     step_gamma: Annotated[float, Field(gt=0, le=1)] = 0.5

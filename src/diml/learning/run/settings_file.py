@@ -23,6 +23,9 @@ from diml.learning.run.settings import (
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+# Larger recipes are not read.
+MAX_BYTES = 1_000_000
+
 
 def load_settings(recipe: Path | None, overrides: Sequence[str] = ()) -> TrainingSettings:
     """The settings of a recipe with changes; everything else has its default.
@@ -55,9 +58,17 @@ def load_settings(recipe: Path | None, overrides: Sequence[str] = ()) -> Trainin
 
 def _read(recipe: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(recipe.read_text(encoding="utf-8"))
+        with open(recipe, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UsageError(
+                f"{printable(recipe)}: has more than {MAX_BYTES:,} bytes; expected a TOML file of settings"
+            )
+        return tomllib.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{printable(recipe)}: no such recipe; expected a TOML file of settings") from None
+    except RecursionError:
+        raise UsageError(f"{printable(recipe)}: is nested too deeply; expected a TOML file of settings") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{printable(recipe)}: cannot be read ({first_line(error)}); expected a TOML file") from None
     except tomllib.TOMLDecodeError as error:
@@ -97,6 +108,7 @@ def _sentence(error: ValidationError) -> str:
 def _expected(message: str) -> str:
     """From "Input should be a valid integer, unable to parse string as an integer": a valid integer."""
     expected = message.removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable")[0]
+    expected = expected.replace("String should have at least", "a text of at least")
     return f"a number {expected}" if expected.startswith(("greater", "less")) else expected
 
 

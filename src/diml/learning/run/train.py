@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from diml.learning.run.prepared_run import PreparedRun
 from diml.learning.run.recorded_images import RecordedImages, check_classes
 from diml.learning.run.recorder import EpochRecorder, NullObserver, Observer
 from diml.learning.run.settings import TrainingSettings
-from diml.learning.run.trainer import fit, make_trainer, read_checkpoint
+from diml.learning.run.trainer import fit, make_trainer
 from diml.model import StructuralModel
 
 SHORTLISTS = (0, 100)
@@ -98,8 +97,8 @@ def train(
     if first:
         folder.check_resumable(settings) if resume else folder.check_new()
     try:
-        if resume and (done := _finished(folder, settings)):
-            return done if first else TrainingResult(folder.path, {})
+        if resume and (done := folder.finished(settings.optim.epochs)):
+            return TrainingResult(folder.path, done if first else {})
         resumed = resume and folder.last.is_file()
         images = folder.recorded_images() if resumed else None
         run = PreparedRun.of(settings, own_model, own_objective, images)
@@ -114,7 +113,7 @@ def _train(run: PreparedRun, folder: RunFolder, resumed: bool, observer: Observe
     left_out.note({skipped.path: skipped.reason for skipped in run.splits.train.skipped})
     if resumed:
         folder.check_data(run.digest)
-        before = EpochRecorder.left_out_before(read_checkpoint(folder.last, mmap=True))
+        before = EpochRecorder.left_out_before(folder.last)
         check_classes(run.splits.train, run.gone, before)
         left_out.note({**run.gone, **before})
     # Before the model, which may take long to make: this refuses hardware that the machine does not have.
@@ -135,13 +134,6 @@ def _train(run: PreparedRun, folder: RunFolder, resumed: bool, observer: Observe
         observer.begin([run.describe(), f"loss: {objective.describe()}"], notices)
     fit(trainer, module, folder, resumed)
     return _conclude(folder, recorder, run, observer) if first else TrainingResult(folder.path, {})
-
-
-def _finished(folder: RunFolder, settings: TrainingSettings) -> TrainingResult | None:
-    """The result of a run that has completed all its epochs."""
-    if folder.result.is_file() and len(folder.rows()) > settings.optim.epochs:
-        return TrainingResult(folder.path, json.loads(folder.result.read_text(encoding="utf-8")))
-    return None
 
 
 def _conclude(folder: RunFolder, recorder: EpochRecorder, run: PreparedRun, observer: Observer) -> TrainingResult:

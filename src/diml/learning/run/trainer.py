@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -66,6 +67,8 @@ def read_checkpoint(
     Raises:
         TrainingError: it cannot be read.
     """
+    if os.path.isfile(path) and not zipfile.is_zipfile(path):
+        raise TrainingError(f"{path}: is not a checkpoint, or its end is missing; copy it again, or begin a new run")
     try:
         state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True, mmap=mmap)
     except Exception as error:
