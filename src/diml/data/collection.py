@@ -12,7 +12,7 @@ from diml.data.formats import ENDINGS
 from diml.data.listed_paths import NO_FILE, ListedFiles, by_spelling, spelling
 from diml.data.outputs import describe
 from diml.data.printable import printable
-from diml.data.tables import ListedImage, Table, Values, read_table
+from diml.data.tables import Table, Values, read_table
 from diml.data.walk import walk
 from diml.errors import DatasetError, UsageError
 
@@ -160,11 +160,9 @@ def from_table(root: Path, table: Table, name: str) -> Collection:
     """The images of a table, below `root`; its columns label and split become the labels and splits."""
     files = ListedFiles(root)
     located = [(*files.find(row.path), row) for row in table.rows]
-    rows = _by_path(table, [(path, row) for path, _, row in located])
+    rows = table.by_path([(path, row) for path, _, row in located])
     reasons = {path: reason for path, reason, _ in located if reason}
-    skipped = [
-        Skipped(printable(path), f"{_where(table, rows[path])}, but {reasons[path]}") for path in sorted(reasons)
-    ]
+    skipped = [Skipped(printable(path), f"{table.where(rows[path])}, but {reasons[path]}") for path in sorted(reasons)]
     kept = [path for path in sorted(rows) if path not in reasons]
     if not rows:
         raise DatasetError(f"{printable(table.source)}: names no images; expected one on each line below the header")
@@ -175,9 +173,9 @@ def from_table(root: Path, table: Table, name: str) -> Collection:
             f"{printable(table.source)}: none of the {len(rows)} files that it names (such as {example}) "
             f"exists below {printable(root)}; expected paths relative to that folder"
         )
-    columns = _columns(table, [rows[path].values for path in kept])
+    columns = table.columns_of([rows[path].values for path in kept])
     labels = columns.pop("label", None)
-    splits = _whole_column(table, "split", columns.pop("split", None))
+    splits = table.whole_column("split", columns.pop("split", None))
     return Collection(root, kept, labels, splits, columns, skipped, name, table.notes)
 
 
@@ -189,7 +187,7 @@ def _labelled(found: Collection, table: Table) -> Collection:
         same = spellings.get(spelling(path), [])
         return same[0] if path not in there and len(same) == 1 else path
 
-    rows = _by_path(table, [(stored(row.path), row) for row in table.rows])
+    rows = table.by_path([(stored(row.path), row) for row in table.rows])
     unknown = sorted(rows.keys() - there)
     if len(unknown) == len(rows):
         example = f" (such as {printable(unknown[0])})" if unknown else ""
@@ -198,9 +196,9 @@ def _labelled(found: Collection, table: Table) -> Collection:
             "expected paths relative to that folder"
         )
     nothing: Values = dict.fromkeys(table.columns)
-    columns = _columns(table, [rows[path].values if path in rows else nothing for path in found.paths])
+    columns = table.columns_of([rows[path].values if path in rows else nothing for path in found.paths])
     reason = f"but is not among the images in {found.name}"
-    missing = [Skipped(printable(path), f"{_where(table, rows[path])}, {reason}") for path in unknown]
+    missing = [Skipped(printable(path), f"{table.where(rows[path])}, {reason}") for path in unknown]
     return replace(
         found,
         labels=columns.pop("label", None),
@@ -209,36 +207,6 @@ def _labelled(found: Collection, table: Table) -> Collection:
         notes=found.notes + table.notes,
         listed=[path in rows for path in found.paths],
     )
-
-
-def _by_path(table: Table, located: list[tuple[str, ListedImage]]) -> dict[str, ListedImage]:
-    rows: dict[str, ListedImage] = {}
-    for path, row in located:
-        first = rows.setdefault(path, row)
-        if first is not row:
-            raise DatasetError(
-                f"{printable(table.source)}: names {printable(path)} twice, on {table.unit}s {first.line} and "
-                f"{row.line}; remove one of them"
-            )
-    return rows
-
-
-def _columns(table: Table, rows: list[Values]) -> dict[str, list[str | None]]:
-    return {name: [values[name] for values in rows] for name in table.columns}
-
-
-def _whole_column(table: Table, name: str, values: list[str | None] | None) -> list[str] | None:
-    given = [value for value in values or [] if value is not None]
-    if values and given and len(given) < len(values):
-        raise DatasetError(
-            f"{printable(table.source)}: the column {name} is empty for {len(values) - len(given)} of {len(values)} "
-            "images; fill it for all or for none"
-        )
-    return given or None
-
-
-def _where(table: Table, row: ListedImage) -> str:
-    return f"is on {table.unit} {row.line} of {printable(table.source.name)}"
 
 
 def _expect_folder(folder: Path) -> None:

@@ -45,6 +45,44 @@ class Table:
     unit: str = "line"
     notes: list[str] = field(default_factory=list)
 
+    def where(self, row: ListedImage) -> str:
+        """The place of a row, for a reason."""
+        return f"is on {self.unit} {row.line} of {printable(self.source.name)}"
+
+    def by_path(self, located: list[tuple[str, ListedImage]]) -> dict[str, ListedImage]:
+        """The rows by the paths under which their files were found.
+
+        Raises:
+            DatasetError: two rows name one file.
+        """
+        rows: dict[str, ListedImage] = {}
+        for path, row in located:
+            first = rows.setdefault(path, row)
+            if first is not row:
+                raise DatasetError(
+                    f"{printable(self.source)}: names {printable(path)} twice, on {self.unit}s {first.line} and "
+                    f"{row.line}; remove one of them"
+                )
+        return rows
+
+    def columns_of(self, rows: list[Values]) -> dict[str, list[str | None]]:
+        """The values of each column."""
+        return {name: [values[name] for values in rows] for name in self.columns}
+
+    def whole_column(self, name: str, values: list[str | None] | None) -> list[str] | None:
+        """The values of a column, None if there are none.
+
+        Raises:
+            DatasetError: only some of the images have a value.
+        """
+        given = [value for value in values or [] if value is not None]
+        if values and given and len(given) < len(values):
+            raise DatasetError(
+                f"{printable(self.source)}: the column {name} is empty for {len(values) - len(given)} of {len(values)} "
+                "images; fill it for all or for none"
+            )
+        return given or None
+
 
 def read_table(source: Path, required: tuple[str, ...] = ("path", "label"), root: Path | None = None) -> Table:
     """Read a table (UTF-8, a header row) that has at least the required columns, see `read_rows`.
