@@ -1,4 +1,4 @@
-"""One step in the life of an index: `python life_process.py STEP IMAGES INDEX`, which reports what it commits.
+"""One step in the life of an index: `python life_process.py STEP IMAGES INDEX DIM`, which reports what it commits.
 
 It prints "ready" when all is imported, waits for a line, then works. Steps: `add` (also creates) and `prune`. After
 each commit of new rows it prints "stored PATH" for every one of them.
@@ -35,7 +35,7 @@ def report_commits() -> None:
     Store.put = reported  # type: ignore[method-assign]
 
 
-def main(step: str, images: str, into: str) -> None:
+def main(step: str, images: str, into: str, dim: str) -> None:
     from diml.data.collection import open_folder
     from diml.model import StructuralModel
     from diml.search import Index
@@ -48,10 +48,10 @@ def main(step: str, images: str, into: str) -> None:
         index = Index.open(into, backbone=backbone())
     else:
         model = StructuralModel.wrap(backbone(), grid=(3, 3), name="patches")
-        index = Index.create(into, model, dim=4)
+        index = Index.create(into, model, dim=int(dim))
     index.add(open_folder(images, "folder"), prune=step == "prune", batch_size=4, commit_seconds=0)
     print("done", flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from diml.cli.options import Device, Eps, Grid, Json, Marginals, Mass, ModelName, Weight, load_model, parse_shortlist
 from diml.cli.output import Stages, print_json, report_skipped
 from diml.errors import UsageError
+from diml.files import user_path
 
 
 class Protocol(StrEnum):
@@ -65,7 +65,7 @@ def evaluate(
     from diml.search.manifest import is_index
 
     collection = open_dataset(data)
-    of_index = dim is None and is_index(Path(model))
+    of_index = dim is None and is_index(user_path(model))
     if of_index:
         dim = 0  # evaluate the embedding that the index searches with
     loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)

@@ -27,6 +27,7 @@ from diml.cli.options import (
     parse_region,
 )
 from diml.cli.output import print_json, progress_bar, report_skipped
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ class Explanation(Protocol):
 
 
 def explain(
-    a: Annotated[Path, typer.Argument(help="The first image, or the query.", show_default=False)],
-    b: Annotated[Path | None, typer.Argument(help="The second image.", show_default=False)] = None,
+    a: Annotated[Path, typer.Argument(help="The first image, or the query.", show_default=False, **PATH)],
+    b: Annotated[Path | None, typer.Argument(help="The second image.", show_default=False, **PATH)] = None,
     rather_than: Annotated[
-        Path | None, typer.Option(help="A third image: why is the first one like the second rather than like this?")
+        Path | None,
+        typer.Option(help="A third image: why is the first one like the second rather than like this?", **PATH),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A folder in place of the second image: which parts do its images share?")
+        Path | None,
+        typer.Option(help="A folder in place of the second image: which parts do its images share?", **PATH),
     ] = None,
     region: Region = None,
     mask: Mask = None,
@@ -65,7 +68,7 @@ def explain(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Write a picture: .png, .svg or .pdf by its ending; of two images also .html."
+            "--out", "-o", help="Write a picture: .png, .svg or .pdf by its ending; of two images also .html.", **PATH
         ),
     ] = None,
     json: Json = False,

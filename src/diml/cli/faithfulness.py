@@ -22,6 +22,7 @@ from diml.cli.options import (
     parse_grid,
 )
 from diml.cli.output import Stages, print_json
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
 
 
@@ -71,7 +72,9 @@ def faithfulness(
     eps: Eps = None,
     mass: Mass = None,
     seed: Annotated[int, typer.Option(help="Of the pairs, the ties, the noise and the intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for pictures of the curves and dots.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for pictures of the curves and dots.", **PATH)
+    ] = None,
     json: Json = False,
     batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
     device: Device = "auto",

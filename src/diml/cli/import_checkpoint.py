@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from diml.cli.options import existing
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
 
 
 def import_checkpoint(
     file: Annotated[
-        Path, typer.Argument(help="A checkpoint of ResNet-50 with a linear embedding.", show_default=False)
+        Path, typer.Argument(help="A checkpoint of ResNet-50 with a linear embedding.", show_default=False, **PATH)
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write; new or empty.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write; new or empty.", **PATH)],
 ) -> None:
     """Convert a published checkpoint to a model, without executing code that the file may contain.
 

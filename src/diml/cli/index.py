@@ -9,6 +9,7 @@ import typer
 
 from diml.cli.options import Device, Grid, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
 
 
@@ -18,9 +19,12 @@ def index(
         typer.Argument(
             help="A folder of images, or a table (CSV, TSV, JSON lines, Parquet) with a column path.",
             show_default=False,
+            **PATH,
         ),
     ],
-    into: Annotated[Path, typer.Option("--into", help="The index, such as photos.diml; made if it does not exist.")],
+    into: Annotated[
+        Path, typer.Option("--into", help="The index, such as photos.diml; made if it does not exist.", **PATH)
+    ],
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="As in explain; by default that of the index, for a new index lite0."),

@@ -9,10 +9,11 @@ import typer
 
 from diml.cli.options import Json, existing
 from diml.cli.output import print_json
+from diml.cli.path_options import PATH
 
 
 def info(
-    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False)],
+    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False, **PATH)],
     json: Json = False,
 ) -> None:
     """Show what is in an index, and which model made it.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
+from diml.files import user_path
 
 if TYPE_CHECKING:
     from diml.model import StructuralModel
@@ -56,7 +58,7 @@ Region = Annotated[
 ]
 Mask = Annotated[
     Path | None,
-    typer.Option(help="Use only the part where this image of the same size is brighter than black.", dir_okay=False),
+    typer.Option(help="Use only the part where this image of the same size is brighter than black.", **PATH),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -86,10 +88,10 @@ def load_model(
     from diml.search import Index
     from diml.search.manifest import is_index
 
-    if Path(name).suffix.lower() == ".diml":
-        existing(Path(name), "index")
+    if user_path(name).suffix.lower() == ".diml":
+        existing(user_path(name), "index")
     # Opening an index also checks that it holds the model its images were embedded with.
-    model = Index.open(name).model if is_index(Path(name)) else StructuralModel.from_pretrained(name)
+    model = Index.open(name).model if is_index(user_path(name)) else StructuralModel.from_pretrained(name)
     if shape is not None:
         model = model.with_grid(shape)
     return model.with_matcher(**changes).to(place)

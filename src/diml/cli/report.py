@@ -9,13 +9,16 @@ import typer
 
 from diml.cli.options import Json
 from diml.cli.output import print_json
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
 from diml.files import write_atomic
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders written by diml train.", show_default=False)],
-    csv: Annotated[Path | None, typer.Option(help="Also write the table with every metric as a CSV file.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Folders written by diml train.", show_default=False, **PATH)],
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the table with every metric as a CSV file.", **PATH)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print the results of training runs on the test classes, as mean and standard deviation over seeds.

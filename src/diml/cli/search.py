@@ -23,6 +23,7 @@ from diml.cli.options import (
     parse_shortlist,
 )
 from diml.cli.output import print_json
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False)],
-    image: Annotated[Path, typer.Argument(help="The image to look for.", show_default=False)],
+    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False, **PATH)],
+    image: Annotated[Path, typer.Argument(help="The image to look for.", show_default=False, **PATH)],
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     shortlist: Annotated[
         str, typer.Option(help="Images re-ranked by matched parts: 0 keeps the ranking by pooled vectors; or all.")
@@ -47,7 +48,8 @@ def search(
     mass: Mass = None,
     json: Json = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the hits: .html, .png, .svg or .pdf by its ending.")
+        Path | None,
+        typer.Option("--out", "-o", help="Write the hits: .html, .png, .svg or .pdf by its ending.", **PATH),
     ] = None,
 ) -> None:
     """Find the images of an index that are most similar to an image, and show why.

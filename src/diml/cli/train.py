@@ -14,6 +14,7 @@ import typer
 
 from diml.cli.options import Json
 from diml.cli.output import print_json
+from diml.cli.path_options import PATH
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def train(
         ),
     ],
     recipe: Annotated[
-        Path | None, typer.Option(help="TrainingSettings as a TOML file; the other options take precedence.")
+        Path | None, typer.Option(help="TrainingSettings as a TOML file; the other options take precedence.", **PATH)
     ] = None,
     loss: Annotated[str | None, typer.Option(help="The loss; by default that of the recipe, or margin.")] = None,
     similarity: Annotated[
@@ -48,7 +49,7 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The run folder; by default runs/DATA-LOSS-SIMILARITY-seedK."),
+        typer.Option("--out", "-o", help="The run folder; by default runs/DATA-LOSS-SIMILARITY-seedK.", **PATH),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     set_: Annotated[list[str], typer.Option("--set", help="A setting, as section.key=value; may be repeated.")] = [],  # noqa: B006 (typer copies it)

@@ -15,8 +15,7 @@ from diml.data.printable import printable
 from diml.data.tables import Table, Values, read_table
 from diml.data.walk import walk
 from diml.errors import DatasetError, UsageError
-
-AnyPath = str | os.PathLike[str]
+from diml.files import AnyPath, no_home, user_path
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Collection:
 
     def file(self, i: int) -> Path:
         """The file of image i."""
-        return self.root / self.paths[i]
+        return no_home(self.root / self.paths[i])
 
     def subset(self, indices: Iterable[int]) -> Collection:
         """The images at these positions, in this order."""
@@ -103,7 +102,7 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
         UsageError: the folder or the table does not exist.
         DatasetError: there is no image in the folder, or the table is not as `open_table` expects it.
     """
-    root = Path(folder)
+    root = user_path(folder)
     _expect_folder(root)
     paths, left_out, outputs = walk(root)
     found = Collection(
@@ -119,7 +118,7 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
         return found
     if os.fspath(labels_from) == "folder":
         return replace(found, labels=class_folders(paths).labels)
-    return _labelled(found, read_table(Path(labels_from), root=root))
+    return _labelled(found, read_table(user_path(labels_from), root=root))
 
 
 def _no_images(found: Collection) -> DatasetError:
@@ -152,7 +151,7 @@ def open_table(table: AnyPath, labelled: bool = True) -> Collection:
         DatasetError: a column is missing, a path is listed twice or leads out of the folder, none of the files exists,
             or the table is too large.
     """
-    read = read_table(Path(table), ("path", "label") if labelled else ("path",))
+    read = read_table(user_path(table), ("path", "label") if labelled else ("path",))
     return from_table(read.source.parent, read, printable(read.source))
 
 

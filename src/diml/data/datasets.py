@@ -9,12 +9,13 @@ from pathlib import Path
 
 from diml.data.cars196 import cars196
 from diml.data.class_folders import class_folders
-from diml.data.collection import AnyPath, Collection, Skipped, open_folder, open_table
+from diml.data.collection import Collection, Skipped, open_folder, open_table
 from diml.data.cub200 import cub200
 from diml.data.printable import printable
 from diml.data.sop import sop
 from diml.data.split_folders import conflict, splits_of
 from diml.errors import DatasetError, UsageError
+from diml.files import AnyPath, user_path
 
 LOADERS: dict[str, Callable[[Path], Collection]] = {"cub200": cub200, "cars196": cars196, "sop": sop}
 KINDS = "a folder of class folders, a table (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR"
@@ -45,18 +46,18 @@ def open_dataset(spec: AnyPath) -> Collection:
     """
     if not isinstance(spec, str | os.PathLike):
         raise UsageError(f"expected {KINDS}, got {type(spec).__name__}")
-    spec = os.fspath(spec)
-    if not spec.strip():
+    text = os.fspath(spec)
+    if not text.strip():
         raise UsageError(f"expected {KINDS}, got an empty name")
-    kind, colon, folder = spec.partition(":")
+    kind, colon, folder = text.partition(":")
     if colon and kind in LOADERS:
-        return LOADERS[kind](_existing(Path(folder), kind))
-    path = Path(spec)
+        return LOADERS[kind](_existing(user_path(folder), kind))
+    path = user_path(spec)
     if os.path.isdir(path):
         return _class_folders(path)
     if os.path.lexists(path):
         return _with_usual_splits(_without_unlabelled(open_table(path), "has no label in the table"))
-    raise UsageError(f"{printable(spec)}: there is no such folder or file; expected {KINDS}")
+    raise UsageError(f"{printable(path)}: there is no such folder or file; expected {KINDS}")
 
 
 def _existing(folder: Path, kind: str) -> Path:

@@ -12,14 +12,14 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from diml.data.formats import HEAD, Kind, kind_of, readable
+from diml.data.image_path import image_path
 from diml.data.png_metadata import PngMetadata, png_metadata, without
 from diml.data.printable import printable
 from diml.errors import ImageError
+from diml.files import AnyPath
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before a pixel is decoded: 100 million take 300 MB as RGB."""
-
-AnyPath = str | os.PathLike[str]
 
 
 class UnusableError(Exception):
@@ -48,6 +48,7 @@ def opened(path: AnyPath) -> Iterator[Opened]:
     Raises:
         ImageError: there is no such file, or it is not an image that is read.
     """
+    path = image_path(path)
     with explained(path):
         _check_file(path)
         with open(path, "rb") as given:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diml.embedding.preprocessing import Preprocessing
 from diml.embedding.weights import fit_names, read_weights
 from diml.errors import ModelError, first_line
+from diml.files import AnyPath
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -153,7 +154,7 @@ def lite0_preprocessing() -> Preprocessing:
     return Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bicubic", crop=0.875)
 
 
-def load_weights(backbone: TimmBackbone, file: Path) -> None:
+def load_weights(backbone: TimmBackbone, file: AnyPath) -> None:
     """Load the weights of a file into a backbone; see `diml.embedding.weights` for what is read.
 
     Raises:

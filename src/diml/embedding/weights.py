@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diml.errors import ModelError, first_line
+from diml.files import AnyPath, user_path
 
 # Entries of a checkpoint that hold a state dict, the preferred ones first: averaged weights are what authors evaluate.
 PREFERRED = (
@@ -57,7 +58,7 @@ class FittedState:
     prefix: str
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
+def read_weights(file: AnyPath) -> dict[str, Tensor]:
     """The state dict in a safetensors file or a PyTorch checkpoint, whatever the ending of its name.
 
     Checkpoints that hold a state dict in an entry, such as `state_dict`, `model_state_dict` or Lightning's, are
@@ -67,6 +68,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is missing, is not a weight file, is truncated, holds pickled objects, or has no tensors.
     """
+    file = user_path(file)
     held = _loaded(file)
     state = _state_in(held)
     if state is None:

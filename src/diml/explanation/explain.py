@@ -138,10 +138,11 @@ def images_beside(
         UsageError: there is no other image.
     """
     from diml.data import open_folder
+    from diml.files import user_path
 
-    collection = open_folder(folder)
+    collection, image = open_folder(folder), user_path(image)
     files = [collection.file(i) for i in range(len(collection))]
-    others = [file for file in files if not (os.path.exists(image) and file.samefile(image))]
+    others = [file for file in files if not (image.exists() and file.samefile(image))]
     if not others:
         raise UsageError(f"expected at least one other image in {folder}, got none besides {image}")
     return others, collection.skipped

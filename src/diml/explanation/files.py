@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from diml.data.outputs import SOFTWARE
 from diml.errors import DimlError, UsageError
-from diml.files import write_atomic
+from diml.files import AnyPath, user_path, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ PICTURES = ("png", "svg", "pdf")
 PAGES = ("html", "htm")
 
 
-def is_page(path: str | os.PathLike[str]) -> bool:
+def is_page(path: AnyPath) -> bool:
     """Whether a file to write is an HTML page, by its ending.
 
     >>> is_page("why.html"), is_page("why.png")
@@ -27,7 +27,7 @@ def is_page(path: str | os.PathLike[str]) -> bool:
     return _ending(path) in PAGES
 
 
-def check_output(path: str | os.PathLike[str], endings: Iterable[str] = PICTURES) -> None:
+def check_output(path: AnyPath, endings: Iterable[str] = PICTURES) -> None:
     """Refuse a path that cannot be written; call it before the long work starts.
 
     Raises:
@@ -35,7 +35,7 @@ def check_output(path: str | os.PathLike[str], endings: Iterable[str] = PICTURES
 
     >>> check_output("why.PNG")
     """
-    path, endings = Path(path), tuple(endings)
+    path, endings = user_path(path), tuple(endings)
     if _ending(path) not in endings:
         raise UsageError(
             f"cannot write {path}: expected one of the endings {', '.join('.' + each for each in endings)}"
@@ -46,13 +46,14 @@ def check_output(path: str | os.PathLike[str], endings: Iterable[str] = PICTURES
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
 
 
-def check_no_source(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]]) -> None:
+def check_no_source(path: AnyPath, sources: Iterable[AnyPath]) -> None:
     """Refuse to overwrite an image that is read; links and other names of the same file count as well.
 
     Raises:
         UsageError: the file is one of the images.
     """
-    if not os.path.exists(path):
+    path = user_path(path)
+    if not path.exists():
         return
     for source in sources:
         # A source that does not exist is reported where it is opened.
@@ -60,7 +61,7 @@ def check_no_source(path: str | os.PathLike[str], sources: Iterable[str | os.Pat
             raise UsageError(f"cannot write {path}: it is one of the images to read; name another file")
 
 
-def write(path: str | os.PathLike[str], figure: Callable[[], Figure], page: Callable[[], str] | None = None) -> None:
+def write(path: AnyPath, figure: Callable[[], Figure], page: Callable[[], str] | None = None) -> None:
     """Write a picture or a page, by the ending of the path; only the one that is asked for is made.
 
     Args:
@@ -79,7 +80,7 @@ def write(path: str | os.PathLike[str], figure: Callable[[], Figure], page: Call
         save_picture(figure(), path)
 
 
-def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 120) -> None:
+def save_picture(figure: Figure, path: AnyPath, dpi: float = 120) -> None:
     """Save a figure as PNG, SVG or PDF, by the ending of the path.
 
     Raises:
@@ -99,7 +100,7 @@ def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 120)
         write_file(path, lambda file: figure.savefig(file, format=ending, dpi=dpi, metadata=metadata, **settings))
 
 
-def save_page(html: str, path: str | os.PathLike[str]) -> None:
+def save_page(html: str, path: AnyPath) -> None:
     """Save an HTML page in UTF-8.
 
     Raises:
@@ -110,17 +111,18 @@ def save_page(html: str, path: str | os.PathLike[str]) -> None:
     write_file(path, html.encode("utf-8", "replace"))
 
 
-def _ending(path: str | os.PathLike[str]) -> str:
+def _ending(path: AnyPath) -> str:
     """In lower case, without the dot."""
     return Path(path).suffix.lower().removeprefix(".")
 
 
-def write_file(path: str | os.PathLike[str], content: bytes | Callable[[IO[bytes]], object]) -> None:
+def write_file(path: AnyPath, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write the whole file or none of it.
 
     Raises:
         DimlError: the file cannot be written (folder missing, permission, disk full).
     """
+    path = user_path(path)
     try:
         write_atomic(path, content)
     except OSError as error:

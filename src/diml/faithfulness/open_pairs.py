@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from diml.data.keypoints import Keypoints, cub_keypoints
 from diml.errors import UsageError
 from diml.faithfulness.pairs import ImagePair, KnownPoints, pairs_of_classes
 from diml.faithfulness.warped_pairs import photographs, warped_pairs
+from diml.files import user_path
 from diml.model import HeadFitting, StructuralModel
 
 # The most images that a head is fitted on: more of them hardly change the covariance.
@@ -39,8 +39,8 @@ def open_pairs(spec: str, n: int, seed: int = 0) -> tuple[str, list[ImagePair]]:
     collection = open_dataset(spec)
     pairs = pairs_of_classes(collection, n, seed)
     kind, _, folder = spec.partition(":")
-    if kind == "cub200" and any((Path(folder) / place / "parts").is_dir() for place in ("", "CUB_200_2011")):
-        keypoints = cub_keypoints(Path(folder))
+    if kind == "cub200" and any((user_path(folder) / place / "parts").is_dir() for place in ("", "CUB_200_2011")):
+        keypoints = cub_keypoints(user_path(folder))
         pairs = [with_keypoints(pair, keypoints, collection.root) for pair in pairs]
     return collection.name, pairs
 
@@ -66,7 +66,7 @@ def _is_photographs(spec: str) -> bool:
 
 def _bare_folder(spec: str) -> bool:
     """Whether `spec` is a folder without class folders."""
-    return os.path.isdir(spec) and not any(open_folder(spec, labels_from="folder").labels or [])
+    return user_path(spec).is_dir() and not any(open_folder(spec, labels_from="folder").labels or [])
 
 
 def with_keypoints(pair: ImagePair, keypoints: Keypoints, root: Path) -> ImagePair:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diml.faithfulness.intervals import Estimate
+from diml.files import user_path
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Faithfulness:
         """
         from diml.faithfulness.figures import write_figures
 
-        return write_figures(self, Path(folder))
+        return write_figures(self, user_path(folder))
 
 
 def _plain(row: RemovalScores | KeypointScores) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diml.data import printable
 from diml.embedding import Encoder, Preprocessing, TimmBackbone, fit_names, read_weights
 from diml.errors import ModelError
+from diml.files import AnyPath, user_path
 from diml.matching import Matcher
 from diml.model.structural import StructuralModel
 
@@ -41,7 +42,7 @@ class Imported:
     left_out: list[str]
 
 
-def import_checkpoint(file: Path) -> Imported:
+def import_checkpoint(file: AnyPath) -> Imported:
     """Make a model from a checkpoint of ResNet-50 with a linear embedding.
 
     The state dict may be an entry of the checkpoint, such as `model` (see `diml.embedding.read_weights`). It uses the
@@ -56,7 +57,7 @@ def import_checkpoint(file: Path) -> Imported:
         ModelError: the file is missing, cannot be read without running code in it, or is not such a checkpoint. Tensors
             that are missing, unknown or of another shape are named.
     """
-    file = file.expanduser()
+    file = user_path(file)
     state = _read(file)
     left_out = [name for name in state if name.startswith((REPEATED, CLASSIFIER))]
     own = {name: value for name, value in state.items() if name not in left_out}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +71,7 @@ class PartChoice:
         if mask is None:
             return cls(as_regions(regions))
         if isinstance(mask, str | os.PathLike):
-            return cls((), open_mask(Path(mask).expanduser()), os.fspath(mask))
+            return cls((), open_mask(mask), os.fspath(mask))
         return cls((), mask, "values")
 
     def check(self, size: tuple[int, int]) -> None:

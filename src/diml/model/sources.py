@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -40,7 +39,7 @@ def read_image(source: Source, decoding: int = 2, bit_depth: int | None = None) 
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, str | os.PathLike):
-        return open_image(Path(source).expanduser(), decoding, bit_depth)
+        return open_image(source, decoding, bit_depth)
     raise ImageError(f"expected {EXPECTED} as an image, got {type(source).__name__}")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from diml.embedding import Encoder, TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.errors import ModelError, first_line
-from diml.files import write_atomic
+from diml.files import user_path, write_atomic
 from diml.matching import Matcher
 from diml.model.config import preprocessing_of, read_config
 
@@ -42,13 +42,15 @@ def load(spec: str, backbone: nn.Module | None = None) -> Loaded:
         return Loaded(Encoder(lite0(), lite0_preprocessing()), Matcher(), "lite0", None)
     if spec.startswith("timm:"):
         return _from_timm(spec)
-    folder = Path(spec).expanduser()
+    folder = user_path(spec)
     for place in (folder, folder / "model"):
         if (place / CONFIG).is_file():
             return _from_folder(place, backbone)
     if folder.exists():
-        raise ModelError(f"{spec}: is not a saved model, it has no {CONFIG}; give a folder written by save_pretrained")
-    raise ModelError(f"{spec}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
+        raise ModelError(
+            f"{folder}: is not a saved model, it has no {CONFIG}; give a folder written by save_pretrained"
+        )
+    raise ModelError(f"{folder}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
 
 
 def save(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
@@ -78,7 +80,7 @@ def _from_timm(spec: str) -> Loaded:
         )
     backbone = TimmBackbone(architecture, from_hub=weights == "hub")
     if weights not in ("hub", "random"):
-        load_weights(backbone, Path(weights).expanduser())
+        load_weights(backbone, user_path(weights))
     return Loaded(Encoder(backbone, backbone.preprocessing()), Matcher(), f"timm:{architecture}", None)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from diml.embedding import Batch, Encoder, Preprocessing, fit_whitening
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.files import user_path
 from diml.matching import Match, Matcher, RegionLike
 from diml.model.config import fingerprint, model_config
 from diml.model.sources import Source, as_list, is_one_image, read_image
@@ -112,7 +112,7 @@ class StructuralModel(nn.Module):
         Raises:
             ModelError: the folder cannot be written, or the marginals are not a named scheme.
         """
-        save(Path(folder).expanduser(), self.config(), self.encoder.state_dict())
+        save(user_path(folder), self.config(), self.encoder.state_dict())
 
     def config(self) -> dict[str, Any]:
         """Everything but the weights, as `config.json` holds it.

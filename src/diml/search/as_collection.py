@@ -12,7 +12,7 @@ from diml.data import printable
 from diml.data.collection import Collection, open_folder, open_table
 from diml.data.table_formats import is_table
 from diml.errors import UsageError
-from diml.search.paths import AnyPath, expanded
+from diml.files import AnyPath, user_path
 from diml.search.schema import stored_name
 
 Added = AnyPath | Sequence[AnyPath] | Collection
@@ -50,12 +50,12 @@ def as_collection(
             raise UsageError("labels_from cannot be combined with a collection, which has its own labels; leave it out")
         return with_stored_names(images)
     assert isinstance(images, str | os.PathLike)
-    path = expanded(images)
+    path = user_path(images)
     if is_table(path) and path.is_file():
         if labels_from is not None:
             raise UsageError(f"labels_from cannot be combined with {path}, which has its own labels; leave it out")
         return with_stored_names(open_table(path, labelled=False))
-    place = labels_from if labels_from is None or os.fspath(labels_from) == "folder" else expanded(labels_from)
+    place = labels_from if labels_from is None or os.fspath(labels_from) == "folder" else user_path(labels_from)
     return with_stored_names(open_folder(path, place))
 
 
@@ -109,7 +109,7 @@ def _image_files(images: Any) -> list[Path] | None:
     if isinstance(images, Collection):
         return None
     if isinstance(images, str | os.PathLike):
-        path = expanded(images)
+        path = user_path(images)
         return [path.absolute()] if path.is_file() and not is_table(path) else None
     if not isinstance(images, Sequence):
         raise UsageError(f"expected a folder, a table or a list of image files to add, got {type(images).__name__}")
@@ -118,7 +118,7 @@ def _image_files(images: Any) -> list[Path] | None:
             raise UsageError(f"expected paths in the list of image files to add, got {type(image).__name__}")
     if not images:
         raise UsageError("expected at least one image file to add, got an empty list")
-    return [expanded(image).absolute() for image in images]
+    return [user_path(image).absolute() for image in images]
 
 
 def _of_files(files: Sequence[Path], labels: Sequence[Any] | None, root: Path | None) -> Collection:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from diml.data.collection import Collection
+from diml.files import AnyPath, user_path
 from diml.model import StructuralModel
 from diml.search import creation
 from diml.search.as_collection import as_collection
 from diml.search.index import Index
 from diml.search.manifest import MODEL, Manifest, is_index
-from diml.search.paths import AnyPath, expanded
 from diml.search.settings import EXACT_LIMIT, Grid, ModelLike, as_grid, as_model
 from diml.search.writer import AddReport, Progress
 
@@ -44,7 +44,7 @@ def index_folder(
         StoreError: the index cannot be opened, or was made with another model, grid or dim.
     """
     collection = as_collection(folder, labels_from)
-    index = _open_or_create(expanded(into), model, grid, dim, exact_limit)
+    index = _open_or_create(user_path(into), model, grid, dim, exact_limit)
     report = index.add(
         collection,
         prune=prune,

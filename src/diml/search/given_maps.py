@@ -11,8 +11,8 @@ import torch
 from diml.data.collection import Collection
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps, Geometry
+from diml.files import AnyPath
 from diml.search.as_collection import as_labels, as_texts
-from diml.search.paths import AnyPath
 
 
 def with_sizes(maps: FeatureMaps, sizes: Sequence[tuple[int, int]] | None) -> FeatureMaps:

@@ -11,6 +11,7 @@ from torch import nn
 from diml.errors import StoreError
 from diml.evaluation.shortlists import Shortlist, check_shortlist
 from diml.feature_maps import FeatureMaps
+from diml.files import AnyPath, user_path
 from diml.matching import RegionLike
 from diml.model import Mask, Source, StructuralModel
 from diml.search.adding import AddOptions, add_collection, add_given
@@ -22,7 +23,6 @@ from diml.search.index_state import IndexState
 from diml.search.limits import check_k
 from diml.search.manifest import check_free, is_index
 from diml.search.naming import resolve
-from diml.search.paths import AnyPath, expanded
 from diml.search.searcher import Searcher
 from diml.search.settings import EXACT_LIMIT, Grid, IndexSettings, ModelLike, as_grid, as_model
 from diml.search.writer import AddReport, Progress
@@ -92,7 +92,7 @@ class Index(IndexContents):
             ModelError: there is no such model.
             UsageError: a dim that does not fit, or a column that cannot be stored.
         """
-        folder, shape = expanded(path), as_grid(grid)
+        folder, shape = user_path(path), as_grid(grid)
         if is_index(folder):
             raise StoreError(f"{folder} is an index already; open it with Index.open, or give another name")
         check_free(folder)
@@ -112,7 +112,7 @@ class Index(IndexContents):
         Raises:
             StoreError: there is no index, or it is unfinished, copied in part, of a newer format, or of another model.
         """
-        return cls(IndexState.open(expanded(path), model, backbone))
+        return cls(IndexState.open(user_path(path), model, backbone))
 
     def with_matcher(self, **changes: Any) -> Index:
         """The same index, searched with some settings of the matcher changed; what is stored does not change.

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from diml.feature_maps import FeatureMaps
+from diml.files import AnyPath
 from diml.search.entries import Entry, by_path, entries
 from diml.search.index_state import IndexState
 from diml.search.naming import resolve
-from diml.search.paths import AnyPath
 from diml.search.stats import IndexStats, stats_of
 from diml.search.stored_maps import stored_maps
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diml.errors import UsageError
+from diml.files import AnyPath
 from diml.search.items import image_id, is_id
-from diml.search.paths import AnyPath
 from diml.search.store import Store
 
 

@@ -8,12 +8,12 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from diml.data import printable
 from diml.errors import UsageError
 from diml.evaluation import METRICS
+from diml.files import AnyPath, user_path
 from diml.learning.run.finished_run import FREE, FinishedRun, read_run
 from diml.markdown import table
 
@@ -81,7 +81,7 @@ class Report:
         return text.getvalue()
 
 
-def report(folders: Iterable[Path]) -> Report:
+def report(folders: Iterable[AnyPath]) -> Report:
     """Read finished runs and average those that differ in their seed only.
 
     Every run gives one row for the pooled ranking and one for each shortlist it was measured with, whatever the loss
@@ -95,7 +95,7 @@ def report(folders: Iterable[Path]) -> Report:
         UsageError: no folders, a folder that is not a run, a run that is not finished or has no test half, or two runs
             with the same settings and the same seed.
     """
-    runs = [read_run(Path(folder)) for folder in folders]
+    runs = [read_run(user_path(folder)) for folder in folders]
     if not runs:
         raise UsageError("expected at least one folder written by diml train, got none")
     groups: dict[tuple[Any, ...], dict[int, FinishedRun]] = {}

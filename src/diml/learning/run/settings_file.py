@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from diml.data import printable
 from diml.errors import UsageError, first_line
+from diml.files import AnyPath, user_path
 from diml.learning.run.settings import (
     DataSettings,
     LossSettings,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1_000_000
 
 
-def load_settings(recipe: Path | None, overrides: Sequence[str] = ()) -> TrainingSettings:
+def load_settings(recipe: AnyPath | None, overrides: Sequence[str] = ()) -> TrainingSettings:
     """The settings of a recipe with changes; everything else has its default.
 
     Args:
@@ -46,7 +47,7 @@ def load_settings(recipe: Path | None, overrides: Sequence[str] = ()) -> Trainin
     """
     from pydantic import ValidationError
 
-    tree = {} if recipe is None else _read(Path(recipe))
+    tree = {} if recipe is None else _read(user_path(recipe))
     for text in overrides:
         _override(tree, text)
     try:

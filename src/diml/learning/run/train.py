@@ -13,6 +13,7 @@ from torch import nn
 
 from diml.errors import DimlError
 from diml.evaluation import Evaluation, evaluate
+from diml.files import user_path
 from diml.learning.batches.left_out import LeftOut
 from diml.learning.run.folder import RunFolder
 from diml.learning.run.learner import Learner
@@ -92,7 +93,7 @@ def train(
     own_model = None if model is None else copy.deepcopy(model).float().eval()
     own_objective = None if objective is None else as_objective(objective)
     settings = recorded(settings, own_model, own_objective)
-    folder = RunFolder(Path(out))
+    folder = RunFolder(user_path(out))
     first = getattr(rank_zero_only, "rank", None) in (None, 0)
     if first:
         folder.check_resumable(settings) if resume else folder.check_new()
