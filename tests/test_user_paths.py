@@ -68,6 +68,11 @@ class TestRule:
             user_path(path)
 
 
+def test_a_nul_character_in_the_name_of_a_data_set():
+    with pytest.raises(UsageError, match="expected a path without NUL characters"):
+        open_dataset("x\0y")
+
+
 READ = {
     "open_image": open_image,
     "open_mask": open_mask,
