@@ -136,6 +136,10 @@ def test_many_images_without_a_class_are_one_line(tmp_path: Path) -> None:
         ),
         (["train/images/1.png", "test/images/2.png"], "there are no class folders in them; add one for each class"),
         (["Train/cat/1.png", "Test/dog/1.png", "owl/owl/1.png"], "holds class folders below Test, Train"),
+        (
+            ["Train/1.png", "Test/1.png", "labels/1.png"],
+            "folders Test, Train are splits, but labels beside them is none",
+        ),
         (["all/Train/cat/1.png", "all/Test/dog/1.png", "all/owl/x/1.png"], "holds class folders below Test, Train"),
         (["train/cat/1.png", "Training/dog/1.png"], "Training and train both name the train split; leave one out"),
         (["trainval/cat/1.png", "val/dog/1.png"], "trainval and val overlap"),

@@ -146,11 +146,15 @@ def _unclear(folders: Sequence[tuple[str, ...]], level: int) -> str:
     """Why folders that are not all splits cannot be taken for classes; empty if they can."""
     names = _names(folders, level)
     deep = {folder[level] for folder in folders if len(folder) > level + 1}
-    if mixed := sorted(deep & splits_of(names).keys()):
+    splits = splits_of(names)
+    if mixed := sorted(deep & splits.keys()):
         return (
             f"it holds class folders below {printable(', '.join(mixed))} (of {printable(', '.join(names[:5]))}); "
             "expected train and test alone, with val if there is one, or a folder for each class"
         )
+    if {"train", "test"} <= set(splits.values()):
+        others = printable(", ".join(name for name in names if name not in splits))
+        return f"its folders {printable(', '.join(splits))} are splits, but {others} beside them is none; move it away"
     below = {folder[level + 1] for folder in folders if len(folder) > level + 2}
     if below and all(split_of(name) for name in below):
         each = printable(", ".join(names[:5]))

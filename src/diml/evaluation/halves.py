@@ -39,5 +39,6 @@ class Halves:
         if "test" in of and not {"query", "gallery"} & of.keys():
             return Halves(of.get("train", []), of["test"], None)
         raise DatasetError(
-            f"{collection.name}: its splits are {', '.join(sorted(of))}; expected test among them, or query and gallery"
+            f"{collection.name}: its splits are {', '.join(sorted(of))}; expected test among them, or query and "
+            "gallery: rename the one to evaluate"
         )
