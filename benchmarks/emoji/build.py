@@ -5,7 +5,7 @@
 This needs npm (to fetch the four packages) and resvg-py (to render them). It writes `images/CLASS/DESIGNER.png`,
 `data.csv` (path,label,split,designer) and `SOURCES.json` (versions, checksums, licences). Classes are the sequences of
 codepoints without skin tones that all four designers have drawn. Half of them, chosen by a hash, are for training, the
-others for testing.
+others for testing. `masks/CLASS/DESIGNER.png` says how opaque each pixel of the drawing is.
 """
 
 from __future__ import annotations
@@ -123,6 +123,15 @@ def class_name(sets: list[EmojiSet], key: str) -> str:
     return f"{key}-{sets[0].names[key]}"
 
 
+def mask_path(path: str) -> str:
+    """Where the mask of an image is, both relative to the folder of `data.csv`.
+
+    >>> mask_path("images/1f408-cat/noto.png")
+    'masks/1f408-cat/noto.png'
+    """
+    return f"masks/{path.removeprefix('images/')}"
+
+
 def render(svg: str, size: int) -> Image.Image:
     """An SVG on white, RGB, size x size."""
     try:
@@ -134,6 +143,14 @@ def render(svg: str, size: int) -> Image.Image:
     if image.size != (size, size):
         raise BuildError(f"expected {size} x {size} pixels from resvg-py, got {image.size[0]} x {image.size[1]}")
     return image
+
+
+def render_mask(svg: str) -> Image.Image:
+    """The opacity of an SVG, 0 where nothing is drawn, as a grey image."""
+    import resvg_py
+
+    png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)
+    return Image.open(io.BytesIO(bytes(png))).convert("RGBA").getchannel("A")
 
 
 def write_sources(sets: list[EmojiSet], file: Path) -> None:
@@ -153,7 +170,8 @@ def build(into: Path, size: int, latest: bool = False) -> None:
     drawn = [(key, emoji) for key in keys for emoji in sets]
     rows = [_row(sets, emoji, key) for key, emoji in drawn]
     jobs = [
-        (emoji.svg(key, size), size, str(into / row["path"])) for row, (key, emoji) in zip(rows, drawn, strict=True)
+        (emoji.svg(key, size), size, into / row["path"], into / mask_path(row["path"]))
+        for row, (key, emoji) in zip(rows, drawn, strict=True)
     ]
     _render_all(jobs)
     write_sources(sets, into / "SOURCES.json")
@@ -226,7 +244,7 @@ def _row(sets: list[EmojiSet], emoji: EmojiSet, key: str) -> dict[str, str]:
     return {"path": path, "label": label, "split": split_of(key), "designer": emoji.designer}
 
 
-def _render_all(jobs: list[tuple[str, int, str]]) -> None:
+def _render_all(jobs: list[tuple[str, int, Path, Path]]) -> None:
     # Processes, because resvg-py holds the global interpreter lock while it renders.
     with ProcessPoolExecutor() as pool:
         for done, _ in enumerate(pool.map(_render_to_file, jobs, chunksize=32), start=1):
@@ -234,10 +252,11 @@ def _render_all(jobs: list[tuple[str, int, str]]) -> None:
                 print(f"  {done:,} of {len(jobs):,} rendered", flush=True)
 
 
-def _render_to_file(job: tuple[str, int, str]) -> None:
-    svg, size, path = job
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    render(svg, size).save(path, compress_level=3)
+def _render_to_file(job: tuple[str, int, Path, Path]) -> None:
+    svg, size, image_file, mask_file = job
+    for file, picture in ((image_file, render(svg, size)), (mask_file, render_mask(svg))):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(file, compress_level=3)
 
 
 def _write_table(rows: list[dict[str, str]], file: Path) -> None:

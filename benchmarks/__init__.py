@@ -1,0 +1,1 @@
+"""Programs that measure diml, and the collections that they measure it on."""

@@ -1,0 +1,1 @@
+"""Emoji across designers: the same emoji, drawn by four designers."""
