@@ -105,8 +105,8 @@ def read_credits(folder: Path) -> list[Credit]:
 def license_of(copyright_file: str, picture: str) -> tuple[str, str]:
     """Copyright and licence of a picture, by the last paragraph of a Debian copyright file that names it or names all.
 
-    >>> text = "Files: *\\nCopyright: A\\nLicense: MIT\\n\\nFiles: x/b.jpg\\n x/c.jpg\\nCopyright: 2001, B\\nLicense: CC0"
-    >>> license_of(text, "c.jpg"), license_of(text, "d.jpg")
+    >>> text = "Files: *\\nCopyright: A\\nLicense: MIT\\n\\nFiles: x/b.jpg\\nCopyright: 2001, B\\nLicense: CC0"
+    >>> license_of(text, "b.jpg"), license_of(text, "c.jpg")
     (('2001, B', 'CC0'), ('A', 'MIT'))
     """
     answer = ("", "")
@@ -145,7 +145,7 @@ def _read(package: Package, pictures: list[str], start: int) -> list[tuple[Credi
             f"expected {missing[0]} in the Debian package {package.name}, version {package.version} has no such file; "
             "use the packages of Debian 12"
         )
-    found = []
+    found: list[tuple[Credit, Image.Image]] = []
     for picture in pictures:
         path, image = images[picture]
         name = picture.removesuffix("/contents/images/2560x1600.jpg").removesuffix(".jpg").rpartition("/")[2]

@@ -31,7 +31,9 @@ COPIED = (
     "docs/**/*",
     "examples/*",
     "recipes/*",
+    "benchmarks/clutter/*.*",
     "benchmarks/emoji/*.*",
+    "benchmarks/furniture/*.*",
     "sample/*.*",
     "sample/licenses/*",
 )
