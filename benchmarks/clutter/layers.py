@@ -56,13 +56,13 @@ class Layer:
 
     def over(self, picture: Floats) -> Floats:
         """The layer laid over a picture (h, w, 3)."""
-        mixed: Floats = self.added + (1 - self.opacity[..., None]) * picture
-        return np.clip(mixed, 0, 255, out=mixed)
+        return np.clip(self.added + (1 - self.opacity[..., None]) * picture, 0, 255)
 
 
 def opacity(mask: Image.Image) -> Floats:
     """(h, w) a grey mask as numbers from 0 to 1."""
-    return np.asarray(mask, np.float32) / 255
+    grey: Floats = np.asarray(mask, np.float32)
+    return grey / np.float32(255)
 
 
 def ground_of(image: Image.Image, mask: Image.Image) -> tuple[int, int, int]:

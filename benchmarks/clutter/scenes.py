@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.clutter.layers import Affine, Cutout, Floats, Layer, affine, moved, place, share_covered
+from benchmarks.clutter.layers import Affine, Cutout, Floats, Layer, affine, moved, opacity, place, share_covered
 
 KINDS = {"alone": 0.4, "behind-photograph": 0.2, "behind-object": 0.2, "beside-object": 0.2}
 """What there is besides the object, and how often."""
@@ -78,7 +78,7 @@ def compose(cutout: Cutout, ground: Image.Image, kind: str, other: Cutout | None
     if other is not None and kind == "beside-object":
         found = _beside(layer.opacity, other, side, random)
     elif other is not None and kind != "alone":
-        found = _over(layer.opacity, other, side, random)
+        found = occlude(layer.opacity, other, side, random)
     facts: dict[str, Any] = {"kind": kind if found else "alone", "affine": by, "covered": 0.0}
     picture = layer.over(picture)
     if found is None:
@@ -112,8 +112,18 @@ def _beside(taken: Floats, other: Cutout, side: int, random: np.random.Generator
     return None
 
 
-def _over(below: Floats, other: Cutout, side: int, random: np.random.Generator) -> tuple[Affine, Layer] | None:
-    """Slide the occluder in from a random side until it covers about as much of the object as drawn."""
+def occlude(below: Floats, other: Cutout, side: int, random: np.random.Generator) -> tuple[Affine, Layer] | None:
+    """Slide an occluder in from a random side until it covers about as much of an object as drawn (see COVERED).
+
+    Args:
+        below: (h, w) opacity of the object.
+        other: the occluder.
+        side: width and height of the picture.
+        random: of all choices.
+
+    Returns:
+        The occluder's affine and layer; None if it does not cover the right share after many tries.
+    """
     ys, xs = np.nonzero(below > 0.5)
     if not len(xs):
         return None
@@ -142,7 +152,7 @@ def _covered_by_lookup(
     x, y = xs + 0.5 - by[0][2], ys + 0.5 - by[1][2]
     source_x = np.floor((e * x - b * y) / determinant).astype(np.int64)
     source_y = np.floor((a * y - d * x) / determinant).astype(np.int64)
-    mask = np.asarray(other.mask, np.float32) / 255
+    mask = opacity(other.mask)
     inside = (source_x >= 0) & (source_x < mask.shape[1]) & (source_y >= 0) & (source_y < mask.shape[0])
     weight = below[ys, xs]
     return float((weight[inside] * mask[source_y[inside], source_x[inside]]).sum() / weight.sum())
