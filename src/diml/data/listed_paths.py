@@ -81,6 +81,7 @@ class ListedFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._names: dict[str, dict[str, list[str]]] = {}
+        self._lower: dict[str, dict[str, str]] = {}
 
     def find(self, path: str) -> tuple[str, str | None]:
         """The path of the file as it is stored, and why it cannot be used, in words; None if it can."""
@@ -120,13 +121,14 @@ class ListedFiles:
             with suppress(OSError):
                 names = os.listdir(self.root / folder)
             self._names[folder] = by_spelling(names)
+            self._lower[folder] = {name.lower(): name for name in names}
         return self._names[folder]
 
     def _hint(self, path: str) -> str:
         folder, _, name = path.rpartition("/")
-        held = self._folder(folder)
-        alike = [each for names in held.values() for each in names if each.lower() == name.lower() and each != name]
-        return f"; there is {printable(alike[0])}" if alike else ""
+        self._folder(folder)
+        alike = self._lower[folder].get(name.lower(), name)
+        return f"; there is {printable(alike)}" if alike != name else ""
 
 
 def spelling(name: str) -> str:
