@@ -69,7 +69,10 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 def test_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"holds no images; looked in it and its subfolders for .*\.jpeg \.jpg"):
+    with pytest.raises(
+        DatasetError,
+        match=r"holds no images; looked at the content of the files in it .* for JPEG, PNG",
+    ):
         open_folder(tmp_path)
     (tmp_path / "gone.png").symlink_to("nothing.png")
     with pytest.raises(DatasetError, match=r"1 left out, such as gone\.png: is a broken link \(to nothing\.png\)"):

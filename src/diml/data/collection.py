@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from diml.data import formats
 from diml.data.class_folders import class_folders
-from diml.data.formats import ENDINGS
 from diml.data.listed_paths import NO_FILE, ListedFiles, by_spelling, spelling
 from diml.data.outputs import describe
 from diml.data.printable import printable
@@ -104,13 +104,16 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
     """
     root = user_path(folder)
     _expect_folder(root)
-    paths, left_out, outputs = walk(root)
+    paths, left_out, outputs, unread = walk(root)
     found = Collection(
         root,
         paths,
         skipped=[Skipped(path, reason) for path, reason in left_out],
         name=printable(root),
-        notes=[describe(outputs)] if outputs else [],
+        notes=[
+            *([describe(outputs)] if outputs else []),
+            *([formats.describe(kind for _, kind in unread)] if unread else []),
+        ],
     )
     if not paths:
         raise _no_images(found)
@@ -128,7 +131,7 @@ def _no_images(found: Collection) -> DatasetError:
         "; ".join(
             [
                 f"{found.name}: holds no images",
-                f"looked in it and its subfolders for files ending in {' '.join(sorted(ENDINGS))}",
+                f"looked at the content of the files in it and its subfolders for {', '.join(formats.readable())}",
                 *beside,
                 *found.notes,
             ]

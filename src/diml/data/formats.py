@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -110,6 +111,17 @@ def kind_of(head: bytes, ending: str = "") -> Kind | None:
             return kind
     found = (test(head, ending) for test in _TESTS)
     return next((kind for kind in found if kind is not None), None)
+
+
+def describe(unread: Iterable[Kind]) -> str:
+    """One line on files that are not read, counted by kind.
+
+    >>> describe([HEIC, VIDEO, HEIC])
+    "left out, as they are not read here: 2 HEIC (pip install 'diml[heif]'), 1 video (extract frames)"
+    """
+    counts = Counter(unread)
+    parts = [f"{n} {kind.name} ({kind.remedy})" for kind, n in sorted(counts.items(), key=lambda each: each[0].name)]
+    return f"left out, as they are not read here: {', '.join(parts)}"
 
 
 def _riff(head: bytes, ending: str) -> Kind | None:

@@ -30,10 +30,9 @@ def kind_of_folder(folder: str | os.PathLike[str]) -> str | None:
     return None
 
 
-def kind_of_file(file: str | os.PathLike[str]) -> str | None:
-    """Whether a PNG file is a picture of this program, by its content; None otherwise. Other files are not opened."""
-    is_png = os.fspath(file).lower().endswith(".png")
-    return _PICTURE if is_png and _MARK in _head("", file) else None
+def kind_of_picture(head: bytes) -> str | None:
+    """Whether a file is a picture of this program, by its first `HEAD` bytes; None otherwise."""
+    return _PICTURE if _MARK in head else None
 
 
 def describe(outputs: Sequence[tuple[str, str]]) -> str:

@@ -9,8 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from diml.data.formats import ENDINGS
-from diml.data.outputs import kind_of_file, kind_of_folder
+from diml.data.formats import ENDINGS, Kind, kind_of
+from diml.data.outputs import HEAD, kind_of_folder, kind_of_picture
 from diml.data.printable import printable
 
 _Inode = tuple[int, int]
@@ -23,15 +23,20 @@ class Found(NamedTuple):
         images: sorted POSIX paths of the images, relative to the folder.
         left_out: (path, reason) of what was left out, safe to print.
         outputs: (path, kind) of what this program has written.
+        unread: (path, kind) of files that hold something else, such as formats that are not read.
     """
 
     images: list[str]
     left_out: list[tuple[str, str]]
     outputs: list[tuple[str, str]]
+    unread: list[tuple[str, Kind]]
 
 
 def walk(root: Path) -> Found:
-    """The images in a folder and its subfolders, by their file endings; hidden files and folders are left out.
+    """The images in a folder and its subfolders, by their content; hidden files and folders are left out.
+
+    A file whose name ends like that of an image is taken for one also where its content is unknown, so that decoding it
+    gives the reason why it is none.
 
     Links to folders are followed after all real folders, so that a folder inside the collection is found under its own
     name. Each folder is entered once, so that links cannot form a cycle. Indices, training runs and pictures of this
@@ -39,7 +44,8 @@ def walk(root: Path) -> Found:
     """
     search = _Walk(root)
     search.run()
-    return Found(sorted(search.images), sorted(search.left_out), sorted(search.outputs))
+    unread = sorted(search.unread, key=lambda each: each[0])
+    return Found(sorted(search.images), sorted(search.left_out), sorted(search.outputs), unread)
 
 
 class _Walk:
@@ -48,6 +54,7 @@ class _Walk:
         self.images: list[str] = []
         self.left_out: list[tuple[str, str]] = []
         self.outputs: list[tuple[str, str]] = []
+        self.unread: list[tuple[str, Kind]] = []
         self._entered: dict[_Inode, str] = {}
         self._above = {_inode(parent) for parent in root.resolve().parents}
         self._folders = deque([""])
@@ -82,31 +89,51 @@ class _Walk:
                     self._see(entry, f"{relative}/{entry.name}" if relative else entry.name)
 
     def _see(self, entry: os.DirEntry[str], relative: str) -> None:
-        looks_like_image = os.path.splitext(entry.name)[1].lower() in ENDINGS
+        ending = os.path.splitext(entry.name)[1].lower()
         try:
             mode = entry.stat().st_mode
         except OSError as error:
-            if entry.is_symlink() or looks_like_image:
+            if entry.is_symlink() or ending in ENDINGS:
                 self._leave(relative, _why_unseen(entry, error))
             return
-        if stat.S_ISDIR(mode) or looks_like_image:
-            self._sort(entry, relative, mode)
-
-    def _sort(self, entry: os.DirEntry[str], relative: str, mode: int) -> None:
-        if not _is_utf8(entry.name):
-            self._leave(relative, "has a name that is not UTF-8; rename it")
-        elif stat.S_ISDIR(mode):
+        if stat.S_ISREG(mode):
+            self._examine(entry, relative, ending)
+        elif stat.S_ISDIR(mode) and self._has_usable_name(entry, relative):
             (self._links if entry.is_symlink() else self._folders).append(relative)
-        elif stat.S_ISREG(mode):
-            self._take(entry, relative)
-        else:
+        elif ending in ENDINGS:
             self._leave(relative, "is not a regular file (a pipe, socket or device)")
 
-    def _take(self, entry: os.DirEntry[str], relative: str) -> None:
-        if kind := kind_of_file(entry.path):
-            self.outputs.append((relative, kind))
+    def _examine(self, entry: os.DirEntry[str], relative: str, ending: str) -> None:
+        head = _head(entry.path)
+        kind = kind_of(head, ending)
+        if (kind is None and ending not in ENDINGS) or not self._has_usable_name(entry, relative):
+            return
+        if kind is not None and not kind.is_read:
+            self.unread.append((relative, kind))
+        elif output := kind_of_picture(head):
+            self.outputs.append((relative, output))
         else:
             self.images.append(relative)
+
+    def _has_usable_name(self, entry: os.DirEntry[str], relative: str) -> bool:
+        usable = _is_utf8(entry.name)
+        if not usable:
+            self._leave(relative, "has a name that is not UTF-8; rename it")
+        return usable
+
+
+def _head(file: str) -> bytes:
+    """The first bytes of a file; none if it cannot be read, of which decoding gives the reason."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, HEAD)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _why_unseen(entry: os.DirEntry[str], error: OSError) -> str:
