@@ -213,6 +213,11 @@ def test_a_head_is_fitted_on_the_training_half(small_model, noise_image, tmp_pat
     assert model.head_fitted_on == f"12 of the 12 images of {tmp_path}"
     with pytest.raises(UsageError, match="the model custom has a head already"):
         fit_head(model, str(tmp_path), 4)
+    damaged = tmp_path / "train" / "a" / "3.png"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    model = small_model()
+    assert [file for file, reason in fit_head(model, str(tmp_path), 4)] == [str(damaged)]
+    assert model.head_fitted_on == f"11 of the 12 images of {tmp_path}"
     folder = tmp_path / "few"
     folder.mkdir()
     for seed in range(3):

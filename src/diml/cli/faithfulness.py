@@ -110,7 +110,7 @@ def faithfulness(
         make_folder(out)  # before the slow work
     loaded = load_model(model, grid=grid, device=device, **matching)
     if dim is not None:
-        fit_head(loaded, data, dim, seed)
+        report_left_out(fit_head(loaded, data, dim, seed))
     with Stages() as stages:
         report = measure_faithfulness(name, opened, loaded, chosen, settings, stages)
     report_left_out(report.skipped)

@@ -9,7 +9,7 @@ import torch
 
 from diml.data import open_dataset, open_folder
 from diml.data.keypoints import Keypoints, cub_keypoints
-from diml.errors import UsageError
+from diml.errors import ImageError, UsageError
 from diml.faithfulness.pairs import ImagePair, KnownPoints, pairs_of_classes
 from diml.faithfulness.warped_pairs import photographs, warped_pairs
 from diml.files import user_path
@@ -45,11 +45,14 @@ def open_pairs(spec: str, n: int, seed: int = 0) -> tuple[str, list[ImagePair]]:
     return collection.name, pairs
 
 
-def fit_head(model: StructuralModel, spec: str, dim: int, seed: int = 0) -> None:
+def fit_head(model: StructuralModel, spec: str, dim: int, seed: int = 0) -> list[tuple[str, str]]:
     """Fit a head for a model without one, in place: on the training split if there is one, without labels.
 
+    Returns:
+        (file, reason) of each image that could not be read.
+
     Raises:
-        UsageError: the model has a head already, or there are not more images than `dim`.
+        UsageError: the model has a head already, or there are not more readable images than `dim`.
     """
     if model.head_fitted:
         raise UsageError(f"the model {model.name} has a head already; leave out the dimension of a new one")
@@ -57,7 +60,9 @@ def fit_head(model: StructuralModel, spec: str, dim: int, seed: int = 0) -> None
     splits = collection.splits or [""] * len(collection)
     where = [i for i, split in enumerate(splits) if split == "train"] or list(range(len(collection)))
     files = [collection.file(i) for i in where]
-    HeadFitting(dim, most=SAMPLE, seed=seed, required=True).fit_files(model, files, collection.name)
+    fitting, unread = HeadFitting(dim, most=SAMPLE, seed=seed, required=True), dict[int, ImageError]()
+    fitting.fit_files(model, files, collection.name, unread=unread)
+    return [(str(files[i]), str(error)) for i, error in unread.items()]
 
 
 def _is_photographs(spec: str) -> bool:
