@@ -66,6 +66,25 @@ class TestCreate:
             assert index.path == tmp_path / "photos.diml"
             assert len(index.search(photos / "a" / "0000.png")) == 7
             assert index.add(photos).unchanged == 7
+        assert os.listdir() == []
+
+    def test_adding_after_a_change_of_folder(
+        self, tmp_path: Path, model: StructuralModel, photos: Path, make_folder: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        unmade = Index.create("photos.diml", model)
+        (tmp_path / "elsewhere").mkdir()
+        os.chdir(tmp_path / "elsewhere")
+        assert unmade.add(photos).added == 7
+        os.chdir(tmp_path)
+        opened = Index.open("photos.diml", model=model)
+        os.chdir(tmp_path / "elsewhere")
+        assert opened.add(make_folder(9)).added == 2
+        # Image files are relative to the working directory of the call, and known below the folder of the index.
+        assert opened.add(["../photos/a/0000.png"]).unchanged == 1
+        assert opened.remove("a/0000.png") == 1
+        assert len(Index.open(tmp_path / "photos.diml", model=model)) == 8
+        assert os.listdir() == []
 
 
 class TestNumbers:

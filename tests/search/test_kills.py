@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -44,6 +45,13 @@ def write_images(folder: Path, numbers: range) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (5, 4, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((40, 50)).save(file)
+
+
+class Moment(NamedTuple):
+    """So many seconds after so many rows were committed: not after the start, as a busy machine takes longer."""
+
+    rows: int
+    seconds: float
 
 
 @dataclass
@@ -99,30 +107,30 @@ class Life:
         process.stdin.write("go\n")
         process.stdin.flush()
 
-    def run(self, images: Path | None = None) -> float:
-        """To the end; the seconds until it was done, without those of leaving the interpreter."""
+    def run(self, images: Path | None = None) -> list[float]:
+        """To the end; the seconds until each row was committed, and until all was done."""
         process = self.start(images)
         assert process.stdout is not None
-        started = time.monotonic()
+        started, seconds = time.monotonic(), list[float]()
         self.go(process)
-        lines = []
         while (line := process.stdout.readline()) not in ("done\n", ""):
-            lines.append(line)
-        seconds = time.monotonic() - started
+            assert line.startswith("stored ")
+            seconds.append(time.monotonic() - started)
+        seconds.append(time.monotonic() - started)
         errors = process.communicate(timeout=120)[1]
         assert process.returncode == 0, errors
-        assert all(line.startswith("stored ") for line in lines)
         return seconds
 
-    def kill_after(self, seconds: float) -> tuple[bool, set[str]]:
-        """Kill the step after so many seconds; whether it was still running, and the paths that it had committed."""
+    def kill_at(self, moment: Moment) -> tuple[bool, set[str]]:
+        """Kill the step; whether it was still at work, and the paths of the rows that it had committed."""
         process = self.start()
+        assert process.stdout is not None
         self.go(process)
-        time.sleep(seconds)
-        running = process.poll() is None
+        lines = [process.stdout.readline().strip() for _ in range(moment.rows)]
+        time.sleep(moment.seconds)
         process.send_signal(signal.SIGKILL)
-        lines = process.communicate()[0].splitlines()
-        return running, {line.removeprefix("stored ") for line in lines if line.startswith("stored ")}
+        lines += process.communicate()[0].splitlines()
+        return "done" not in lines, {line.removeprefix("stored ") for line in lines if line.startswith("stored ")}
 
     def kept(self, before: dict[str, bytes], committed: set[str]) -> set[str]:
         """The paths that have to be stored after a kill; pruning may drop what the folder lacks."""
@@ -155,7 +163,7 @@ class Kill:
     """What a kill left.
 
     Attributes:
-        running: whether the step was still running.
+        running: whether the step was still at work.
         committed: rows that were stored before the step, or that it had committed, and that had to remain.
         lost: of these, the ones that are gone or have another map.
         complete: whether the rerun ended where an unbroken run ends.
@@ -167,9 +175,9 @@ class Kill:
     complete: bool
 
 
-def live(life: Life, moment: float, before: dict[str, bytes], wanted: dict[str, bytes]) -> Kill:
+def live(life: Life, moment: Moment, before: dict[str, bytes], wanted: dict[str, bytes]) -> Kill:
     """Kill at a moment, look, run again, look again."""
-    running, committed = life.kill_after(moment)
+    running, committed = life.kill_at(moment)
     after, kept = life.rows(), life.kept(before, committed)
     lost = {path for path in kept if path not in after or after[path] != before.get(path, wanted.get(path))}
     life.run()
@@ -179,10 +187,12 @@ def live(life: Life, moment: float, before: dict[str, bytes], wanted: dict[str, 
     return Kill(running, len(kept), len(lost), complete)
 
 
-def moments(seconds: float, count: int, step: str) -> list[float]:
-    """One at random in each of as many equal pieces of the duration."""
+def moments(seconds: list[float], count: int, step: str) -> list[Moment]:
+    """One at random in each of as many equal pieces of the duration; `seconds` are those of an unbroken run."""
     rng = random.Random(f"{SEED} {step}")
-    return [seconds * (k + rng.random()) / count for k in range(count)]
+    times = [seconds[-1] * (k + rng.random()) / count for k in range(count)]
+    rows = [sum(stored <= at for stored in seconds[:-1]) for at in times]
+    return [Moment(n, at - (seconds[n - 1] if n else 0.0)) for n, at in zip(rows, times, strict=True)]
 
 
 def lives(step: str, place: Path, count: int) -> list[Kill]:
@@ -205,7 +215,7 @@ def test_nothing_committed_is_lost_and_the_rerun_completes(step, tmp_path):
 
 
 def main(count: int, steps: Sequence[str]) -> None:
-    print("| step | kills | while it ran | committed rows at the kill | lost or changed | reruns complete |")
+    print("| step | kills | before it was done | committed rows at the kill | lost or changed | reruns complete |")
     print("|---|---:|---:|---:|---:|---:|")
     for step in steps:
         with tempfile.TemporaryDirectory() as place:
