@@ -96,8 +96,10 @@ def test_regions_of_a_contrast_add_up():
     for region in regions:
         assert region.a == pytest.approx(sum(parts[cell].a for cell in region.cells), abs=1e-12)
         assert region.b == pytest.approx(sum(parts[cell].b for cell in region.cells), abs=1e-12)
-        assert region.a_cells
-        assert region.b_cells
+    for cells in ([region.a_cells for region in regions], [region.b_cells for region in regions]):
+        assert cells[0]
+        flat = [cell for each in cells for cell in each]
+        assert len(set(flat)) == len(flat)
     order = [abs(region.difference) for region in regions]
     assert order == sorted(order, reverse=True)
     lines = contrast.describe().split("\n\n")[1].splitlines()

@@ -201,4 +201,4 @@ class Agreement:
         """
         from diml.explanation.drawing import agreement_figure
 
-        write(path, lambda: agreement_figure(self, parts or 6))
+        write(path, lambda: agreement_figure(self, parts))

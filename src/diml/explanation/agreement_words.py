@@ -18,6 +18,12 @@ AGREEMENT_HOW = (
 )
 
 
+REGIONS_SHARED = (
+    "A region is a group of neighbouring parts that contribute much to the similarity with the other images on "
+    "average; the deviation says how much that varies from image to image."
+)
+
+
 def agreement_words(agreement: Agreement, shown: Sequence[SharedPart] = ()) -> Words:
     """How similar an image is to many others, and which of its parts they share.
 

@@ -205,4 +205,4 @@ class Contrast:
         """
         from diml.explanation.drawing import contrast_figure
 
-        write(path, lambda: contrast_figure(self, parts or 6))
+        write(path, lambda: contrast_figure(self, parts))

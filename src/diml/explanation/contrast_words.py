@@ -18,6 +18,12 @@ CONTRAST_HOW = (
 )
 
 
+REGIONS_LEAD = (
+    "A region is a group of neighbouring parts of the query that favour the same image. In A and in B the parts that "
+    "contribute most together with it have its number."
+)
+
+
 def contrast_words(contrast: Contrast, shown: Sequence[PartLead] = ()) -> Words:
     """By how much one image leads, and which parts of the query make the lead.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ class LeadRegion:
         cells: (row, column) of the parts in the query's grid, row by row.
         box: `x0, y0, x1, y1` around them in pixels of the query; None where the geometry is unknown.
         a, b: the sum of the contributions of all pairs that the parts are in, with a and with b; may be negative.
-        a_cells, b_cells: the region of a, and of b, that contributes most with them.
+        a_cells, b_cells: the region of a, and of b, that contributes most with them; disjoint from those of other
+            regions, so it may be empty.
     """
 
     cells: tuple[Cell, ...]
@@ -60,22 +62,28 @@ def lead_regions(match_a: Match, match_b: Match, n: int) -> list[LeadRegion]:
     maps = match_a.maps_a
     a, b = (heat(match)[0].flatten().tolist() for match in (match_a, match_b))
     groups = part_groups([x - y for x, y in zip(a, b, strict=True)], maps.grid, n, match_a.chosen)
-    regions = [
+    groups.sort(key=lambda group: -abs(sum(a[i] - b[i] for i in group)))
+    found_a, found_b = _counterparts(match_a, groups), _counterparts(match_b, groups)
+    return [
         LeadRegion(
             tuple(divmod(i, maps.grid[1]) for i in group),
             around(maps, group),
             sum(a[i] for i in group),
             sum(b[i] for i in group),
-            _counterpart(match_a, group),
-            _counterpart(match_b, group),
+            found_a[k],
+            found_b[k],
         )
-        for group in groups
+        for k, group in enumerate(groups)
     ]
-    return sorted(regions, key=lambda region: -abs(region.difference))
 
 
-def _counterpart(match: Match, group: list[int]) -> tuple[Cell, ...]:
-    """The cells of the second image that add most together with a group of cells of the first."""
-    values = match.contributions[0, group].detach().sum(dim=0).clamp(min=0).tolist()
-    (found,) = part_groups(values, match.maps_b.grid, 1) or [[]]
-    return tuple(divmod(j, match.maps_b.grid[1]) for j in found)
+def _counterparts(match: Match, groups: Sequence[Sequence[int]]) -> list[tuple[Cell, ...]]:
+    """For each group of cells of the first image the cells of the second that add most together with it; disjoint."""
+    free, grid = set(range(match.maps_b.parts)), match.maps_b.grid
+    found = []
+    for group in groups:
+        values = match.contributions[0, list(group)].detach().sum(dim=0).clamp(min=0).tolist()
+        (cells,) = part_groups(values, grid, 1, free) or [[]]
+        free -= set(cells)
+        found.append(tuple(divmod(j, grid[1]) for j in cells))
+    return found

@@ -144,7 +144,7 @@ class PairExplanation:
         from diml.explanation.drawing import pair_figure
         from diml.explanation.html import pair_page
 
-        write(path, lambda: pair_figure(self, parts or 6), lambda: pair_page(self, parts or 6))
+        write(path, lambda: pair_figure(self, parts), lambda: pair_page(self, parts or 6))
 
 
 def _all_pairs(match: Match) -> list[PartPair]:

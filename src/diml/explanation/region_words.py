@@ -18,6 +18,8 @@ OTHERS = {
     "background": "The background, parts of little weight,",
     "remainder": "Everything else, the parts outside and the pairs of parts across regions,",
 }
+# The same groups in tables.
+NAMES = {"background": "background", "remainder": "everything else"}
 ROWS, COLUMNS = ("upper", "", "lower"), ("left", "", "right")
 ALONE = {("upper", ""): "top", ("lower", ""): "bottom", ("", ""): "centre"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +56,18 @@ def shared_regions(sums: PartSums, n: int) -> list[SharedRegion]:
     return sorted(regions, key=lambda region: -region.contribution)
 
 
-def counterparts(sums: PartSums, other: int, region: SharedRegion) -> tuple[tuple[int, int], ...]:
-    """The cells of another image that form the strongest pair with one of the region's parts, row by row."""
-    columns = sums.maps.grid[1]
-    numbers = {int(sums.counterparts[other, row * columns + column]) for row, column in region.cells}
-    return tuple(divmod(j, sums.grid[1]) for j in sorted(numbers))
+def counterparts(sums: PartSums, other: int, regions: Sequence[SharedRegion]) -> list[tuple[tuple[int, int], ...]]:
+    """For each region neighbouring cells of another image that form the strongest pairs with its parts, disjoint.
+
+    Empty where all of them are counterparts of a region before it.
+    """
+    columns, (rows_b, columns_b) = sums.maps.grid[1], sums.grid
+    free = set(range(rows_b * columns_b))
+    found = []
+    for region in regions:
+        counts = Counter(int(sums.counterparts[other, row * columns + column]) for row, column in region.cells)
+        (cells,) = part_groups([counts[j] for j in range(rows_b * columns_b)], sums.grid, 1, free) or [[]]
+        cells = [j for j in cells if counts[j]]
+        free -= set(cells)
+        found.append(tuple(divmod(j, columns_b) for j in cells))
+    return found

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diml.explanation.agreement import Agreement, SharedPart
-from diml.explanation.agreement_words import AGREEMENT_HOW, agreement_words
+from diml.explanation.agreement_words import AGREEMENT_HOW, REGIONS_SHARED, agreement_words
 from diml.explanation.drawing.drawn_image import DrawnImage
 from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
 from diml.explanation.drawing.lettering import shorten
 from diml.explanation.drawing.page import FAINT, Page, leading
+from diml.explanation.drawing.region_outlines import draw_regions
 from diml.explanation.drawing.text_column import BODY, COLUMN, MOST_ROWS, Row, TextColumn
 from diml.explanation.images import NamedImage
-from diml.explanation.marks import Box, Tag, cell_of, tags
+from diml.explanation.marks import Box, Tag, cell_box, cell_of, tags
 from diml.explanation.numbers import check_parts
+from diml.explanation.outlines import Cell, CellGrid
+from diml.explanation.region_marks import RegionMark, region_marks
+from diml.explanation.shared_regions import SharedRegion, counterparts
 from diml.explanation.words import number
 
 if TYPE_CHECKING:
@@ -71,12 +75,13 @@ class AgreementLayout:
         return x, self.below, x + self.square, self.below + self.square
 
 
-def agreement_figure(agreement: Agreement, parts: int = 6) -> Figure:
-    """Draw which parts of an image many others share: the strongest boxed, a heat, and the five most similar others.
+def agreement_figure(agreement: Agreement, parts: int | None = None) -> Figure:
+    """Draw which regions of an image many others share: outlined, a heat, and the five most similar others.
 
     Args:
         agreement: of the image with the others; the five most similar of them are opened.
-        parts: how many parts are shown, from 1; 16 at most, as many as the list beside them has room for.
+        parts: box so many of the parts that are shared most in place of the regions, from 1; 16 at most, as many as the
+            list beside them has room for.
 
     Returns:
         A matplotlib figure, to be changed or shown in a notebook; `agreement.draw("why.png")` writes it.
@@ -85,22 +90,42 @@ def agreement_figure(agreement: Agreement, parts: int = 6) -> Figure:
         UsageError: `parts` is below 1.
         ImageError: an image cannot be read.
     """
-    check_parts(parts)
     image = DrawnImage.of(agreement.image, agreement.sums.maps)
-    shown = agreement.parts(min(parts, MOST_ROWS))
-    marked = list(zip(tags([part.contribution for part in shown]), shown, strict=True))
-    column = _column(agreement, marked)
+    marked, regions = _marked(agreement, parts), agreement.regions() if parts is None else []
+    column = _column(agreement, marked) if parts else _region_column(agreement, regions)
     layout = AgreementLayout.of(image, len(agreement))
     height = max(layout.below + layout.square + LINES, column.height + MARGIN) + MARGIN
     page = Page(layout.right + BESIDE + COLUMN + MARGIN, height)
-    _draw_image(page, layout.image, image, agreement, marked)
+    _draw_image(page, layout.image, image, agreement, marked, regions)
     _draw_heat(page, layout.heat, image, agreement)
     heading = _heading(agreement, layout.right - MARGIN)
     page.text(MARGIN, layout.below - 0.32, heading, BODY, weight="bold")
     for at, k in enumerate(agreement.most_similar(OTHERS)):
-        _draw_other(page, layout.other(at), agreement, k, marked)
+        _draw_other(page, layout.other(at), agreement, k, marked, regions)
     column.draw(page, layout.right + BESIDE, MARGIN)
     return page.figure
+
+
+def _marked(agreement: Agreement, parts: int | None) -> Marked:
+    if parts is None:
+        return []
+    check_parts(parts)
+    shown = agreement.parts(min(parts, MOST_ROWS))
+    return list(zip(tags([part.contribution for part in shown]), shown, strict=True))
+
+
+def _region_column(agreement: Agreement, regions: Sequence[SharedRegion]) -> TextColumn:
+    contributions = [region.contribution for region in regions]
+    rows = [
+        Row(tag, each.contribution, f"± {number(each.deviation)}")
+        for tag, each in zip(tags(contributions), regions, strict=True)
+    ]
+    rows.append(Row(None, agreement.similarity - agreement.residual - sum(contributions), name="other parts"))
+    return TextColumn.of(agreement_words(agreement), "The regions that are shared most", REGIONS_SHARED, rows)
+
+
+def _region_marks(regions: Sequence[SharedRegion], cells: Sequence[tuple[Cell, ...]]) -> list[RegionMark]:
+    return region_marks(cells, [region.contribution for region in regions])
 
 
 def _column(agreement: Agreement, marked: Marked) -> TextColumn:
@@ -109,10 +134,21 @@ def _column(agreement: Agreement, marked: Marked) -> TextColumn:
     return TextColumn.of(words, "The parts that are shared most", AGREEMENT_HOW, rows)
 
 
-def _draw_image(page: Page, cell: Box, image: DrawnImage, agreement: Agreement, marked: Marked) -> None:
+def _draw_image(
+    page: Page,
+    cell: Box,
+    image: DrawnImage,
+    agreement: Agreement,
+    marked: Marked,
+    regions: Sequence[SharedRegion],
+) -> None:
     page.title(image.title, cell[0], MARGIN, cell[2] - cell[0])
     panel = page.image(image.picture, cell, image.size)
     maps = agreement.sums.maps
+    if regions:
+        draw_regions(
+            page, panel, CellGrid.of(maps, image.size), _region_marks(regions, [region.cells for region in regions])
+        )
     for i in agreement.sums.chosen or ():
         page.outline(panel, cell_of(maps, i, image.size))
     for tag, part in reversed(marked):
@@ -135,15 +171,22 @@ def _draw_heat(page: Page, cell: Box, image: DrawnImage, agreement: Agreement) -
 def _heading(agreement: Agreement, inches: float) -> str:
     few = "The other image" if len(agreement) == 1 else f"The most similar of {len(agreement):,}"
     where = Path(agreement.against).name
-    text = f"{few}{' in ' + where if where else ''}, with the strongest counterpart of each part"
+    text = f"{few}{' in ' + where if where else ''}, with the strongest counterparts"
     return shorten(text, inches, BODY, bold=True)
 
 
-def _draw_other(page: Page, cell: Box, agreement: Agreement, k: int, marked: Marked) -> None:
+def _draw_other(
+    page: Page, cell: Box, agreement: Agreement, k: int, marked: Marked, regions: Sequence[SharedRegion]
+) -> None:
     other = agreement.others[k] if agreement.others else NamedImage("", "an image")
     picture, grid = other.picture, agreement.sums.grid
     size = agreement.sums.sizes[k] or (picture.size if picture else (100 * grid[1], 100 * grid[0]))
     panel = page.image(picture, cell, size)
+    if regions:
+        known = agreement.sums.boxes[k]
+        cells = CellGrid(grid, known or [cell_box(divmod(j, grid[1]), grid, size) for j in range(grid[0] * grid[1])])
+        marks = _region_marks(regions, counterparts(agreement.sums, k, regions))
+        draw_regions(page, panel, cells, marks, badge=5, slim=0.6)
     boxes = [agreement.counterpart_box(k, part.cell, size) for _, part in marked]
     for at in reversed(range(len(boxes))):
         tag, place = marked[at][0], (boxes[:at].count(boxes[at]), boxes.count(boxes[at]))

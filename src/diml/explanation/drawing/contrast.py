@@ -7,13 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diml.explanation.contrast import Contrast, PartLead
-from diml.explanation.contrast_words import CONTRAST_HOW, contrast_words
+from diml.explanation.contrast_words import CONTRAST_HOW, REGIONS_LEAD, contrast_words
 from diml.explanation.drawing.drawn_image import DrawnImage
 from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
-from diml.explanation.drawing.page import Page, draw_marks
+from diml.explanation.drawing.page import Page, Panel, draw_marks
+from diml.explanation.drawing.region_outlines import draw_regions
 from diml.explanation.drawing.text_column import BODY, COLUMN, MOST_ROWS, Row, TextColumn
-from diml.explanation.marks import Box, Mark, chosen_boxes, marks_between
+from diml.explanation.lead_regions import LeadRegion
+from diml.explanation.marks import Box, Mark, chosen_boxes, marks_between, tags
 from diml.explanation.numbers import check_parts
+from diml.explanation.outlines import CellGrid
+from diml.explanation.region_marks import region_marks
 from diml.explanation.words import number
 
 if TYPE_CHECKING:
@@ -30,16 +34,17 @@ TITLE, HEADING, SCALE = 0.3, 0.62, 0.6
 NOTES = "Both values stand beside it: with A / with B."
 
 
-def contrast_figure(contrast: Contrast, parts: int = 6) -> Figure:
-    """Draw which parts of a query give one image its lead over another.
+def contrast_figure(contrast: Contrast, parts: int | None = None) -> Figure:
+    """Draw which regions, or parts, of a query give one image its lead over another.
 
-    The parts that favour a most are boxed in the query, between the two images, and joined to their strongest
-    counterpart in either. Beneath stands the query three times: what each part contributes with a, the difference, and
-    what it contributes with b.
+    The regions that favour either image are outlined in the query, between the two images, and their counterparts in
+    both. Parts are boxed, and joined to their strongest counterpart in either. Beneath stands the query three times:
+    what each part contributes with a, the difference, and what it contributes with b.
 
     Args:
         contrast: of the query with the two images.
-        parts: how many parts of the query are shown, from 1; 16 at most, as many as the list beside them has room for.
+        parts: draw so many of the parts that favour a most in place of the regions, from 1; 16 at most, as many as the
+            list beside them has room for.
 
     Returns:
         A matplotlib figure, to be changed or shown in a notebook; `contrast.draw("why.png")` writes it.
@@ -48,17 +53,25 @@ def contrast_figure(contrast: Contrast, parts: int = 6) -> Figure:
         UsageError: `parts` is below 1.
         ImageError: an image cannot be read.
     """
-    check_parts(parts)
+    if parts is not None:
+        check_parts(parts)
     match_a, match_b = contrast.match_a, contrast.match_b
     q = DrawnImage.of(contrast.query, match_a.maps_a, "Query: ")
     a, b = DrawnImage.of(contrast.a, match_a.maps_b, "A: "), DrawnImage.of(contrast.b, match_b.maps_b, "B: ")
-    leads = contrast.parts(min(parts, MOST_ROWS))
+    regions = contrast.regions() if parts is None else []
+    leads = [] if parts is None else contrast.parts(min(parts, MOST_ROWS))
     marks_a, marks_b = (_marks(leads, match, q, other) for match, other in ((match_a, a), (match_b, b)))
-    column = _column(contrast, leads, marks_a)
+    column = _column(contrast, leads, marks_a) if parts else _region_column(contrast, regions)
     cells = _columns([a, q, b])
     right, below = cells[2][2], _heat_cells(q, cells)[0][3]
     page = Page(right + BESIDE + COLUMN + MARGIN, MARGIN + max(below + SCALE, MARGIN + column.height))
-    _draw_images(page, [a, q, b], cells, (marks_a, marks_b), chosen_boxes(match_a, q.size))
+    panel_a, panel_q, panel_b = _draw_images(page, [a, q, b], cells)
+    if parts is None:
+        _draw_regions(page, (panel_q, panel_a, panel_b), contrast, regions)
+    for box in chosen_boxes(match_a, q.size):
+        page.outline(panel_q, box)
+    draw_marks(page, panel_a, panel_q, [mark.swapped() for mark in marks_a])
+    draw_marks(page, panel_q, panel_b, marks_b)
     _draw_heats(page, contrast, q, cells)
     column.draw(page, right + BESIDE, MARGIN)
     return page.figure
@@ -77,7 +90,15 @@ def _column(contrast: Contrast, leads: Sequence[PartLead], marks: Sequence[Mark]
     return TextColumn.of(words, "The parts that favour A most", f"{CONTRAST_HOW} {NOTES}", rows)
 
 
-def _note(lead: PartLead) -> str:
+def _region_column(contrast: Contrast, regions: Sequence[LeadRegion]) -> TextColumn:
+    differences = [region.difference for region in regions]
+    rows = [Row(tag, each.difference, _note(each)) for tag, each in zip(tags(differences), regions, strict=True)]
+    rest = contrast.difference - contrast.residual - sum(differences)
+    rows.append(Row(None, rest, name="other parts"))
+    return TextColumn.of(contrast_words(contrast), "What favours A, or (dashed) B", f"{REGIONS_LEAD} {NOTES}", rows)
+
+
+def _note(lead: PartLead | LeadRegion) -> str:
     return f"{number(lead.a)} / {number(lead.b)}"
 
 
@@ -93,20 +114,21 @@ def _columns(images: Sequence[DrawnImage]) -> list[Box]:
     return cells
 
 
-def _draw_images(
-    page: Page,
-    images: Sequence[DrawnImage],
-    cells: Sequence[Box],
-    marks: tuple[list[Mark], list[Mark]],
-    chosen: Sequence[Box],
-) -> None:
+def _draw_images(page: Page, images: Sequence[DrawnImage], cells: Sequence[Box]) -> list[Panel]:
     for image, cell in zip(images, cells, strict=True):
         page.title(image.title, cell[0], MARGIN, cell[2] - cell[0])
-    a, q, b = (page.image(each.picture, cell, each.size) for each, cell in zip(images, cells, strict=True))
-    for box in chosen:
-        page.outline(q, box)
-    draw_marks(page, a, q, [mark.swapped() for mark in marks[0]])
-    draw_marks(page, q, b, marks[1])
+    return [page.image(each.picture, cell, each.size) for each, cell in zip(images, cells, strict=True)]
+
+
+def _draw_regions(
+    page: Page, panels: tuple[Panel, Panel, Panel], contrast: Contrast, regions: Sequence[LeadRegion]
+) -> None:
+    """The regions of the query, and their counterparts in a and in b."""
+    maps = contrast.match_a.maps_a, contrast.match_a.maps_b, contrast.match_b.maps_b
+    cells = [[each.cells for each in regions], [each.a_cells for each in regions], [each.b_cells for each in regions]]
+    differences = [region.difference for region in regions]
+    for panel, of, shown in zip(panels, maps, cells, strict=True):
+        draw_regions(page, panel, CellGrid.of(of, panel.size), region_marks(shown, differences))
 
 
 def _draw_heats(page: Page, contrast: Contrast, query: DrawnImage, cells: Sequence[Box]) -> None:

@@ -9,6 +9,7 @@ from diml.explanation.drawing.drawn_image import DrawnImage
 from diml.explanation.drawing.heat import draw_heat, draw_scale, heat_scale
 from diml.explanation.drawing.page import Page, draw_marks
 from diml.explanation.drawing.pair_layout import BESIDE, HEADING, MARGIN, TITLE, PairLayout, pair_layout
+from diml.explanation.drawing.pair_regions import pair_regions_figure
 from diml.explanation.drawing.text_column import BODY, COLUMN, MOST_ROWS, Row, TextColumn
 from diml.explanation.marks import Box, Mark, chosen_boxes, marks_of
 from diml.explanation.numbers import heat, scalar
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
     from diml.matching import Match
 
 
-def pair_figure(explanation: PairExplanation, parts: int = 6) -> Figure:
-    """Draw why two images are similar: the strongest pairs of parts, boxed and joined, and a heat for each image.
+def pair_figure(explanation: PairExplanation, parts: int | None = None) -> Figure:
+    """Draw why two images are similar: the regions that correspond, or else the strongest pairs of parts.
+
+    Regions are outlined in both images and cut out beneath. Pairs of parts are boxed and joined, above a heat for each
+    image.
 
     Args:
         explanation: of the two images.
-        parts: how many pairs of parts are shown, the strongest first, from 1; 16 at most, as many as the list beside
-            them has room for.
+        parts: draw so many pairs of parts in place of the regions, the strongest first, from 1; 16 at most, as many as
+            the list beside them has room for.
 
     Returns:
         A matplotlib figure, to be changed or shown in a notebook; `explanation.draw("why.png")` writes it.
@@ -37,6 +41,8 @@ def pair_figure(explanation: PairExplanation, parts: int = 6) -> Figure:
         UsageError: `parts` is below 1.
         ImageError: an image cannot be read.
     """
+    if parts is None:
+        return pair_regions_figure(explanation)
     match = explanation.match
     a, b = DrawnImage.of(explanation.a, match.maps_a), DrawnImage.of(explanation.b, match.maps_b)
     shown = marks_of(match, min(parts, MOST_ROWS), a.size, b.size)

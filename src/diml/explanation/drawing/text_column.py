@@ -13,17 +13,23 @@ from diml.explanation.words import CAVEAT, Words, digits, signed
 COLUMN = 3.9
 ROW = 0.27
 BODY, SMALL = 10.0, 8.5
+# Of rows without a tag.
+UNMARKED = "#d9d9d9"
 # The table has room for so many rows; no more marks are drawn, as nobody could tell them apart.
 MOST_ROWS = 16
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: the tag of what is marked, what it contributes, and a note."""
+    """A line of the table: the tag of what is marked, what it contributes, and a note.
 
-    tag: Tag
+    Without a tag the row is of what is not marked, and `name` says what that is.
+    """
+
+    tag: Tag | None
     value: float
     note: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,15 @@ class TextColumn:
 def _draw_row(page: Page, x: float, y: float, row: Row, strongest: float) -> None:
     from matplotlib.patches import Rectangle
 
-    page.badge(x + 0.11, y + 0.09, row.tag)
+    if row.tag is not None:
+        page.badge(x + 0.11, y + 0.09, row.tag)
     page.text(x + 0.95, y + 0.09, signed(row.value, digits(strongest)), 9.5, ha="right", va="center")
     page.text(x + 1.05, y + 0.09, row.note, 9.5, color=FAINT, va="center")
     longest = COLUMN - 2.0
     length = longest * abs(row.value) / strongest if strongest > 0 else 0.0
     at, (wide, tall) = page.place(x + 2.0, y + 0.16), (length / page.width, 0.14 / page.height)
-    bar = Rectangle(at, wide, tall, facecolor=row.tag.colour, edgecolor="black", linewidth=0.4)
-    bar.set(hatch="////" if row.tag.dashed else None, transform=page.figure.transFigure)
+    colour, dashed = (UNMARKED, row.value < 0) if row.tag is None else (row.tag.colour, row.tag.dashed)
+    bar = Rectangle(at, wide, tall, facecolor=colour, edgecolor="black", linewidth=0.4)
+    bar.set(hatch="////" if dashed else None, transform=page.figure.transFigure)
     page.figure.add_artist(bar)
+    page.text(x + 2.05, y + 0.085, row.name, 7.5, va="center")
