@@ -77,6 +77,14 @@ def test_masks_of_every_kind_say_the_same():
         torch.testing.assert_close(mask_weights(maps(), image), expected)
 
 
+def test_a_mask_with_damaged_exif_data_is_taken_as_stored():
+    values = np.zeros((30, 40), np.uint8)
+    values[:10] = 255
+    mask = Image.fromarray(values)
+    mask.info["exif"] = b"Exif\0\0MM\0\x80\0\0\0\x08"
+    torch.testing.assert_close(mask_weights(maps(), mask), mask_weights(maps(), values))
+
+
 def test_a_mask_is_turned_upright_as_its_image_is():
     values = np.zeros((30, 40), np.uint8)
     values[:10, :20] = 255

@@ -21,6 +21,8 @@ def index(model, make_folder, tmp_path):
 REFUSED = {
     "label = ?": "placeholders such as ?",
     "label = $1": "placeholders such as $1",
+    "$abel.x": "placeholders such as $abel",
+    "label = $name": "placeholders such as $name",
     "label = :name": "placeholders such as :name",
     "label = $$cat$$": "placeholders such as $$",
     "label = N'cat'": "prefix such as N'...'",

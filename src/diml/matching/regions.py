@@ -179,7 +179,7 @@ def _check_region(box: Sequence[float], weight: float, width: int, height: int) 
 def _raw_values(mask: Image.Image | npt.NDArray[np.generic] | Tensor) -> Float[Tensor, "*shape"]:
     if not isinstance(mask, Image.Image):
         return torch.as_tensor(mask).detach().to("cpu", torch.float64)
-    upright = ImageOps.exif_transpose(mask)
+    upright = _upright(mask)
     if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
         return torch.from_numpy(np.asarray(upright).astype(np.float64))
     if not upright.has_transparency_data:
@@ -187,6 +187,14 @@ def _raw_values(mask: Image.Image | npt.NDArray[np.generic] | Tensor) -> Float[T
     # Transparent pixels are not selected, so unlike in images they do not become white.
     grey, opacity = upright.convert("RGBA").convert("LA").split()
     return torch.from_numpy(np.asarray(grey).astype(np.float64) * np.asarray(opacity))
+
+
+def _upright(mask: Image.Image) -> Image.Image:
+    """As stored where the EXIF data is damaged."""
+    try:
+        return ImageOps.exif_transpose(mask)
+    except Exception:
+        return mask
 
 
 def _edges(geometry: Geometry, grid: tuple[int, int]) -> tuple[Float[Tensor, " h1"], Float[Tensor, " w1"]]:

@@ -10,7 +10,7 @@ from diml.errors import UsageError
 _QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|--[^\n]*|/\*.*?\*/"
 # What the engine's parser accepts and its planner aborts on: placeholders, and texts with a prefix or in dollars.
 _UNSUPPORTED = (
-    (r"\?|\$\d+|(?<![:\w]):\w+|\$\w*\$", "placeholders such as {} are not supported; write the value itself"),
+    (r"\?|\$\w*\$|(?<!\w)\$\w*|(?<![:\w]):\w+", "placeholders such as {} are not supported; write the value itself"),
     (r"\b[nNbBrRqQ](?='|\")", "texts with a prefix such as {}'...' are not supported; leave the prefix out"),
 )
 # Around the engine's own reasons: its steps, and the whole statement again.
