@@ -69,6 +69,8 @@ class IndexContents:
         """What is in the index; the model is not loaded for it.
 
         Raises:
-            StoreError: the index does not exist yet.
+            StoreError: the index does not exist yet, or was moved or removed while it was open.
         """
-        return stats_of(self.path, *self._state.require())
+        opened = self._state.require()
+        self._state.check_still_there()
+        return stats_of(self.path, *opened)
