@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import Device, Eps, Grid, Json, Marginals, Mass, ModelName, Weight, load_model, parse_shortlist
+from diml.cli.options import (
+    BitDepth,
+    Device,
+    Eps,
+    Grid,
+    Json,
+    Marginals,
+    Mass,
+    ModelName,
+    Weight,
+    load_model,
+    parse_shortlist,
+)
 from diml.cli.output import Stages, print_json, report_skipped
 from diml.errors import UsageError
 from diml.files import user_path
@@ -51,6 +63,7 @@ def evaluate(
     ] = Protocol.correct,
     json: Json = False,
     batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
+    bit_depth: BitDepth = None,
     device: Device = "auto",
 ) -> None:
     """Measure Recall@1,2,4,8, R-precision and MAP@R, by pooled vectors and after re-ranking by matched parts.
@@ -68,7 +81,9 @@ def evaluate(
     of_index = dim is None and is_index(user_path(model))
     if of_index:
         dim = 0  # evaluate the embedding that the index searches with
-    loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
+    loaded = load_model(
+        model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, bit_depth=bit_depth, device=device
+    )
     with Stages() as stages:
         result = measure(
             collection,

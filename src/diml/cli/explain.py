@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from diml.cli.options import (
+    BitDepth,
     Device,
     Eps,
     Grid,
@@ -85,6 +86,7 @@ def explain(
         int | None,
         typer.Option(help="Show so many parts, or pairs of parts, the strongest first, in place of regions."),
     ] = None,
+    bit_depth: BitDepth = None,
     device: Device = "auto",
 ) -> None:
     """Say how similar two images are, and which parts made them so.
@@ -119,7 +121,9 @@ def explain(
     if regions or mask is not None:
         check_part_of(a, regions, mask)
     beside = None if against is None else others_in(against, a, out)
-    loaded = load_model(model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, device=device)
+    loaded = load_model(
+        model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, bit_depth=bit_depth, device=device
+    )
     part: dict[str, Any] = {"regions": regions, "mask": mask}
     explanation: Explanation | MethodExplanation
     if against is not None and beside is not None:

@@ -49,6 +49,13 @@ Eps = Annotated[
         "that of the model."
     ),
 ]
+BitDepth = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits of the samples in 16-bit images, such as 12, where the files do not say it.",
+        show_default=False,
+    ),
+]
 Region = Annotated[
     list[str] | None,
     typer.Option(
@@ -72,6 +79,7 @@ def load_model(
     mass: float | None = None,
     weight: float | None = None,
     eps: float | None = None,
+    bit_depth: int | None = None,
     device: str = "auto",
 ) -> StructuralModel:
     """Load a model onto a device, with the settings that the options change.
@@ -84,6 +92,8 @@ def load_model(
     shape = None if grid is None else parse_grid(grid)
     changes = matching_settings(marginals=marginals, mass=mass, weight=weight, eps=eps)
     place = parse_device(device)
+    if bit_depth is not None and not 1 <= bit_depth <= 16:
+        raise UsageError(f"expected --bit-depth from 1 to 16, got {bit_depth}")
     from diml.model import StructuralModel
     from diml.search import Index
     from diml.search.manifest import is_index
@@ -94,6 +104,8 @@ def load_model(
     model = Index.open(name).model if is_index(user_path(name)) else StructuralModel.from_pretrained(name)
     if shape is not None:
         model = model.with_grid(shape)
+    if bit_depth is not None:
+        model = model.with_decoding(bit_depth=bit_depth)
     return model.with_matcher(**changes).to(place)
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from typing import TextIO
 
 
 def prepare_streams() -> None:
@@ -13,7 +14,7 @@ def prepare_streams() -> None:
 
     A closed descriptor is opened on the null device; otherwise the next file that is opened would take its number and
     receive what is printed. Characters that the terminal cannot show are escaped. Libraries' warnings about image files
-    are silenced, as unusable images are reported in sentences.
+    are silenced, as unusable images are reported in sentences; those of this program take one line.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -25,6 +26,24 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (open until the end)
         getattr(sys, name).reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of this program in one line, without the place in its code; others as Python shows them."""
+    if not category.__module__.startswith("diml."):
+        message = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+    else:
+        message = f"diml: {message}"
+    with suppress(OSError, ValueError):
+        print(message, file=file or sys.stderr)
 
 
 def flush_output() -> None:

@@ -29,6 +29,7 @@ def compare(
     mass: float | None = None,
     marginals: Any = None,
     grid: int | tuple[int, int] | None = None,
+    bit_depth: int | None = None,
     device: str | None = None,
 ) -> PairExplanation:
     """How similar two images are, and which pairs of parts made them so.
@@ -45,6 +46,7 @@ def compare(
         mass: share of the parts' mass that is matched, above 0 to 1.
         marginals: how parts are weighed, such as `"uniform"` or `"cross_correlation"`.
         grid: matching grid: rows and columns, or one number for both.
+        bit_depth: bits of the samples in 16-bit images, such as 12, where the files do not say it.
         device: such as `"cuda"`; by default the model stays where it is.
 
     The settings of the matching that are left out are those of the model.
@@ -71,6 +73,8 @@ def compare(
         loaded = loaded.with_matcher(**changes)
     if grid is not None:
         loaded = loaded.with_grid(grid)
+    if bit_depth is not None:
+        loaded = loaded.with_decoding(bit_depth=bit_depth)
     if device is not None:
         loaded = loaded.to(device)
     return explain_pair(loaded, a, b, regions=regions, mask=mask)

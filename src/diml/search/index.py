@@ -71,6 +71,7 @@ class Index(IndexContents):
         dim: int | None = None,
         columns: Sequence[str] = (),
         exact_limit: int = EXACT_LIMIT,
+        bit_depth: int | None = None,
     ) -> Index:
         """A new index. Nothing is written before the first `add`: the head and the columns come from its collection.
 
@@ -86,6 +87,8 @@ class Index(IndexContents):
                 part, by default those of the first maps.
             columns: further columns that the first collection does not have yet.
             exact_limit: number of images up to which every search looks at all of them.
+            bit_depth: bits of the samples in 16-bit images, 1 to 16, where the files do not say it; kept with the
+                index. None for 16.
 
         Raises:
             StoreError: there is an index already, or something else.
@@ -96,7 +99,7 @@ class Index(IndexContents):
         if is_index(folder):
             raise StoreError(f"{folder} is an index already; open it with Index.open, or give another name")
         check_free(folder)
-        loaded = None if model is None else as_model(model, shape)
+        loaded = None if model is None else as_model(model, shape, bit_depth)
         return cls(IndexState(folder, IndexSettings(loaded, shape, dim, tuple(columns), exact_limit)))
 
     @classmethod

@@ -57,7 +57,9 @@ def as_grid(grid: Grid | None) -> tuple[int, int] | None:
     return (grid, grid) if isinstance(grid, int) else grid
 
 
-def as_model(model: ModelLike, grid: tuple[int, int] | None = None) -> StructuralModel:
-    """A model by its name or as it is, with a grid if one is given."""
+def as_model(model: ModelLike, grid: tuple[int, int] | None = None, bit_depth: int | None = None) -> StructuralModel:
+    """A model by its name or as it is, with a grid and a bit depth if they are given."""
     loaded = model if isinstance(model, StructuralModel) else StructuralModel.from_pretrained(model)
+    if bit_depth is not None:
+        loaded = loaded.with_decoding(bit_depth=bit_depth)
     return loaded if grid in (None, loaded.grid) else loaded.with_grid(grid)
