@@ -15,7 +15,7 @@ from diml.explanation import draw_hits
 from diml.explanation.drawing import hits_figure
 from diml.explanation.hits import hit_marks, reading
 from diml.explanation.html import hits_page
-from diml.explanation.words import number
+from diml.explanation.words import number, percent, signed
 from diml.matching import find_part
 from diml.model import PartQuery, QueryPart, WholeQuery
 from diml.search import Hit, SearchResult
@@ -223,3 +223,22 @@ def test_features_without_an_image_file_are_grey_boxes_that_say_so(hits, match, 
     assert page.count('class="blank"') == 1
     texts = [text.get_text() for text in hits_figure(found).texts]
     assert texts.count("no image file") == 1 + 2 + 1  # the header, the query beside each hit, and the bare hit
+
+
+def test_regions_are_outlined_on_the_query_and_on_each_hit(result, hits, image_a):
+    found = result(hits[:1], image_a, "q.jpg")
+    regions = found[0].match.regions().named
+    page, figure = hits_page(found), hits_figure(found)
+    assert page.count('class="region"') == 2 * len(regions)
+    drawn = [patch for axes in figure.axes for patch in axes.patches if patch.get_gid() == "region"]
+    assert len(drawn) == 2 * len(regions)
+    texts = [text.get_text() for text in figure.texts]
+    for pair in regions:
+        share = percent(pair.contribution, found[0].similarity) or signed(pair.contribution)
+        assert share in texts
+        assert f" {share}</span>" in page
+    assert page.count("<details>") == 1
+    assert "mass 0." in page
+    pairs = hits_page(found, parts=3)
+    assert 'class="region"' not in pairs
+    assert "<details>" not in pairs

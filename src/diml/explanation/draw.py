@@ -21,7 +21,7 @@ def draw_match(
     a: Source | NamedImage | None = None,
     b: Source | NamedImage | None = None,
     *,
-    parts: int = 6,
+    parts: int | None = None,
 ) -> None:
     """Draw why two images are similar; the same as `PairExplanation(match, ...).draw(path)`.
 
@@ -29,7 +29,7 @@ def draw_match(
         match: of this pair of images; best from `model.explain`.
         path: what to write: .png, .svg, .pdf or .html.
         a, b: the images, or smaller copies of them; without them grey boxes are drawn.
-        parts: how many pairs of parts are shown, the strongest first, from 1.
+        parts: draw so many of the strongest pairs of parts in place of the regions that correspond, from 1.
 
     Raises:
         UsageError: the match is not of one pair of images, `parts` is below 1, another ending, or a folder that does
@@ -41,13 +41,13 @@ def draw_match(
     PairExplanation(match, first, second).draw(path, parts)
 
 
-def draw_hits(result: SearchResult, path: str | os.PathLike[str], *, parts: int = 3) -> None:
-    """Draw the hits of a search, each beside the query and joined to it by its strongest pairs of parts.
+def draw_hits(result: SearchResult, path: str | os.PathLike[str], *, parts: int | None = None) -> None:
+    """Draw the hits of a search, each beside the query, with the regions of both that correspond.
 
     Args:
         result: of `index.search`, which knows its query.
         path: what to write: .png, .svg, .pdf or .html.
-        parts: how many pairs of parts are shown on each hit, from 1.
+        parts: draw so many of the strongest pairs of parts of each hit in place of the regions, from 1.
 
     Raises:
         UsageError: `parts` is below 1, another ending, or a folder that does not exist.

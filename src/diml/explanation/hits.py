@@ -8,22 +8,31 @@ from typing import TYPE_CHECKING
 
 from diml.explanation.images import NamedImage
 from diml.explanation.marks import Box, Mark, Size, chosen_boxes, marks_of, original_size
-from diml.explanation.words import SCALE, number, without_middle
+from diml.explanation.region_marks import RegionPairMark, region_pair_marks
+from diml.explanation.words import SCALE, number, percent, signed, without_middle
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from diml.search import Hit, SearchResult
 
-READING = (
-    f"Ranked by similarity: {SCALE} Boxes with the same number and colour mark "
-    "the pairs that contribute most: a part of the query (small, left) and the part of the hit it was matched with. "
+BOTH = "\u201cWhole\u201d compares the images as a whole, \u201cparts\u201d their matched parts."
+READING = f"Ranked by similarity: {SCALE} {{marks}} {BOTH}"
+PART_READING = (
+    f"Ranked by similarity: {SCALE} {{marks}} "
     "\u201cWhole\u201d compares the images as a whole, \u201cparts\u201d their matched parts."
 )
 PART_READING = (
     "Ranked by the similarity of the chosen part, outlined by dots, with whatever resembles it most in the hit: "
-    f"{SCALE} Boxes with the same number and colour mark the pairs that "
-    "contribute most: a cell of the part (small, left) and what it was matched with. The rest of the hit is ignored."
+    f"{SCALE} {{marks}} The rest of the hit is ignored."
+)
+OF_REGIONS = (
+    "Outlines with the same number and colour mark regions that correspond, of the query (small, left) and of the hit; "
+    "the percentages say how much of the similarity they carry."
+)
+OF_PAIRS = (
+    "Boxes with the same number and colour mark the pairs that contribute most: a part of the query (small, left) and "
+    "the part of the hit it was matched with."
 )
 # Longest condition that is repeated where nothing was found, in characters.
 CONDITION = 300
@@ -60,17 +69,28 @@ def hit_size(hit: Hit) -> Size:
     return int(hit.size[0]), int(hit.size[1])
 
 
-def hit_marks(hit: Hit, query_size: Size, parts: int) -> list[Mark]:
-    """The strongest pairs of parts of the query (a) and a hit (b). See `marks_of`."""
-    return marks_of(hit.match, parts, query_size, hit_size(hit))
+def hit_regions(hit: Hit) -> list[RegionPairMark]:
+    """The regions of the query (a) and of a hit (b) that correspond, as they are drawn."""
+    return region_pair_marks(hit.match.regions())
 
 
-def reading(result: SearchResult) -> str:
-    """How to read the hits; without any, the condition that no image met."""
+def hit_marks(hit: Hit, query_size: Size, parts: int | None) -> list[Mark]:
+    """The strongest pairs of parts of the query (a) and a hit (b), see `marks_of`; none for None."""
+    return [] if parts is None else marks_of(hit.match, parts, query_size, hit_size(hit))
+
+
+def reading(result: SearchResult, parts: int | None) -> str:
+    """How to read the hits, with regions or pairs of parts; without any hits, the condition that no image met."""
     if not len(result):
         where = "" if result.where is None else f" where {without_middle(result.where, CONDITION)}"
         return f"Nothing was found{where}."
-    return READING if result.part is None else PART_READING
+    text = READING if result.part is None else PART_READING
+    return text.format(marks=OF_REGIONS if parts is None else OF_PAIRS)
+
+
+def share_text(mark: RegionPairMark, hit: Hit) -> str:
+    """What a pair of regions carries: its share, or its contribution where shares mean nothing."""
+    return percent(mark.pair.contribution, hit.similarity) or signed(mark.pair.contribution)
 
 
 def composition(hit: Hit, between: str = ", ") -> str:

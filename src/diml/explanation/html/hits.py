@@ -6,28 +6,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diml.explanation.frame import Frame
-from diml.explanation.hits import SearchedImage, composition, hit_marks, hit_size, reading
+from diml.explanation.hits import (
+    SearchedImage,
+    composition,
+    hit_marks,
+    hit_regions,
+    hit_size,
+    reading,
+    share_text,
+)
 from diml.explanation.html.page import fill, image_uri, jpeg_uri, template, text
+from diml.explanation.html.regions import region_shapes
 from diml.explanation.images import NO_IMAGE, blank
 from diml.explanation.marks import Box, Mark, Size, inset, spread
 from diml.explanation.numbers import check_parts
-from diml.explanation.words import digits, number, signed
+from diml.explanation.outlines import CellGrid
+from diml.explanation.pair_words import pair_lines
+from diml.explanation.words import number
 
 if TYPE_CHECKING:
+    from diml.feature_maps import FeatureMaps
     from diml.search import Hit, SearchResult
 
 # Units of the drawing of one hit; the browser scales it.
 QUERY, GAP, FOUND = 130.0, 30.0, 190.0
 WIDE = QUERY + GAP + FOUND
 QUERY_PIXELS = 320
+# Pairs of parts that are listed beneath the regions.
+DEEPER = 6
 
 
-def hits_page(result: SearchResult, parts: int = 3) -> str:
+def hits_page(result: SearchResult, parts: int | None = None) -> str:
     """A self-contained HTML page of the hits of a search, for wide and narrow screens.
 
     Args:
         result: of a search.
-        parts: how many pairs of parts are shown on each hit, from 1.
+        parts: draw so many of the strongest pairs of parts of each hit in place of the regions, from 1.
 
     Returns:
         The page; `draw_hits(result, "hits.html")` writes it.
@@ -35,14 +49,15 @@ def hits_page(result: SearchResult, parts: int = 3) -> str:
     Raises:
         UsageError: `parts` is below 1.
     """
-    check_parts(parts)
+    if parts is not None:
+        check_parts(parts)
     query = SearchedImage.of(result)
     values = {
         "name": text(query.title),
         "data": image_uri(query.picture or blank(), QUERY_PIXELS),
         "found": text(_found(result)),
-        "reading": text(reading(result)),
-        "cards": "\n".join(_card(hit, query, hit_marks(hit, query.size, parts)) for hit in result),
+        "reading": text(reading(result, parts)),
+        "cards": "\n".join(_card(hit, query, parts) for hit in result),
     }
     return fill(template("hits.html"), values)
 
@@ -52,14 +67,30 @@ def _found(result: SearchResult) -> str:
     return f"{len(result)} image{'' if len(result) == 1 else 's'}" + (f" from {index}" if index else "")
 
 
-def _card(hit: Hit, query: SearchedImage, shown: list[Mark]) -> str:
+def _card(hit: Hit, query: SearchedImage, parts: int | None) -> str:
     label = "" if hit.label is None else f'<p class="label"><bdi>{text(hit.label)}</bdi></p>'
+    shown = hit_marks(hit, query.size, DEEPER if parts is None else parts)
+    drawn = _drawing(hit, query, shown) if parts else _region_drawing(hit, query)
+    below = _contributions(shown) if parts else _shares(hit)
+    fold = "" if parts else f"<details><summary>Strongest pairs of parts</summary>{_pair_lines(shown)}</details>"
     return (
         f'<li><p class="head"><span class="rank">{hit.rank}</span> <strong>{number(hit.similarity)}</strong>'
         f' <span class="faint">{composition(hit, " · ")}</span></p>\n'
-        f'{_drawing(hit, query, shown)}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
-        f'<p class="faint">{_contributions(shown)}</p></li>'
+        f'{drawn}\n{label}<p class="faint path"><bdi>{text(hit.path)}</bdi></p>'
+        f'<p class="faint">{below}</p>{fold}</li>'
     )
+
+
+def _shares(hit: Hit) -> str:
+    return " ".join(
+        f'<span class="pair"><b style="background:{mark.tag.colour};color:{mark.tag.ink}">{mark.tag.number}</b>'
+        f" {share_text(mark, hit)}</span>"
+        for mark in hit_regions(hit)
+    )
+
+
+def _pair_lines(shown: list[Mark]) -> str:
+    return "".join(f"<p>{text(line.strip())}</p>" for line in pair_lines([mark.pair for mark in shown]))
 
 
 def _contributions(shown: list[Mark]) -> str:
@@ -72,21 +103,47 @@ def _contributions(shown: list[Mark]) -> str:
 
 
 def _drawing(hit: Hit, query: SearchedImage, shown: list[Mark]) -> str:
+    left, right, tall = _frames(hit, query)
+    marked = "".join(_mark(mark, left, right) for mark in reversed(shown))
+    return _both(hit, query, (left, right, tall), marked, "the parts that contributed most are boxed")
+
+
+def _region_drawing(hit: Hit, query: SearchedImage) -> str:
+    left, right, tall = _frames(hit, query)
+    regions = hit_regions(hit)
+    on_query = region_shapes(_in_frame(hit.match.maps_a, left), [mark.a for mark in regions], _path_of(left), 1.0)
+    on_hit = region_shapes(_in_frame(hit.match.maps_b, right), [mark.b for mark in regions], _path_of(right), 1.0)
+    marked = on_query + on_hit
+    return _both(hit, query, (left, right, tall), marked, "the regions that correspond are outlined")
+
+
+def _in_frame(maps: FeatureMaps, frame: Frame) -> CellGrid:
+    """Where the cells of an image lie in the drawing."""
+    boxes = CellGrid.of(maps, frame.size).boxes
+    return CellGrid(maps.grid, [(*frame.at(x0, y0), *frame.at(x1, y1)) for x0, y0, x1, y1 in boxes])
+
+
+def _path_of(frame: Frame) -> str:
+    return f"M{frame.x:.1f} {frame.y:.1f}h{frame.width:.1f}v{frame.height:.1f}h{-frame.width:.1f}Z"
+
+
+def _frames(hit: Hit, query: SearchedImage) -> tuple[Frame, Frame, float]:
+    """The places of the query and of the hit, and the height of the drawing."""
     size = hit_size(hit)
     tall = max(_fitted(query.size, QUERY)[1], _fitted(size, FOUND)[1])
-    left, right = _frame(query.size, 0, QUERY, tall), _frame(size, QUERY + GAP, FOUND, tall)
-    alt = (
-        f"Hit {hit.rank}: {hit.path}, similarity {number(hit.similarity)}, "
-        "beside the query; the parts that contributed most are boxed"
-    )
+    return _frame(query.size, 0, QUERY, tall), _frame(size, QUERY + GAP, FOUND, tall), tall
+
+
+def _both(hit: Hit, query: SearchedImage, frames: tuple[Frame, Frame, float], marked: str, what: str) -> str:
+    left, right, tall = frames
+    alt = f"Hit {hit.rank}: {hit.path}, similarity {number(hit.similarity)}, beside the query; {what}"
     chosen = "".join(f'<rect class="{kind}" {_box(box, left)}/>' for box in query.chosen for kind in ("lift", "chosen"))
-    marked = "".join(_mark(mark, left, right) for mark in reversed(shown))
     return (
         f'<svg viewBox="-8 -4 {WIDE + 16:g} {tall + 8:.1f}" role="img" aria-label="{text(alt)}">'
         f'<use href="#query" transform="translate({left.x:.1f} {left.y:.1f})'
         f' scale({left.width:.1f} {left.height:.1f})"/>'
         f"{_thumbnail(hit, right)}"
-        f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{chosen}{marked}</svg>'
+        f'<rect class="edge" {_rectangle(left)}/><rect class="edge" {_rectangle(right)}/>{marked}{chosen}</svg>'
     )
 
 
