@@ -22,7 +22,7 @@ from diml.explanation.marks import Box, Mark, Size, inset, spread
 from diml.explanation.numbers import check_parts
 from diml.explanation.outlines import CellGrid
 from diml.explanation.pair_words import pair_lines
-from diml.explanation.words import number
+from diml.explanation.words import digits, number, signed
 
 if TYPE_CHECKING:
     from diml.feature_maps import FeatureMaps
