@@ -57,11 +57,12 @@ class Renderer:
     def views(self, meshes: list[Any], cameras: list[Camera]) -> list[View]:
         """What the cameras see of the meshes of `load`."""
         scene = self._pyrender.Scene(bg_color=[GROUND / 255] * 3 + [0], ambient_light=[_AMBIENT] * 3)
-        for mesh in meshes:
-            drawn = self._pyrender.Mesh.from_trimesh(mesh, smooth=True)
-            for primitive in drawn.primitives:
-                primitive.material.doubleSided = True
-            scene.add(drawn)
+        # One node: pyrender draws nodes in the order of a set, which differs between runs, and where surfaces coincide
+        # the order shows. Opaque surfaces come first, so that they are seen through transparent ones.
+        drawn = self._pyrender.Mesh.from_trimesh(sorted(meshes, key=_is_transparent), smooth=True)
+        for primitive in drawn.primitives:
+            primitive.material.doubleSided = True
+        scene.add(drawn)
         for azimuth, elevation, intensity in _LIGHTS:
             light = self._pyrender.DirectionalLight(intensity=intensity)
             scene.add(light, pose=Camera(azimuth, elevation, 1).pose)
@@ -116,6 +117,13 @@ def load(files: Mapping[str, bytes], obj: str, rotation: tuple[float, ...] | Non
         mesh.apply_translation(-centre)
         mesh.apply_scale(1 / radius)
     return meshes
+
+
+def _is_transparent(mesh: Any) -> bool:
+    material = getattr(mesh.visual, "material", None)
+    texture, colour = getattr(material, "image", None), getattr(material, "diffuse", None)
+    by_texture = texture is not None and "A" in texture.getbands() and texture.getchannel("A").getextrema()[0] < 255
+    return by_texture or (colour is not None and len(colour) == 4 and colour[3] < 255)
 
 
 def _view(colour: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32]) -> View:

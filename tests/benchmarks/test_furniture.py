@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.errors import BuildError
 from benchmarks.furniture.cameras import DISTANCE, Camera, around
@@ -137,3 +138,32 @@ def test_a_catalogue_lists_its_models():
     assert read_files(held.getvalue(), chair).keys() == {"arm.obj", "arm.mtl"}
     with pytest.raises(BuildError, match=r"Scopia.sh3f: expected a zip with PluginFurnitureCatalog.properties, got"):
         read_models("Scopia", b"not a zip")
+
+
+def test_the_order_of_meshes_does_not_show():
+    pytest.importorskip("pyrender")
+    pytest.importorskip("trimesh")
+    from benchmarks.furniture.render import Renderer, load
+
+    # Two materials on the same faces: the one that is drawn first hides the other.
+    files = {"c.obj": (CUBE + CUBE[CUBE.index("f ") :].replace("f 1 3", "usemtl blue\nf 1 3", 1)).encode()}
+    files["c.mtl"] = b"newmtl red\nKd 0.9 0.1 0.1\nnewmtl blue\nKd 0.1 0.1 0.9\n"
+    try:
+        renderer = Renderer(SIZE)
+    except BuildError as error:
+        pytest.skip(str(error))
+    cameras = around(3, [20], SIZE)
+    drawn = {b"".join(view.image.tobytes() for view in renderer.views(load(files, "c.obj"), cameras)) for _ in range(8)}
+    renderer.close()
+    assert len(drawn) == 1
+
+
+def test_a_texture_without_coordinates_is_one_sentence():
+    pytest.importorskip("trimesh")
+    from benchmarks.furniture.render import load
+
+    held = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(held, "PNG")
+    material = b"newmtl red\nKd 1 1 1\nmap_Kd t.png\n"
+    with pytest.raises(BuildError, match=r"c\.obj: has a texture without texture coordinates"):
+        load({"c.obj": CUBE.encode(), "c.mtl": material, "t.png": held.getvalue()}, "c.obj")
