@@ -43,8 +43,8 @@ def test_explain_json_adds_up_and_agrees_with_python(diml):
     done = diml("explain", CAT, VIEW, "--json")
     document = json.loads(done.out)
     assert (done.code, done.err) == (0, "")
-    keys = "a b model grid weight marginals similarity structural pooled residual matches"
-    assert list(document)[:11] == keys.split()
+    keys = "a b model grid weight marginals similarity structural pooled residual regions matches"
+    assert list(document)[:12] == keys.split()
     assert list(document["matches"][0]) == ["a", "b", "a_box", "b_box", "mass", "similarity", "contribution"]
     values = [pair["contribution"] for pair in document["matches"]]
     assert len(values) == 256

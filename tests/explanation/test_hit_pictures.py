@@ -181,7 +181,7 @@ def test_many_hits_are_cut_and_none_is_said(result, hits, image_a):
     where, said = "label = 'none'", "Nothing was found where label = 'none'."
     assert said in [text.get_text() for text in hits_figure(result([], image_a, where=where)).texts]
     assert said in "".join(read(hits_page(result([], image_a, where=where))).texts)
-    assert "where" not in reading(result(hits, image_a, where=where))
+    assert "where" not in reading(result(hits, image_a, where=where), None)
 
 
 def test_long_queries_stay_in_their_place(result, hits):
