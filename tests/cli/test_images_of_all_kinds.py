@@ -87,3 +87,13 @@ def test_pillows_warnings_are_not_printed(diml, tmp_path):
     Image.new("RGB", (64, 48), "red").save(tmp_path / "exif.jpg", exif=b"Exif\0\0MM\0*\0\0\xff\xff")
     ran = diml("explain", tmp_path / "large.png", tmp_path / "exif.jpg")
     assert (ran.code, ran.err) == (0, "")
+
+
+def test_what_pillow_logs_is_not_printed(diml, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.tif")
+    content = (tmp_path / "x.tif").read_bytes()
+    samples = struct.pack("<HHIHH", 277, 3, 1, 3, 0)
+    assert samples in content
+    (tmp_path / "x.tif").write_bytes(content.replace(samples, struct.pack("<HHIHH", 277, 3, 1, 52, 0)))
+    ran = diml("explain", tmp_path / "x.tif", tmp_path / "x.tif", "--region", "0,0,4,4")
+    assert (ran.code, len(ran.err.splitlines())) == (1, 1), ran.err

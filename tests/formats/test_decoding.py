@@ -69,6 +69,15 @@ def test_a_bit_depth_is_recorded_and_kept(tmp_path):
         Index.open(tmp_path / "deep.diml", model=bare.with_decoding(bit_depth=10))
 
 
+def test_a_bit_depth_for_a_folder(tmp_path):
+    bare, folder, into = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32)), SAMPLE / "1f345-tomato", tmp_path / "deep.diml"
+    index, _ = index_folder(folder, into, model=bare, dim=0, bit_depth=12)
+    assert index.stats().bit_depth == 12
+    assert index_folder(folder, into, model=bare, bit_depth=12)[1].unchanged == 4
+    with pytest.raises(StoreError, match=r"was made with the bit depth 12, got 10"):
+        index_folder(folder, into, bit_depth=10)
+
+
 def test_an_old_index_refuses_a_bit_depth(old):
     with pytest.raises(StoreError, match=r"was made without a bit depth, got 12; leave it out, or make another index"):
         Index.open(old, model=old_model(old).with_decoding(2, 12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -27,6 +28,8 @@ def prepare_streams() -> None:
         getattr(sys, name).reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.showwarning = _show_warning
+    # Without a handler, Python prints what Pillow logs about damaged files.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def _show_warning(

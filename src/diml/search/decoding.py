@@ -32,11 +32,23 @@ def with_decoding_of(folder: Path, model: StructuralModel) -> StructuralModel:
     Raises:
         StoreError: the model was given a bit depth, and the index was made with another.
     """
-    decoding, bit_depth = stored_decoding(folder)
     given = model.encoder.preprocessing
-    if given.bit_depth not in (None, bit_depth):
-        made = "without a bit depth" if bit_depth is None else f"with the bit depth {bit_depth}"
-        raise StoreError(f"{folder} was made {made}, got {given.bit_depth}; leave it out, or make another index")
+    check_bit_depth(folder, given.bit_depth)
+    decoding, bit_depth = stored_decoding(folder)
     if (given.decoding, given.bit_depth) == (decoding, bit_depth):
         return model
     return model.with_decoding(decoding, bit_depth)
+
+
+def check_bit_depth(folder: Path, given: int | None) -> None:
+    """Accept no bit depth, or that which the index was made with.
+
+    Raises:
+        StoreError: another bit depth.
+    """
+    if given is None:
+        return
+    stored = stored_decoding(folder)[1]
+    if given != stored:
+        made = "without a bit depth" if stored is None else f"with the bit depth {stored}"
+        raise StoreError(f"{folder} was made {made}, got {given}; leave it out, or make another index")

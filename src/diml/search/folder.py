@@ -9,6 +9,7 @@ from diml.files import AnyPath, user_path
 from diml.model import StructuralModel
 from diml.search import creation
 from diml.search.as_collection import as_collection
+from diml.search.decoding import check_bit_depth
 from diml.search.index import Index
 from diml.search.manifest import MODEL, Manifest, is_index
 from diml.search.settings import EXACT_LIMIT, Grid, ModelLike, as_grid, as_model
@@ -28,6 +29,7 @@ def index_folder(
     batch_size: int = 32,
     commit_seconds: float = 5.0,
     exact_limit: int = EXACT_LIMIT,
+    bit_depth: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Index, AddReport]:
     """Bring an index up to a collection; make it if it does not exist or its creation was interrupted.
@@ -38,13 +40,14 @@ def index_folder(
         model: a model or what `from_pretrained` takes; by default the index's own, for a new one `"lite0"`.
         grid: rows and columns, one number for a square; by default the index's own, for a new one the model's.
         dim: see `Index.create`; for an index that exists it must be the dim it was made with.
+        bit_depth: see `Index.create`; for an index that exists it must be the one it was made with.
         labels_from, prune, strict, batch_size, commit_seconds, progress: see `Index.add`.
 
     Raises:
-        StoreError: the index cannot be opened, or was made with another model, grid or dim.
+        StoreError: the index cannot be opened, or was made with another model, grid, dim or bit depth.
     """
     collection = as_collection(folder, labels_from)
-    index = _open_or_create(user_path(into), model, grid, dim, exact_limit)
+    index = _open_or_create(user_path(into), model, grid, dim, exact_limit, bit_depth)
     report = index.add(
         collection,
         prune=prune,
@@ -62,14 +65,16 @@ def _open_or_create(
     grid: Grid | None,
     dim: int | None,
     exact_limit: int,
+    bit_depth: int | None,
 ) -> Index:
     shape = as_grid(grid)
     if not is_index(folder):
-        return Index.create(folder, model or "lite0", grid=shape, dim=dim, exact_limit=exact_limit)
+        return Index.create(folder, model or "lite0", grid=shape, dim=dim, exact_limit=exact_limit, bit_depth=bit_depth)
     manifest = Manifest.read(folder)
     creation.check_same_dim(folder, manifest, dim)
     if model is not None:
-        return Index.open(folder, model=as_model(model, shape or manifest.grid))
+        return Index.open(folder, model=as_model(model, shape or manifest.grid, bit_depth))
+    check_bit_depth(folder, bit_depth)
     if shape not in (None, manifest.grid):
         own = StructuralModel.from_pretrained(folder / MODEL)
         creation.check_same_model(folder, manifest, own.with_grid(shape))
