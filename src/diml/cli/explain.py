@@ -150,10 +150,7 @@ def show(explanation: Explanation | MethodExplanation, parts: int | None, out: P
     if json:
         print_json(explanation.to_dict())
         return
-    if isinstance(explanation, MethodExplanation):
-        typer.echo(explanation.describe() if parts is None else explanation.describe(parts))
-    else:
-        typer.echo(explanation.describe(parts))
+    typer.echo(explanation.describe(parts))
     if out is not None:
         typer.echo(f"\nThe {'page' if is_page(out) else 'picture'} is in {printable(out)}")
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from diml.data.printable import printable
+from diml.files import first_bytes
 
 SOFTWARE = "diml"
 """What a PNG file that this program writes has in its text "Software"."""
@@ -20,12 +21,14 @@ def kind_of_folder(folder: str | os.PathLike[str]) -> str | None:
 
     A folder that only has a file of such a name, for instance a `manifest.json` of another program, is neither.
     """
-    if b'"format": "diml-index"' in _head(folder, "manifest.json"):
+    if b'"format": "diml-index"' in first_bytes(os.path.join(folder, "manifest.json"), HEAD):
         return _INDEX
     # The creation of an index was interrupted.
     if os.path.isdir(os.path.join(folder, "images.lance")) and os.path.isfile(os.path.join(folder, "writer.lock")):
         return _INDEX
-    if os.path.isfile(os.path.join(folder, "settings.toml")) and b'"diml": "' in _head(folder, "versions.json"):
+    if os.path.isfile(os.path.join(folder, "settings.toml")) and b'"diml": "' in first_bytes(
+        os.path.join(folder, "versions.json"), HEAD
+    ):
         return _RUN
     return None
 
@@ -49,18 +52,3 @@ def describe(outputs: Sequence[tuple[str, str]]) -> str:
         for kind, paths in sorted(by_kind.items())
     ]
     return f"left out, as diml wrote them: {', '.join(counts)}"
-
-
-def _head(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> bytes:
-    """The first bytes of a file; none if it cannot be read, or is a pipe."""
-    try:
-        # Not by `open`, which takes three times as long: this is done for every PNG file of a folder.
-        descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, HEAD)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from diml.data.formats import ENDINGS, Kind, kind_of
 from diml.data.outputs import HEAD, kind_of_folder, kind_of_picture
 from diml.data.printable import printable
+from diml.files import first_bytes
 
 _Inode = tuple[int, int]
 
@@ -104,7 +105,7 @@ class _Walk:
             self._leave(relative, "is not a regular file (a pipe, socket or device)")
 
     def _examine(self, entry: os.DirEntry[str], relative: str, ending: str) -> None:
-        head = _head(entry.path)
+        head = first_bytes(entry.path, HEAD)  # without any, decoding gives the reason
         kind = kind_of(head, ending)
         if (kind is None and ending not in ENDINGS) or not self._has_usable_name(entry, relative):
             return
@@ -120,20 +121,6 @@ class _Walk:
         if not usable:
             self._leave(relative, "has a name that is not UTF-8; rename it")
         return usable
-
-
-def _head(file: str) -> bytes:
-    """The first bytes of a file; none if it cannot be read, of which decoding gives the reason."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, HEAD)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
 
 
 def _why_unseen(entry: os.DirEntry[str], error: OSError) -> str:

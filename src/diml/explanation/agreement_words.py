@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diml.explanation.region_words import region_place
-from diml.explanation.words import NOTICEABLE, Words, digits, number, percent, place, residual_sentence, signed
+from diml.explanation.words import (
+    NOTICEABLE,
+    Words,
+    digits,
+    number,
+    percent,
+    place,
+    residual_sentence,
+    rest_clause,
+    signed,
+)
 
 if TYPE_CHECKING:
     from diml.explanation.agreement import Agreement, SharedPart
@@ -54,9 +64,8 @@ def _accounted(agreement: Agreement, shown: Sequence[SharedPart]) -> str:
     total = sum(part.contribution for part in shown)
     share = percent(total, agreement.similarity)
     these = "The part shown accounts" if len(shown) == 1 else f"The {len(shown)} parts shown account"
-    left = len(agreement.parts()) - len(shown)
     text = f"{these} for {number(total)} of it" + (f" ({share})" if share else "")
-    return text + (f"; the other {left:,} make up the rest." if left else "; there are no others.")
+    return text + rest_clause(len(agreement.parts()) - len(shown))
 
 
 def shared_lines(shown: Sequence[SharedPart]) -> list[str]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from diml.matching import Match
     from diml.model import Source, StructuralModel
 
+# How many cells of each image, and how many pairs of parts, the words list.
+STRONGEST = 6
+
 
 @dataclass(frozen=True, eq=False)
 class MethodExplanation:
@@ -113,20 +116,21 @@ class MethodExplanation:
             **self.conditions.unusual(),
         }
 
-    def describe(self, parts: int = 6) -> str:
+    def describe(self, parts: int | None = None) -> str:
         """The method and what it accounts for in words, then the strongest cells of each image and pairs of parts.
 
         Args:
-            parts: how many cells of each image, and how many pairs, at most.
+            parts: how many cells of each image, and how many pairs, at most; None for six.
 
         Raises:
             UsageError: `parts` is below 1.
         """
         from diml.explanation.methods.method import method_sentences
 
-        check_parts(parts)
+        most = STRONGEST if parts is None else parts
+        check_parts(most)
         words = [*method_sentences(self.method), *method_words(self).lines()]
-        return "\n".join([*words, "", *method_lines(self, parts)])
+        return "\n".join([*words, "", *method_lines(self, most)])
 
     def draw(self, path: str | os.PathLike[str]) -> None:
         """Draw the heat of the method over the two images; see `method_figure`.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diml.explanation.region_words import region_place
-from diml.explanation.words import NOTICEABLE, Words, digits, number, place, residual_sentence, signed
+from diml.explanation.words import NOTICEABLE, Words, digits, number, place, residual_sentence, rest_clause, signed
 
 if TYPE_CHECKING:
     from diml.explanation.contrast import Contrast, PartLead
@@ -56,10 +56,9 @@ def _leader(difference: float) -> str:
 
 
 def _accounted(shown: Sequence[PartLead], count: int) -> str:
-    left = count - len(shown)
     these = "The part that favours A most adds" if len(shown) == 1 else f"The {len(shown)} parts that favour A most add"
     text = f"{these} {signed(sum(part.difference for part in shown))} to its lead"
-    return text + (f"; the other {left:,} make up the rest." if left else "; there are no others.")
+    return text + rest_clause(count - len(shown))
 
 
 def lead_lines(shown: Sequence[PartLead]) -> list[str]:

@@ -84,9 +84,9 @@ class PairExplanation:
             `a, b, model, grid, weight, marginals, similarity, structural, pooled, residual, regions, matches,
             converged`, then `grid_b` where the two grids differ, `patches` of a rollout, `part` of a part query, and
             `mass` below 1. `regions` holds groups of pairs of parts: `kind` is `region` for at most five pairs of
-            regions that correspond, the largest contribution first, then come `background` and `remainder`; their
-            contributions and `residual` sum to `similarity`. `matches` holds all `r_a * r_b` pairs of parts,
-            the largest `contribution` first (it may be negative). Cells are `[row, column]` from 0, boxes
+            regions that correspond, the largest contribution first, then comes `remainder`; their contributions and
+            `residual` sum to `similarity`. `matches` holds all `r_a * r_b` pairs of parts, the largest `contribution`
+            first (it may be negative). Cells are `[row, column]` from 0, boxes
             `[x0, y0, x1, y1]` in pixels of the originals, or None where the geometry is unknown. `residual` is
             `similarity` minus the sum of the contributions.
         """

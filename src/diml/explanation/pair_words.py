@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diml.explanation.numbers import scalar
-from diml.explanation.words import NOTICEABLE, SCALE, Words, digits, number, percent, place, residual_sentence, signed
+from diml.explanation.words import (
+    NOTICEABLE,
+    SCALE,
+    Words,
+    digits,
+    number,
+    percent,
+    place,
+    residual_sentence,
+    rest_clause,
+    signed,
+)
 
 if TYPE_CHECKING:
     from diml.matching import Match, PartPair
@@ -82,7 +93,7 @@ def _accounted(match: Match, shown: Sequence[PartPair]) -> str:
     text = f"{these} for {number(sum_shown)} of it" + (f" ({share})" if share else "")
     left = pair_count(match) - len(shown)
     if left == 0:
-        return text + "; there are no others."
+        return text + rest_clause(left)
     return text + f"; {left:,} weaker pair{'s make' if left > 1 else ' makes'} up the rest."
 
 

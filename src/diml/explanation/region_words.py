@@ -14,12 +14,9 @@ REGIONS_HOW = (
     "A region is a group of neighbouring parts. Two regions correspond where their parts are matched with each other "
     "and add much to the similarity."
 )
-OTHERS = {
-    "background": "The background, parts of little weight,",
-    "remainder": "Everything else, the parts outside and the pairs of parts across regions,",
-}
-# The same groups in tables.
-NAMES = {"background": "background", "remainder": "everything else"}
+REMAINDER = "Everything else, the parts outside and the pairs of parts across regions,"
+# The same group in tables.
+REMAINDER_ROW = "everything else"
 ROWS, COLUMNS = ("upper", "", "lower"), ("left", "", "right")
 ALONE = {("upper", ""): "top", ("lower", ""): "bottom", ("", ""): "centre"}
 
@@ -38,15 +35,15 @@ def carried_sentence(regions: RegionPairs) -> str:
 
 
 def region_lines(match: Match, regions: RegionPairs) -> list[str]:
-    """A sentence for each pair of regions, the largest contribution first, then one for each of the other groups."""
+    """A sentence for each pair of regions, the largest contribution first, then one for everything else."""
     places = digits(max((abs(pair.contribution) for pair in regions), default=0.0))
     lines = []
     for rank, pair in enumerate(regions.named, start=1):
         a = region_place(pair.a_cells, pair.a_box, match.maps_a.grid)
         b = region_place(pair.b_cells, pair.b_box, match.maps_b.grid)
         lines.append(f"Region {rank} {_adds(pair, regions, places)}: {a} in the first image, {b} in the second.")
-    others = [pair for pair in regions if pair.kind != "region"]
-    return lines + [f"{OTHERS[pair.kind]} {_adds(pair, regions, places)}." for pair in others if _told(pair)]
+    rest = [pair for pair in regions if pair.kind == "remainder" and _told(pair)]
+    return lines + [f"{REMAINDER} {_adds(pair, regions, places)}." for pair in rest]
 
 
 def region_note(pair: RegionPair, regions: RegionPairs) -> str:

@@ -90,6 +90,15 @@ def place(cell: tuple[int, int], box: Sequence[float] | None) -> str:
     return f"{x0},{y0}-{x1},{y1}"
 
 
+def rest_clause(left: int) -> str:
+    """How a sentence on listed parts ends, with the number of those that are not listed.
+
+    >>> rest_clause(10), rest_clause(0)
+    ('; the other 10 make up the rest.', '; there are no others.')
+    """
+    return f"; the other {left:,} make up the rest." if left else "; there are no others."
+
+
 def residual_sentence(residual: float, of: str) -> str:
     """Why the contributions do not sum to the similarity."""
     return (

@@ -209,10 +209,10 @@ class Match:
     def regions(self, n: int = 5) -> RegionPairs:
         """The contributions of one pair of images, grouped into at most n pairs of regions that correspond.
 
-        A region is a connected set of cells of each image, at most a third of its cells and half of their weight; one
-        cell is always allowed. `structural_contributions` count where both cells lie in the two regions of a pair. Of
-        `pooled_contributions`, which join every cell with every other, a cell counts with half of its row, or of its
-        column. What remains is listed as well, so the contributions of all pairs and the residual sum to `similarity`.
+        A region is a connected set of cells of each image, at most a third of its cells; one cell is always allowed.
+        `structural_contributions` count where both cells lie in the two regions of a pair. Of `pooled_contributions`,
+        which join every cell with every other, a cell counts with half of its row, or of its column. What remains is
+        listed as well, so the contributions of all pairs and the residual sum to `similarity`.
 
         Regions are grown to carry as much as they can, and then reduced to the cells that carry 70 % of the
         similarity together. They are found by a greedy search: there may be others that carry more.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# No region covers more of an image's cells, or holds more of its weight; a region of one cell is always allowed.
-MOST_CELLS, MOST_WEIGHT = 1 / 3, 1 / 2
+# No region covers more of an image's cells; a region of one cell is always allowed.
+MOST_CELLS = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +21,11 @@ class Cells:
     Attributes:
         grid: rows and columns.
         value: (r,), what each cell is worth in any region.
-        weight: (r,), how much each cell counts in its image; they sum to 1.
         free: (r,) bool, the cells that may lie in a region.
     """
 
     grid: tuple[int, int]
     value: Floats
-    weight: Floats
     free: NDArray[np.bool_]
 
     @property
@@ -58,8 +56,3 @@ def adjacency(grid: tuple[int, int]) -> NDArray[np.bool_]:
     row, column = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     distance = abs(row[:, None] - row) + abs(column[:, None] - column)
     return np.asarray(distance == 1)
-
-
-def fits(weight: Floats) -> NDArray[np.bool_]:
-    """Whether so much weight may be in one region of several cells."""
-    return weight <= MOST_WEIGHT + 1e-9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diml.matching.region_cells import Cells, CellValues, Floats, fits
+from diml.matching.region_cells import Cells, CellValues, Floats
 
 CellLists = tuple[list[int], list[int]]
 
@@ -17,7 +17,7 @@ def merged_regions(values: CellValues, n: int) -> list[CellLists]:
     as the limits of a region allow it. The n most valuable regions are kept.
 
     >>> def cells():
-    ...     return Cells((1, 6), np.zeros(6), np.full(6, 1 / 6), np.full(6, True))
+    ...     return Cells((1, 6), np.zeros(6), np.full(6, True))
     >>> values = CellValues(np.eye(6), cells(), cells())
     >>> values.pairs[0, 1] = values.pairs[2, 3] = 0.5
     >>> merged_regions(values, 2)
@@ -45,21 +45,19 @@ def _strongest_pairs(values: CellValues) -> list[tuple[int, int]]:
 
 
 class _Extent:
-    """The cells that m regions have in one image: how many, their weight, and which regions lie beside each other."""
+    """The cells that m regions have in one image: how many, and which regions lie beside each other."""
 
     def __init__(self, cells: Cells, first: list[int]) -> None:
-        self.size, self.weight, self.most = np.ones(len(first)), cells.weight[first].copy(), cells.most
+        self.size, self.most = np.ones(len(first)), cells.most
         self.beside = cells.adjacent[np.ix_(first, first)].copy()
 
     def allowed(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
         """(m, m): whether two regions may be merged."""
-        small = self.size[:, None] + self.size <= self.most
-        return np.asarray(self.beside & small & fits(self.weight[:, None] + self.weight))
+        return np.asarray(self.beside & (self.size[:, None] + self.size <= self.most))
 
     def merge(self, p: int, q: int) -> None:
         """Region q becomes a part of region p."""
         self.size[p] += self.size[q]
-        self.weight[p] += self.weight[q]
         self.beside[p] |= self.beside[q]
         self.beside[:, p] |= self.beside[:, q]
         self.beside[q] = self.beside[:, q] = False

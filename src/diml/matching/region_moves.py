@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diml.matching.region_cells import Cells, CellValues, Floats, fits
+from diml.matching.region_cells import Cells, CellValues, Floats
 
 # A move must gain more than rounding does, so that the search ends.
 LEAST_GAIN = 1e-12
@@ -120,14 +120,13 @@ class _Side:
         self.owner = np.full(len(cells.value), NO_REGION)
         self.worth = np.repeat(cells.value[:, None], n, axis=1)
         self.touching = np.zeros((len(cells.value), n), dtype=np.int64)
-        self.size, self.weight = np.zeros(n, dtype=np.int64), np.zeros(n)
+        self.size = np.zeros(n, dtype=np.int64)
         self.neighbours = [np.flatnonzero(row).tolist() for row in cells.adjacent]
 
     def place(self, cell: int, region: int, sign: int) -> None:
         """Put a cell into a region, or take it out of it for a sign of -1."""
         self.owner[cell] = region if sign > 0 else NO_REGION
         self.size[region] += sign
-        self.weight[region] += sign * self.cells.weight[cell]
         self.touching[:, region] += sign * self.cells.adjacent[cell]
 
     @property
@@ -141,7 +140,6 @@ class _Side:
         """(r, n + 1): what is gained by moving a cell to each region, or (in the last column) out of regions."""
         now, placed = self.now, self.owner >= 0
         possible = (self.touching > 0) & (self.size < self.cells.most) & self.cells.free[:, None]
-        possible &= fits(self.weight + self.cells.weight[:, None])
         gains = np.zeros((len(now), len(self.size) + 1))
         gains[:, :-1] = np.where(possible, self.worth - now[:, None], 0.0)
         gains[:, -1] = np.where(placed, -now, 0.0)

@@ -17,17 +17,13 @@ from diml.matching.region_merging import merged_regions
 from diml.matching.region_moves import NO_REGION, RegionSearch
 
 if TYPE_CHECKING:
-    from diml.feature_maps import FeatureMaps
     from diml.matching.match import Box, Cell, Match
 
-Kind = Literal["region", "background", "remainder"]
+Kind = Literal["region", "remainder"]
 Owners = NDArray[np.int64]
 
 # Regions grow while they gain, and are then reduced to the cells that carry this share of the similarity.
 CARRIED = 0.7
-# A cell is background if it weighs less than this share of what it would weigh if all cells weighed the same.
-LIGHT = 0.5
-BACKGROUND = NO_REGION - 1
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,8 @@ class RegionPair:
     """A region of each image, and what the two contribute to the similarity together.
 
     Attributes:
-        kind: `"region"`: a connected set of cells in either image that correspond; `"background"`: all cells of little
-            weight; `"remainder"`: all other cells, and the pairs of cells of different regions.
+        kind: `"region"`: a connected set of cells in either image that correspond; `"remainder"`: all other cells, and
+            the pairs of cells of different regions.
         a_cells, b_cells: (row, column) of the cells, row by row.
         a_box, b_box: `x0, y0, x1, y1` around the cells, in pixels of the originals; None where there are no cells, or
             where the geometry is unknown.
@@ -70,8 +66,8 @@ class RegionPairs:
     """All of the similarity of two images, split among pairs of regions.
 
     Attributes:
-        pairs: the regions that correspond, largest contribution first, then the background and the remainder. In each
-            image the cells are disjoint and cover it.
+        pairs: the regions that correspond, largest contribution first, then the remainder. In each image the cells are
+            disjoint and cover it.
         similarity: of the images.
         residual: `similarity - sum of contributions`, see `Match.residual`.
     """
@@ -82,7 +78,7 @@ class RegionPairs:
 
     @property
     def named(self) -> tuple[RegionPair, ...]:
-        """The regions that correspond, without the background and the remainder."""
+        """The regions that correspond, without the remainder."""
         return tuple(pair for pair in self.pairs if pair.kind == "region")
 
     @property
@@ -125,25 +121,12 @@ def _values(match: Match) -> CellValues:
     Those join every cell with every other: half of its row goes to a cell of a, half of its column to a cell of b.
     """
     pooled = _numbers(match.pooled_contributions)
-    background_a, background_b = _backgrounds(match)
-    free = ~background_a
+    free = np.full(match.maps_a.parts, True)
     if match.chosen is not None:
-        free &= np.isin(np.arange(len(free)), match.chosen)
-    whole = match.chosen is None
-    a = Cells(match.maps_a.grid, pooled.sum(axis=1) / 2, _weights(match.maps_a, whole), free)
-    b = Cells(match.maps_b.grid, pooled.sum(axis=0) / 2, _weights(match.maps_b, whole), ~background_b)
+        free = np.isin(np.arange(len(free)), match.chosen)
+    a = Cells(match.maps_a.grid, pooled.sum(axis=1) / 2, free)
+    b = Cells(match.maps_b.grid, pooled.sum(axis=0) / 2, np.full(match.maps_b.parts, True))
     return CellValues(_numbers(match.structural_contributions), a, b)
-
-
-def _backgrounds(match: Match) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The cells of a and of b that are background. A part query has none: it says itself which cells count."""
-    a, b = (_weights(maps, match.chosen is None) for maps in (match.maps_a, match.maps_b))
-    return a < LIGHT / len(a), b < LIGHT / len(b)
-
-
-def _weights(maps: FeatureMaps, own: bool) -> Floats:
-    """The cells' own weights, or uniform ones."""
-    return np.full(maps.parts, 1 / maps.parts)
 
 
 def _numbers(values: Tensor) -> Floats:
@@ -163,11 +146,8 @@ def _in_order(search: RegionSearch) -> tuple[Owners, Owners]:
 
 def _account(match: Match, values: CellValues, owners: tuple[Owners, Owners], similarity: float) -> RegionPairs:
     """What all groups of cells contribute: every cell is in one group, and pairs across groups go to the remainder."""
-    backgrounds = _backgrounds(match)
-    a, b = (np.where(light, BACKGROUND, owner) for light, owner in zip(backgrounds, owners, strict=True))
+    a, b = owners
     groups: list[tuple[Kind, int]] = [("region", k) for k in range(int(a.max()) + 1)]
-    if (a == BACKGROUND).any() or (b == BACKGROUND).any():
-        groups.append(("background", BACKGROUND))
     across = float(values.pairs[a[:, None] != b].sum())
     boxes_a, boxes_b = match.maps_a.boxes(0), match.maps_b.boxes(0)
     pairs = []

@@ -52,16 +52,6 @@ def fade(panel: Panel, of: CellGrid, kept: Sequence[Cell]) -> None:
     panel.axes.add_patch(PathPatch(path, facecolor="white", edgecolor="none", alpha=FADED, zorder=2, gid="faded"))
 
 
-def hatch(panel: Panel, of: CellGrid, cells: Sequence[Cell]) -> None:
-    """Hatch the cells of an image that found no counterpart."""
-    from matplotlib.patches import PathPatch
-
-    path = _path(outline(cells, of))
-    panel.axes.add_patch(
-        PathPatch(path, facecolor="none", edgecolor="#5f5f5f", linewidth=0, hatch="////", zorder=2.5, gid="unmatched")
-    )
-
-
 def draw_crop(page: Page, image: DrawnImage, cell: Box, of: CellGrid, mark: RegionMark) -> None:
     """The part of an image that shows a region, as large as fits in a cell of the page, centred."""
     x0, y0, x1, y1 = of.around(mark.cells)
