@@ -15,6 +15,8 @@ from diml.errors import UsageError
 AnyPath = str | os.PathLike[str]
 # What the name of a temporary file ends in; one may remain beside its target where the process was killed.
 TEMPORARY = ".part"
+SOFTWARE = "diml"
+"""What a PNG file that this program writes has in its text "Software", by which it is not taken for input."""
 
 
 def user_path(path: AnyPath) -> Path:

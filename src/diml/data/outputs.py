@@ -6,10 +6,8 @@ import os
 from collections.abc import Sequence
 
 from diml.data.printable import printable
-from diml.files import first_bytes
+from diml.files import SOFTWARE, first_bytes
 
-SOFTWARE = "diml"
-"""What a PNG file that this program writes has in its text "Software"."""
 _MARK = (8 + 1 + len(SOFTWARE)).to_bytes(4, "big") + b"tEXtSoftware\0" + SOFTWARE.encode()
 # The text comes before the pixels, and only short chunks come before the text.
 HEAD = 512

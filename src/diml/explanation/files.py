@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from diml.data.outputs import SOFTWARE
 from diml.errors import DimlError, UsageError
-from diml.files import AnyPath, user_path, write_atomic
+from diml.files import SOFTWARE, AnyPath, user_path, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

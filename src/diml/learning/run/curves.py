@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
-from diml.data.outputs import SOFTWARE
+from diml.files import SOFTWARE
 
 LOSS, FOUND, FAINT = "#b3470f", "#1f5f99", "#6b6b6b"
 
