@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from diml.embedding import Preprocessing
 from diml.model import StructuralModel
+from diml.search import Index
+
+Make = Callable[..., Path]
 
 
 class CountingBackbone(nn.Conv2d):
@@ -71,3 +74,15 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def photos(make_folder: Make) -> Path:
+    return make_folder(12)
+
+
+@pytest.fixture
+def index(tmp_path: Path, model: StructuralModel, photos: Path) -> Index:
+    made = Index.create(tmp_path / "photos.diml", model)
+    made.add(photos, labels_from="folder")
+    return made

@@ -14,7 +14,8 @@ from diml.embedding import Encoder, Preprocessing, TimmBackbone
 from diml.errors import ModelError
 from diml.matching import Matcher
 
-FORMAT, VERSION = "diml-model", 1
+# Version 2 may have a decoding and a bit depth in its preprocessing.
+FORMAT, VERSION = "diml-model", 2
 
 
 def embedding_config(encoder: Encoder) -> dict[str, Any]:
