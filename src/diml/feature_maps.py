@@ -6,7 +6,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
@@ -49,9 +49,12 @@ class FeatureMaps:
             decomposes exactly. A model whose pooled vector is something else (class token, GeM) passes its own, and a
             `Match` reports the difference as its residual.
         geometry: where the maps lie in their original images, if known.
+        weights: (n, r), how much each part of an image counts, >= 0; kept in float32 or better, scaled to sum to 1 per
+            image, and uniform for an image whose weights are all 0. None if all parts count the same. They depend on
+            the image (and the collection), not on the image it is compared with.
 
     Raises:
-        UsageError: a shape that does not fit.
+        UsageError: a shape that does not fit, or a weight that is negative or not finite.
 
     Index with an int (which keeps the axis, n = 1), a slice, a list or a tensor to select images:
 
@@ -69,6 +72,7 @@ class FeatureMaps:
         grid: tuple[int, int],
         pooled: Float[Tensor, "n d"] | None = None,
         geometry: Geometry | None = None,
+        weights: Float[Tensor, "n r"] | None = None,
     ) -> None:
         height, width = grid
         if local.ndim != 3 or not local.is_floating_point():
@@ -83,6 +87,7 @@ class FeatureMaps:
         self.grid = (int(height), int(width))
         self.own_pooled = pooled
         self.geometry = geometry
+        self.weights = None if weights is None else _normalised(weights, local)
 
     @cached_property
     def pooled(self) -> Float[Tensor, "n d"]:
@@ -91,8 +96,29 @@ class FeatureMaps:
 
     @cached_property
     def mean(self) -> Float[Tensor, "n d"]:
-        """(n, d): the mean over the parts, in float32 for half precision maps, otherwise in their dtype."""
-        return self.local.to(torch.promote_types(self.dtype, torch.float32)).mean(dim=1)
+        """(n, d): the weighted mean `sum_i alpha_i x_i` of the parts, in float32 for half precision maps."""
+        local = self.local.to(torch.promote_types(self.dtype, torch.float32))
+        return local.mean(dim=1) if self.weights is None else weighted_mean(local, self.weights)
+
+    @cached_property
+    def weights_or_uniform(self) -> Float[Tensor, "n r"]:
+        """(n, r): the weights of the parts, `1 / r` where there are none; float32 or better."""
+        if self.weights is not None:
+            return self.weights
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        return torch.full((len(self), self.parts), 1 / self.parts, dtype=dtype, device=self.device)
+
+    def replace(self, **changes: Any) -> FeatureMaps:
+        """The same maps with some arguments of the constructor changed.
+
+        Other maps of the same images keep their geometry and their weights, unless these are changed too.
+
+        >>> maps = FeatureMaps(torch.ones(2, 4, 3), (2, 2), weights=torch.eye(4)[:2])
+        >>> maps.replace(local=2 * maps.local).weights[0]
+        tensor([1., 0., 0., 0.])
+        """
+        kept = {"grid": self.grid, "pooled": self.own_pooled, "geometry": self.geometry, "weights": self.weights}
+        return FeatureMaps(**{"local": self.local, **kept, **changes})
 
     def __len__(self) -> int:
         return self.local.shape[0]
@@ -126,27 +152,30 @@ class FeatureMaps:
         geometry = self.geometry
         if geometry is not None:
             geometry = geometry[index.to(geometry.size.device) if isinstance(index, Tensor) else index]
-        return FeatureMaps(self.local[index], self.grid, pooled, geometry)
+        weights = None if self.weights is None else self.weights[index]
+        return FeatureMaps(self.local[index], self.grid, pooled, geometry, weights)
 
     def to(self, where: torch.dtype | torch.device | str) -> FeatureMaps:
-        """Cast to a dtype or move to a device; the geometry keeps its precision and stays on the CPU."""
+        """Cast to a dtype or move to a device; the geometry keeps its precision and stays on the CPU.
 
-        def moved(tensor: Tensor) -> Tensor:
-            return tensor.to(where)
+        Weights are kept in float32 or better.
+        """
 
-        pooled = None if self.own_pooled is None else moved(self.own_pooled)
-        return FeatureMaps(moved(self.local), self.grid, pooled, self.geometry)
+        full = torch.promote_types(where, torch.float32) if isinstance(where, torch.dtype) else where
+        pooled = None if self.own_pooled is None else self.own_pooled.to(where)
+        weights = None if self.weights is None else self.weights.to(full)
+        return self.replace(local=self.local.to(where), pooled=pooled, weights=weights)
 
     def detach(self) -> FeatureMaps:
-        pooled = None if self.own_pooled is None else self.own_pooled.detach()
-        return FeatureMaps(self.local.detach(), self.grid, pooled, self.geometry)
+        pooled, weights = (None if x is None else x.detach() for x in (self.own_pooled, self.weights))
+        return self.replace(local=self.local.detach(), pooled=pooled, weights=weights)
 
     @staticmethod
     def cat(several: Sequence[FeatureMaps]) -> FeatureMaps:
         """Concatenate feature maps; the geometry is kept if all of them have one.
 
         Raises:
-            UsageError: no maps, or maps that differ in grid, dim or in having a pooled vector of their own.
+            UsageError: no maps, or maps that differ in grid, dim or in having a pooled vector of their own or weights.
         """
         if not several:
             raise UsageError("expected at least one FeatureMaps to join, got none")
@@ -158,13 +187,20 @@ class FeatureMaps:
                 raise UsageError(
                     "feature maps with and without a pooled vector of their own cannot be joined; give all of them one"
                 )
+            if (maps.weights is None) != (first.weights is None):
+                raise UsageError("feature maps with and without weights cannot be joined; give all of them weights")
         own = [maps.own_pooled for maps in several if maps.own_pooled is not None]
         known = [maps.geometry for maps in several if maps.geometry is not None]
         geometry = None
         if len(known) == len(several):
             geometry = Geometry(torch.cat([g.size for g in known]), torch.cat([g.visible for g in known]))
+        weights = [maps.weights for maps in several if maps.weights is not None]
         return FeatureMaps(
-            torch.cat([maps.local for maps in several]), first.grid, torch.cat(own) if own else None, geometry
+            torch.cat([maps.local for maps in several]),
+            first.grid,
+            torch.cat(own) if own else None,
+            geometry,
+            torch.cat(weights) if weights else None,
         )
 
     def boxes(self, i: int) -> Float[Tensor, "r 4"] | None:
@@ -190,4 +226,28 @@ class FeatureMaps:
 
     def __repr__(self) -> str:
         h, w = self.grid
-        return f"FeatureMaps(n={len(self)}, grid={h}x{w}, dim={self.dim}, {self.dtype}, {self.device})"
+        weighted = "" if self.weights is None else ", weighted"
+        return f"FeatureMaps(n={len(self)}, grid={h}x{w}, dim={self.dim}, {self.dtype}, {self.device}{weighted})"
+
+
+def weighted_mean(local: Float[Tensor, "n r d"], weights: Float[Tensor, "n r"]) -> Float[Tensor, "n d"]:
+    """(n, d): `sum_i alpha_i x_i`, in the dtype of the parts.
+
+    >>> weighted_mean(torch.eye(2)[None], torch.tensor([[0.25, 0.75]]))
+    tensor([[0.2500, 0.7500]])
+    """
+    mean: Tensor = (weights.to(local.dtype)[:, None] @ local)[:, 0]
+    return mean
+
+
+def _normalised(weights: Tensor, local: Tensor) -> Tensor:
+    if weights.shape != local.shape[:2]:
+        raise UsageError(f"expected weights of shape {tuple(local.shape[:2])}, got {tuple(weights.shape)}")
+    weights = weights.to(local.device, torch.promote_types(weights.dtype, torch.float32))
+    total = weights.sum(dim=1, keepdim=True)
+    if not torch.isfinite(total).all() or (weights < 0).any():
+        raise UsageError("expected weights of parts that are finite and >= 0; check the masks or the scheme")
+    none = total <= 0
+    # Weights that sum to 1 within rounding stay what they are, however often they are passed on.
+    done = (total - 1).abs() <= 8 * torch.finfo(weights.dtype).eps
+    return torch.where(none, 1 / weights.shape[1], weights / total.masked_fill(none | done, 1))

@@ -10,3 +10,7 @@ EPS = 0.05
 TOLERANCE = 1e-3
 # Where a pair that has not converged stops.
 MAX_ITERATIONS = 1000
+# Which parts may stay unmatched.
+TRANSPORT = "full"
+# With the transport "dustbin", what is less alike than about this stays unmatched.
+BIN_SIMILARITY = 0.3

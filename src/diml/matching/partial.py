@@ -79,7 +79,7 @@ def partial_plan(
         piece = slice(start, start + CHUNK)
         exponent = (similarity[piece] - similarity[piece].amax(dim=(1, 2), keepdim=True)) / eps
         wide = exponent.amin(dim=(1, 2)) < -MAX_RANGE
-        for where, matrix, product in ((~wide, exponent.exp(), _product), (wide, exponent, _log_product)):
+        for where, matrix, product in ((~wide, exponent.exp(), scaled_product), (wide, exponent, log_domain_product)):
             if where.any():
                 problem = _Alternation(matrix[where], product, rows[piece][where], columns[piece][where], mass)
                 store(problem.solve(exponent[where], tolerance, max_iterations, newton_after), result[piece], where)
@@ -193,10 +193,10 @@ def _capped(sums: Tensor, mu: Tensor, mass: float) -> tuple[Tensor, Tensor]:
     return (ratio - scale).clamp(max=0), scale
 
 
-def _product(kernel: Tensor, potential: Tensor) -> Tensor:
-    """Summed in a fixed order per pair, so that the result is the same in every batch."""
+def scaled_product(kernel: Tensor, potential: Tensor) -> Tensor:
+    """log of `kernel @ exp(potential)`, summed in a fixed order per pair, so that it is the same in every batch."""
     return (kernel * potential.exp()[:, None, :]).sum(dim=-1).log()
 
 
-def _log_product(exponent: Tensor, potential: Tensor) -> Tensor:
+def log_domain_product(exponent: Tensor, potential: Tensor) -> Tensor:
     return (exponent + potential[:, None, :]).logsumexp(dim=-1)

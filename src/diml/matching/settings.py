@@ -9,10 +9,15 @@ from typing import Self
 from torch import Tensor
 
 from diml.errors import UsageError
-from diml.matching.defaults import EPS, MAX_ITERATIONS, SCHEME, TOLERANCE, WEIGHT
+from diml.matching.defaults import BIN_SIMILARITY, EPS, MAX_ITERATIONS, SCHEME, TOLERANCE, TRANSPORT, WEIGHT
+from diml.matching.dustbin import check_bin_similarity
 from diml.matching.marginals import Marginal, check_given, check_scheme
 from diml.matching.partial import check_mass
 from diml.matching.transport import check_limits
+
+
+# What `MatchSettings.transport` can be. A mass below 1 makes a full transport partial.
+TRANSPORTS = ("full", "one-sided", "dustbin")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +34,8 @@ class MatchSettings:
     tolerance: float = TOLERANCE
     max_iterations: int = MAX_ITERATIONS
     mass: float = 1.0
+    transport: str = TRANSPORT
+    bin_similarity: float = BIN_SIMILARITY
 
     def __post_init__(self) -> None:
         if isinstance(self.marginals, str):
@@ -39,6 +46,19 @@ class MatchSettings:
             raise UsageError(f"expected weight from 0 (pooled only) to 1 (structural only), got {self.weight}")
         check_limits(self.eps, self.tolerance, self.max_iterations)
         check_mass(self.mass)
+        if self.transport not in TRANSPORTS:
+            raise UsageError(f"expected transport to be one of {', '.join(TRANSPORTS)}, got {self.transport!r}")
+        if self.mass < 1 and self.transport != "full":
+            raise UsageError(
+                f"expected a mass below 1 with transport 'full' only, got mass {self.mass} with {self.transport!r}; "
+                "leave one of them out"
+            )
+        check_bin_similarity(self.bin_similarity)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether a compared with b gives the number that b compared with a gives."""
+        return self.transport != "one-sided" and not isinstance(self.marginals, tuple)
 
     def replace(self, **changes: object) -> Self:
         """The same settings with some of them changed."""

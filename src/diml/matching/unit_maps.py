@@ -24,10 +24,12 @@ class UnitMaps:
 
     Args:
         stored: the rows, or `ScaledMaps`, from which the rows are computed when they are first used.
+        weights: (n, r), float32 or better, of the parts; None if all count the same.
     """
 
-    def __init__(self, stored: Tensor | ScaledMaps) -> None:
+    def __init__(self, stored: Tensor | ScaledMaps, weights: Float[Tensor, "n r"] | None = None) -> None:
         self.stored = stored
+        self.weights = weights
 
     @cached_property
     def rows(self) -> Float[Tensor, "n rows d"]:
@@ -41,7 +43,7 @@ class UnitMaps:
         return len(self.stored)
 
     def __getitem__(self, piece: slice) -> UnitMaps:
-        return UnitMaps(self.stored[piece])
+        return UnitMaps(self.stored[piece], None if self.weights is None else self.weights[piece])
 
     @property
     def parts(self) -> int:
@@ -86,12 +88,15 @@ def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     """
     if isinstance(maps, UnitMaps):
         return maps
+    # Plans are held fixed: the weights have a gradient through the pooled vector, but none as marginals.
+    weights = None if maps.weights is None else maps.weights.detach()
     if torch.is_grad_enabled() and (maps.local.requires_grad or maps.pooled.requires_grad):
         dtype = torch.promote_types(maps.dtype, torch.float32)
-        return UnitMaps(F.normalize(torch.cat([maps.local.to(dtype), maps.pooled.to(dtype)[:, None]], dim=1), dim=-1))
+        rows = F.normalize(torch.cat([maps.local.to(dtype), maps.pooled.to(dtype)[:, None]], dim=1), dim=-1)
+        return UnitMaps(rows, weights)
     if maps.device.type in KEEPS_HALF and maps.dtype in (torch.float16, torch.bfloat16):
-        return UnitMaps(ScaledMaps.of(maps.detach()))
-    return UnitMaps(_unit_rows(maps))
+        return UnitMaps(ScaledMaps.of(maps.detach()), weights)
+    return UnitMaps(_unit_rows(maps), weights)
 
 
 def _unit_rows(maps: FeatureMaps) -> Float[Tensor, "n rows d"]:
@@ -123,4 +128,4 @@ def both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tupl
     if a.dtype == b.dtype:
         return a, b
     dtype = torch.promote_types(a.dtype, b.dtype)
-    return UnitMaps(a.rows.to(dtype)), UnitMaps(b.rows.to(dtype))
+    return UnitMaps(a.rows.to(dtype), a.weights), UnitMaps(b.rows.to(dtype), b.weights)

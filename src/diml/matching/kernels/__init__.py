@@ -2,10 +2,10 @@
 
 A backend is a module with the functions of `Backend`; it may also have those of `PlanBackend`, `BoundBackend` and
 `ShortlistBackend`. Images are given as unit rows (n, r + 1, d), the pooled one last; a GPU backend takes `ScaledMaps`
-as well.
+as well. Weights of the parts, or marginals that the caller gives, come as `PartWeights`.
 
 The reference is plain PyTorch (`diml.matching.reference`): any device and dtype, any marginals, gradients. A backend
-takes over where no gradient is needed and the marginals are a scheme that it has compiled in.
+takes over where no gradient is needed and the marginals are given or a scheme that it has compiled in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diml.errors import UsageError
-from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
+from diml.matching.defaults import BIN_SIMILARITY, EPS, MAX_ITERATIONS, TOLERANCE, TRANSPORT
 
 VARIABLE = "DIML_KERNEL"
 # Marginal schemes that are compiled into the backends; the reference computes all others.
@@ -38,12 +38,26 @@ class BackendSettings:
     Attributes:
         scheme: name of the marginal scheme.
         eps, tolerance, max_iterations: as in `transport_plan`.
+        transport: "full", "one-sided" or "dustbin".
+        bin_similarity: with "dustbin", the similarity at which a part is as well left unmatched.
     """
 
     scheme: str
     eps: float = EPS
     tolerance: float = TOLERANCE
     max_iterations: int = MAX_ITERATIONS
+    transport: str = TRANSPORT
+    bin_similarity: float = BIN_SIMILARITY
+
+
+class PartWeights(NamedTuple):
+    """Weights of the parts of both sides, float32, >= 0, each row summing to 1; the scheme multiplies them.
+
+    With the scheme "uniform" they are the marginals.
+    """
+
+    a: Float[Tensor, "n r_a"]
+    b: Float[Tensor, "m r_b"]
 
 
 class BackendScores(NamedTuple):
@@ -72,11 +86,24 @@ class BackendPlans(NamedTuple):
 class Backend(Protocol):
     """A module of this package that scores pairs."""
 
-    def score_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings) -> BackendScores:
+    def score_pairs(
+        self,
+        rows_a: Any,
+        rows_b: Any,
+        i: Tensor,
+        j: Tensor,
+        settings: BackendSettings,
+        weights: PartWeights | None = None,
+    ) -> BackendScores:
         """Each (p,)."""
 
-    def score_matrix(self, rows_a: Any, rows_b: Any, settings: BackendSettings) -> BackendScores:
-        """Each (n, m). If both are the same object, each unordered pair is solved once, the lower index first."""
+    def score_matrix(
+        self, rows_a: Any, rows_b: Any, settings: BackendSettings, weights: PartWeights | None = None
+    ) -> BackendScores:
+        """Each (n, m). If both are the same object, each unordered pair is solved once, the lower index first.
+
+        A one-sided transport is not symmetric, so all pairs are solved then.
+        """
 
     def unsupported(self, parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
         """Why the backend cannot do this, in words that can follow "because"; None if it can."""
@@ -86,9 +113,19 @@ class Backend(Protocol):
 class PlanBackend(Protocol):
     """A backend that returns plans, too; for others the reference computes them."""
 
-    def plan_pairs(self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings) -> BackendPlans: ...
+    def plan_pairs(
+        self,
+        rows_a: Any,
+        rows_b: Any,
+        i: Tensor,
+        j: Tensor,
+        settings: BackendSettings,
+        weights: PartWeights | None = None,
+    ) -> BackendPlans: ...
 
-    def plan_products(self, products: Tensor, i: Tensor, j: Tensor, settings: BackendSettings) -> BackendPlans: ...
+    def plan_products(
+        self, products: Tensor, i: Tensor, j: Tensor, settings: BackendSettings, weights: PartWeights | None = None
+    ) -> BackendPlans: ...
 
 
 @runtime_checkable
@@ -96,7 +133,13 @@ class BoundBackend(Protocol):
     """A backend with upper bounds of the structural similarity; with others no candidate is excluded by its bound."""
 
     def bound_pairs(
-        self, rows_a: Any, rows_b: Any, i: Tensor, j: Tensor, settings: BackendSettings
+        self,
+        rows_a: Any,
+        rows_b: Any,
+        i: Tensor,
+        j: Tensor,
+        settings: BackendSettings,
+        weights: PartWeights | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The bounds, and the pooled similarity, each (p,)."""
 
@@ -105,7 +148,14 @@ class BoundBackend(Protocol):
 class ShortlistBackend(Protocol):
     """A backend that is faster if the candidates of each image are given together."""
 
-    def score_shortlists(self, rows_a: Any, rows_b: Any, shortlist: Tensor, settings: BackendSettings) -> BackendScores:
+    def score_shortlists(
+        self,
+        rows_a: Any,
+        rows_b: Any,
+        shortlist: Tensor,
+        settings: BackendSettings,
+        weights: PartWeights | None = None,
+    ) -> BackendScores:
         """Each (q, K)."""
 
 
