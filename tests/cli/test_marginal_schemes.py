@@ -73,4 +73,4 @@ def test_the_command_line_takes_it(diml):
 def test_the_command_line_names_what_there_is(diml):
     done = diml("explain", CAT, VIEW, "--marginals", "even")
     assert done.code == 2
-    assert "expected marginals to be one of uniform, cross_correlation, sharp, got 'even'" in done.err
+    assert "expected marginals to be one of uniform, cross_correlation, sharp, apc, sc, got 'even'" in done.err

@@ -1,10 +1,12 @@
 """Matching: marginals, transport plans, and the match of two images made of them."""
 
 from diml.matching.concentration import concentration
+from diml.matching.dustbin import dustbin_plan
 from diml.matching.functional import rerank, similarity
-from diml.matching.marginals import MARGINALS, Marginal, check_scheme, cross_correlation, uniform
+from diml.matching.marginals import MARGINALS, OF_PARTS, Marginal, check_scheme, cross_correlation, uniform
 from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher
+from diml.matching.one_sided import one_sided_plan
 from diml.matching.partial import partial_plan
 from diml.matching.parts import chosen_parts, find_part, part_similarity
 from diml.matching.region_pairs import RegionPair, RegionPairs
@@ -24,6 +26,7 @@ from diml.matching.unit_maps import UnitMaps, prepare
 
 __all__ = [
     "MARGINALS",
+    "OF_PARTS",
     "Marginal",
     "Match",
     "Matcher",
@@ -43,9 +46,11 @@ __all__ = [
     "combine",
     "concentration",
     "cross_correlation",
+    "dustbin_plan",
     "find_part",
     "mask_values",
     "mask_weights",
+    "one_sided_plan",
     "part_similarity",
     "partial_plan",
     "prepare",

@@ -20,15 +20,17 @@ from diml.matching.kernels import (
     BackendScores,
     BackendSettings,
     BoundBackend,
+    PartWeights,
     PlanBackend,
     ShortlistBackend,
     choose_backend,
 )
+from diml.matching.marginals import given
 from diml.matching.pair_lists import all_pairs
 from diml.matching.score import PairScores, combine
 from diml.matching.settings import MatchSettings
 from diml.matching.transport import TransportPlan
-from diml.matching.unit_maps import UnitMaps
+from diml.matching.unit_maps import UnitMaps, weights_of
 
 Solved = TypeVar("Solved", PairScores, TransportPlan)
 
@@ -58,7 +60,7 @@ class Dispatch:
         cls, settings: MatchSettings, parts_a: int, parts_b: int, dtype: torch.dtype, device: torch.device
     ) -> Self:
         """For images of so many parts, without a gradient."""
-        if not isinstance(settings.marginals, str) or settings.mass < 1:
+        if callable(settings.marginals) or settings.mass < 1:
             return cls(settings, None)
         backend = choose_backend(device)
         if backend is not None and backend.unsupported(parts_a, parts_b, dtype, _backend_settings(settings)):
@@ -77,7 +79,8 @@ class Dispatch:
         """Scores of the pairs (a[i_k], b[j_k])."""
         if self.backend is None:
             return reference.pair_scores(self.settings, a, b, i, j)
-        return self._completed(self.backend.score_pairs(a.stored, b.stored, i, j, self.backend_settings), a, b, i, j)
+        how = self.backend_settings, self._weights(a, b)
+        return self._completed(self.backend.score_pairs(a.stored, b.stored, i, j, *how), a, b, i, j)
 
     def shortlists(self, a: UnitMaps, b: UnitMaps, shortlist: Int[Tensor, "q k"]) -> Float[Tensor, "q k"]:
         """Similarities of each image of a with the images of b on its shortlist."""
@@ -85,14 +88,17 @@ class Dispatch:
         j = shortlist.reshape(-1)
         if not isinstance(self.backend, ShortlistBackend):
             return self.pairs(a, b, i, j).similarity.reshape(shortlist.shape)
-        scores = self.backend.score_shortlists(a.stored, b.stored, shortlist, self.backend_settings)
+        how = self.backend_settings, self._weights(a, b)
+        scores = self.backend.score_shortlists(a.stored, b.stored, shortlist, *how)
         return self._completed(_flat(scores), a, b, i, j).similarity.reshape(shortlist.shape)
 
     def matrix(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
-        """Similarities of all pairs; symmetric where b is a."""
+        """Similarities of all pairs; symmetric where b is a, unless the settings are not."""
         n, m = len(a), len(b)
+        if b is a and not self.settings.symmetric:
+            b = b[:]  # other objects, so that nothing is mirrored
         if self.backend is not None:
-            scores = self.backend.score_matrix(a.stored, b.stored, self.backend_settings)
+            scores = self.backend.score_matrix(a.stored, b.stored, self.backend_settings, self._weights(a, b))
             at = torch.arange(n * m, device=a.device)
             return self._completed(_flat(scores), a, b, at // m, at % m).similarity.reshape(n, m)
         [(i, j)] = all_pairs(n, m, a.device, block=n)
@@ -102,21 +108,29 @@ class Dispatch:
     def plans(self, a: UnitMaps, b: UnitMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]) -> TransportPlan:
         """Plans of the pairs (a[i_k], b[j_k])."""
         if not isinstance(self.backend, PlanBackend):
-            return reference.pair_plans(self.settings, a, b, i, j)
-        found = _transport_plan(self.backend.plan_pairs(a.stored, b.stored, i, j, self.backend_settings))
+            return reference.pair_plans(self.settings, a, b, i, j).plan
+        how = self.backend_settings, self._weights(a, b)
+        found = _transport_plan(self.backend.plan_pairs(a.stored, b.stored, i, j, *how))
         if len(left := _left(found)):
-            _fill(found, left, reference.pair_plans(self.settings, a, b, i[left], j[left]))
+            _fill(found, left, reference.pair_plans(self.settings, a, b, i[left], j[left]).plan)
         return found
 
     def product_plans(
-        self, products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"]
+        self,
+        products: Float[Tensor, "n rows_a m rows_b"],
+        i: Int[Tensor, " p"],
+        j: Int[Tensor, " p"],
+        part_weights: PartWeights | None = None,
     ) -> TransportPlan:
         """As `plans`, from the products of the unit rows."""
         if not isinstance(self.backend, PlanBackend):
-            return reference.product_plans(self.settings, products, i, j)
-        found = _transport_plan(self.backend.plan_products(products, i, j, self.backend_settings))
+            return reference.product_plans(self.settings, products, i, j, part_weights)
+        n, rows_a, m, rows_b = products.shape
+        how = self.backend_settings, self._marginals((n, rows_a - 1), (m, rows_b - 1)) or _in_float32(part_weights)
+        found = _transport_plan(self.backend.plan_products(products, i, j, *how))
         if len(left := _left(found)):
-            _fill(found, left, reference.product_plans(self.settings, products, i[left], j[left]))
+            rest = reference.product_plans(self.settings, products, i[left], j[left], part_weights)
+            _fill(found, left, rest)
         return found
 
     def bounds(
@@ -125,7 +139,17 @@ class Dispatch:
         """Upper bounds of the structural similarity, and the pooled similarity; None without a cheap way to them."""
         if not isinstance(self.backend, BoundBackend):
             return None
-        return self.backend.bound_pairs(a.stored, b.stored, i, j, self.backend_settings)
+        return self.backend.bound_pairs(a.stored, b.stored, i, j, self.backend_settings, self._weights(a, b))
+
+    def _weights(self, a: UnitMaps, b: UnitMaps) -> PartWeights | None:
+        """What the backend multiplies a scheme with: marginals that the caller gives, or the maps' part weights."""
+        return self._marginals((len(a), a.parts), (len(b), b.parts)) or _in_float32(weights_of(a, b))
+
+    def _marginals(self, a: tuple[int, int], b: tuple[int, int]) -> PartWeights | None:
+        if not isinstance(self.settings.marginals, tuple):
+            return None
+        mu_a, mu_b = (mu.detach().float() for mu in self.settings.marginals)
+        return PartWeights(given(mu_a, *a, "a"), given(mu_b, *b, "b"))
 
     def _completed(self, scores: BackendScores, a: UnitMaps, b: UnitMaps, i: Tensor, j: Tensor) -> PairScores:
         similarity = combine(scores.pooled, scores.structural, self.settings.weight)
@@ -136,8 +160,20 @@ class Dispatch:
 
 
 def _backend_settings(settings: MatchSettings) -> BackendSettings:
-    assert isinstance(settings.marginals, str)
-    return BackendSettings(settings.marginals, settings.eps, settings.tolerance, settings.max_iterations)
+    # Marginals that the caller gives are weights of a scheme that adds nothing to them.
+    scheme = settings.marginals if isinstance(settings.marginals, str) else "uniform"
+    return BackendSettings(
+        scheme,
+        settings.eps,
+        settings.tolerance,
+        settings.max_iterations,
+        settings.transport,
+        settings.bin_similarity,
+    )
+
+
+def _in_float32(weights: PartWeights | None) -> PartWeights | None:
+    return None if weights is None else PartWeights(weights.a.float(), weights.b.float())
 
 
 def _flat(scores: BackendScores) -> BackendScores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, SupportsIndex
 
@@ -65,6 +65,10 @@ class Match:
         transport: the plans, (n, r_a, r_b), held fixed: they have no gradient.
         weight: weight of the structural similarity, 0..1.
         part_weights: for the match of a part (see `find_part`), how much each cell of a counts; None for whole images.
+        marginals: (n, r_a) and (n, r_b), what each part could give or take; None where that is not known, and nothing
+            counts as unmatched then.
+        mass: share of the mass that is moved by a partial transport; its plan is scaled to sum to 1.
+        bin_similarity: price of what stays unmatched by a transport with a dustbin; None for other transports.
 
     >>> import torch
     >>> from diml.matching import Matcher
@@ -81,6 +85,9 @@ class Match:
     transport: TransportPlan
     weight: float = WEIGHT
     part_weights: Float[Tensor, "n r_a"] | None = None
+    marginals: tuple[Float[Tensor, "n r_a"], Float[Tensor, "n r_b"]] | None = None
+    mass: float = 1.0
+    bin_similarity: float | None = None
 
     def __post_init__(self) -> None:
         a, b = self.maps_a, self.maps_b
@@ -108,7 +115,15 @@ class Match:
             at = slice(first, first + 1)
         assert isinstance(at, slice)
         part = None if self.part_weights is None else self.part_weights[at]
-        return Match(self.maps_a[at], self.maps_b[at], self.transport[at], self.weight, part)
+        marginals = None if self.marginals is None else (self.marginals[0][at], self.marginals[1][at])
+        return replace(
+            self,
+            maps_a=self.maps_a[at],
+            maps_b=self.maps_b[at],
+            transport=self.transport[at],
+            part_weights=part,
+            marginals=marginals,
+        )
 
     @cached_property
     def chosen(self) -> list[int] | None:
@@ -132,8 +147,38 @@ class Match:
 
     @cached_property
     def structural(self) -> Float[Tensor, " n"]:
-        """`s = sum_ij T_ij S_ij`, -1..1."""
-        return (self.plan * self.local_similarity).sum(dim=(1, 2))
+        """`s = sum_ij T_ij S_ij`, -1..1; with a dustbin of price c, `c (1 - sum_ij T_ij)` is added."""
+        matched = (self.plan * self.local_similarity).sum(dim=(1, 2))
+        if self.bin_similarity is None:
+            return matched
+        return matched + self.bin_similarity * (1 - self.plan.sum(dim=(1, 2)))
+
+    @cached_property
+    def unmatched(self) -> tuple[Float[Tensor, "n r_a"], Float[Tensor, "n r_b"]]:
+        """The mass of each part of a and of b that found no counterpart; its sum is a share of the image, 0..1.
+
+        With a one-sided transport all of a is matched, and of b what nothing of a was matched with is left.
+        """
+        if self.marginals is None:
+            zero = self.plan.new_zeros(())
+            return zero * self.plan.sum(dim=2), zero * self.plan.sum(dim=1)
+        mu_a, mu_b = self.marginals
+        a, b = mu_a - self.mass * self.plan.sum(dim=2), mu_b - self.mass * self.plan.sum(dim=1)
+        return a.clamp(min=0), b.clamp(min=0)
+
+    @cached_property
+    def unmatched_contributions(self) -> tuple[Float[Tensor, "n r_a"], Float[Tensor, "n r_b"]]:
+        """What each part that stays in the dustbin adds to the similarity: `w c / 2` times its unmatched mass.
+
+        They are 0 without a dustbin. They sum to `w c (1 - sum_ij T_ij)`.
+        """
+        a, b = self.unmatched
+        price = self.weight * (self.bin_similarity or 0.0) / 2
+        if not price:
+            return 0 * a, 0 * b
+        # Not the clamped masses: rounding may not be lost from the account.
+        mu_a, mu_b = self.marginals or (self.plan.sum(dim=2), self.plan.sum(dim=1))
+        return price * (mu_a - self.plan.sum(dim=2)), price * (mu_b - self.plan.sum(dim=1))
 
     @cached_property
     def pooled(self) -> Float[Tensor, " n"]:
@@ -153,9 +198,10 @@ class Match:
 
     @cached_property
     def pooled_contributions(self) -> Float[Tensor, "n r_a r_b"]:
-        """`(1 - w) (a_i . b_j) / (r_a r_b |pooled_a| |pooled_b|)`: what each pair of parts adds to the pooled half.
+        """`(1 - w) alpha_i beta_j (a_i . b_j) / (|pooled_a| |pooled_b|)`: what each pair adds to the pooled half.
 
-        Here `pooled` is the mean of the parts, so all pairs sum to `(1 - w) pooled - residual`.
+        Here alpha and beta are the weights of the parts, 1 / r where the maps have none, and `pooled` is the weighted
+        mean of the parts, so all pairs sum to `(1 - w) pooled - residual`.
         """
         return (1 - self.weight) * (_pooled_shares(self.maps_a) @ _pooled_shares(self.maps_b).mT)
 
@@ -163,15 +209,16 @@ class Match:
     def contributions(self) -> Float[Tensor, "n r_a r_b"]:
         """What each pair of parts adds: `structural_contributions + pooled_contributions`.
 
-        All pairs sum to `similarity - residual`; the residual is 0 up to rounding unless the model has its own pooled
-        vector.
+        All pairs, and `unmatched_contributions`, sum to `similarity - residual`; the residual is 0 up to rounding
+        unless the model has its own pooled vector.
         """
         return self.structural_contributions + self.pooled_contributions
 
     @property
     def residual(self) -> Float[Tensor, " n"]:
-        """`similarity - sum of contributions`: what the parts do not explain."""
-        return self.similarity - self.contributions.sum(dim=(1, 2))
+        """`similarity - sum of contributions`, those of unmatched parts included: what the parts do not explain."""
+        unmatched = sum(each.sum(dim=1) for each in self.unmatched_contributions)
+        return self.similarity - self.contributions.sum(dim=(1, 2)) - unmatched
 
     def parts(self, n: int | None = None) -> list[PartPair]:
         """The n strongest pairs of parts of one pair of images, by contribution, largest first; None for all pairs.
@@ -251,11 +298,15 @@ def _full(x: Tensor) -> Tensor:
 
 
 def _pooled_shares(maps: FeatureMaps) -> Float[Tensor, "n r d"]:
-    """Each part's share of the unit pooled vector, `x_i / (r |pooled|)`: they sum to `hat(pooled)` over the parts."""
+    """Each part's share of the unit pooled vector, `alpha_i x_i / |pooled|`: they sum to `hat(pooled)`."""
     norm = torch.linalg.vector_norm(maps.mean, dim=-1).clamp(
         min=1e-12
     )  # the clamp of F.normalize, so that both agree at zero
-    shares: Tensor = _full(maps.local) / (maps.parts * norm[:, None, None])
+    local = _full(maps.local)
+    if maps.weights is None:
+        even: Tensor = local / (maps.parts * norm[:, None, None])
+        return even
+    shares: Tensor = local * (maps.weights.to(local) / norm[:, None])[:, :, None]
     return shares
 
 

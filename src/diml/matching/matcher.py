@@ -16,7 +16,7 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import reference
 from diml.matching.dispatch import Dispatch
-from diml.matching.kernels import as_int64
+from diml.matching.kernels import PartWeights, as_int64
 from diml.matching.match import Match
 from diml.matching.pair_lists import SIDE, Tile, all_pairs, pair_lists, tile_slices, unordered_pairs
 from diml.matching.score import PairScores
@@ -33,7 +33,7 @@ class Matcher(MatchSettings):
 
     Args:
         marginals: name of a scheme in `MARGINALS`, a function from correlations (..., r) to weights (..., r), or
-            weights per image as a pair of tensors (n_a, r_a), (n_b, r_b).
+            weights per image as a pair of tensors (n_a, r_a), (n_b, r_b). Part weights of the maps multiply a scheme.
         weight: share of the structural similarity, 0..1.
         eps: strength of the entropy, 1e-9 to 1e9 (see `transport_plan`). Below 0.01, few pairs of a ranking converge,
             and their scores are inexact: use `tight()` there.
@@ -43,9 +43,14 @@ class Matcher(MatchSettings):
         mass: share of the mass that is moved, above 0 and up to 1. Below 1, parts without a counterpart need not be
             matched, and the structural similarity is the mean over what is (see `partial_plan`). Only the reference
             computes this, which is slower.
+        transport: "full" matches all parts; "one-sided" all parts of a, with those of b as they are needed, and is not
+            symmetric (see `one_sided_plan`); "dustbin" leaves what is less alike than `bin_similarity` (see
+            `dustbin_plan`).
+        bin_similarity: the price of a dustbin, at least -1 and below 1: what stays unmatched counts as if it were
+            matched with this similarity.
 
     Raises:
-        UsageError: an unknown scheme, or a number out of its range.
+        UsageError: an unknown scheme or transport, or a number out of its range.
 
     >>> import torch
     >>> maps = FeatureMaps(torch.eye(4).reshape(1, 4, 4), grid=(2, 2))
@@ -70,7 +75,16 @@ class Matcher(MatchSettings):
             )
         a, b = both(maps_a, maps_b)
         pairs = torch.arange(len(maps_a), device=maps_a.device)
-        return Match(maps_a, maps_b, reference.pair_plans(self, a, b, pairs, pairs), self.weight)
+        plan, *marginals = reference.pair_plans(self, a, b, pairs, pairs)
+        return Match(
+            maps_a,
+            maps_b,
+            plan,
+            self.weight,
+            marginals=(marginals[0], marginals[1]),
+            mass=self.mass,
+            bin_similarity=self.bin_similarity if self.transport == "dustbin" else None,
+        )
 
     def pairs(self, maps_a: Maps, maps_b: Maps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]) -> PairScores:
         """Score the pairs (a[i_k], b[j_k]).
@@ -100,7 +114,11 @@ class Matcher(MatchSettings):
 
     @torch.no_grad()
     def plans_of(
-        self, products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"]
+        self,
+        products: Float[Tensor, "n rows_a m rows_b"],
+        i: Int[Tensor, " p"],
+        j: Int[Tensor, " p"],
+        part_weights: tuple[Float[Tensor, "n r_a"], Float[Tensor, "m r_b"]] | None = None,
     ) -> TransportPlan:
         """As `plans`, from the products of the unit rows of n images with those of m.
 
@@ -109,6 +127,7 @@ class Matcher(MatchSettings):
         Args:
             products: (n, r_a + 1, m, r_b + 1); the last row of each side is the pooled one, as in `UnitMaps`.
             i, j: (p,) pairs of the n and m images, not negative.
+            part_weights: of the n and the m images, each row summing to 1; None if all parts count the same.
 
         >>> import torch
         >>> from diml.matching import prepare
@@ -119,18 +138,23 @@ class Matcher(MatchSettings):
         """
         parts_a, parts_b = products.shape[1] - 1, products.shape[3] - 1
         dispatch = Dispatch.of_parts(self, parts_a, parts_b, products.dtype, products.device)
-        return dispatch.product_plans(products, *pair_lists(i, j, products.device))
+        weights = None if part_weights is None else PartWeights(*(weights.detach() for weights in part_weights))
+        return dispatch.product_plans(products, *pair_lists(i, j, products.device), weights)
 
     def similarity(self, maps_a: Maps, maps_b: Maps) -> Float[Tensor, "n m"]:
-        """(n, m) similarity of all pairs; of a set with itself each unordered pair is solved once."""
+        """(n, m) similarity of all pairs; of a set with itself each unordered pair is solved once.
+
+        A one-sided transport, and weights given per image, are not symmetric: all pairs are solved then.
+        """
         a, b = both(maps_a, maps_b)
         n, m = len(a), len(b)
         dispatch = Dispatch.of(self, a, b)
         if dispatch.backend is not None:
             matrix = torch.empty(n, m, dtype=a.dtype, device=a.device)
+            symmetric = self._symmetric(a, b)
             for tile in self._tiles(dispatch, a, b, SIDE):
                 matrix[tile.rows, tile.columns] = tile.similarity
-                if b is a:
+                if symmetric:
                     matrix[tile.columns, tile.rows] = tile.similarity.mT
             return matrix
         symmetric = self._symmetric(a, b)
@@ -147,8 +171,8 @@ class Matcher(MatchSettings):
         """The similarities of all pairs as a stream of tiles, so that the whole matrix is never held.
 
         Of a set with itself only the tiles on and above the diagonal are computed: each unordered pair is solved once,
-        with the lower index first, and tiles above the diagonal stand for two. Weights given per image are an
-        exception, as an image may have other weights on either side: all tiles are computed then.
+        with the lower index first, and tiles above the diagonal stand for two. A one-sided transport is an exception,
+        as are weights given per image, which may have others on either side: all tiles are computed then.
         """
         a, b = both(maps_a, maps_b)
         return self._tiles(Dispatch.of(self, a, b), a, b, side)
@@ -162,12 +186,12 @@ class Matcher(MatchSettings):
 
     def _symmetric(self, a: UnitMaps, b: UnitMaps) -> bool:
         """Whether the score of (i, j) is that of (j, i)."""
-        return b is a and not isinstance(self.marginals, tuple)
+        return b is a and self.symmetric
 
     def bounds(
         self, maps_a: Maps, maps_b: Maps, i: Int[Tensor, " p"], j: Int[Tensor, " p"]
     ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]] | None:
-        """Upper bounds of the structural similarity, `sum_j mu_j max_i S_ij`, and the pooled similarity, of pairs.
+        """Upper bounds of the structural similarity, and the pooled similarity, of pairs.
 
         None if the backend in use cannot compute them cheaply. See `diml.matching.top_k` for the proof.
         """

@@ -15,7 +15,6 @@ from diml.matching.marginals import Marginal, check_given, check_scheme
 from diml.matching.partial import check_mass
 from diml.matching.transport import check_limits
 
-
 # What `MatchSettings.transport` can be. A mass below 1 makes a full transport partial.
 TRANSPORTS = ("full", "one-sided", "dustbin")
 

@@ -9,6 +9,10 @@ and `similarity = (1 - w) p + w s` is at most `(1 - w) p + w sum_j mu_j max_i S_
 similarities but no plan; with 1 in place of s it needs only the pooled similarity. A candidate whose bound is below the
 k-th best similarity found so far cannot be among the best k, now or later, as that number only grows.
 
+The other transports have bounds of their own. One-sided, the rows sum to the weights of a exactly, so that `s <= sum_i
+mu_i max_j S_ij`. With a dustbin of price c, the columns sum to at most `mu_j`, and `s = sum_ij T_ij (S_ij - c) + c` is
+at most `sum_j mu_j max(c, max_i S_ij)`.
+
 The bound needs no slack for an unfinished plan, as a bound by the rows would: rows are met within the tolerance only.
 In floating point the columns are met to about 1e-6; `MARGIN` allows for this.
 """

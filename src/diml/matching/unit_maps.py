@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.matching.kernels import PartWeights
 from diml.matching.kernels.scaled_maps import ScaledMaps
 
 # Devices where half precision maps are kept as they are, because the backend reads them in this form.
@@ -111,6 +112,20 @@ def _unit_rows(maps: FeatureMaps) -> Float[Tensor, "n rows d"]:
         lengths[odd] = torch.linalg.vector_norm(rows[odd], dim=-1)
     rows /= lengths.clamp_(min=1e-12)[:, :, None]
     return rows
+
+
+def weights_of(a: UnitMaps, b: UnitMaps) -> PartWeights | None:
+    """The part weights of both sides; a side without any counts its parts alike. None if neither has any."""
+    if a.weights is None and b.weights is None:
+        return None
+    of_a, of_b = (_weights_or_uniform(side) for side in (a, b))
+    return PartWeights(of_a, of_b)
+
+
+def _weights_or_uniform(side: UnitMaps) -> Tensor:
+    if side.weights is not None:
+        return side.weights
+    return torch.full((len(side), side.parts), 1 / side.parts, dtype=side.dtype, device=side.device)
 
 
 def both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tuple[UnitMaps, UnitMaps]:

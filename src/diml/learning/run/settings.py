@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from diml.embedding import RESAMPLINGS
 from diml.errors import DimlError
 from diml.evaluation import METRICS
-from diml.matching import MARGINALS
+from diml.matching import MARGINALS, OF_PARTS
 from diml.matching.defaults import EPS, WEIGHT
 
 try:
@@ -179,7 +179,7 @@ class LossSettings(Section):
     @field_validator("marginals")
     @classmethod
     def _known(cls, name: str) -> str:
-        return _one_of(name, MARGINALS)
+        return _one_of(name, [*MARGINALS, *OF_PARTS])
 
 
 class OptimSettings(Section):

@@ -18,6 +18,12 @@ from diml.matching.kernels.lanes import WIDTH
 CONVERGED, UNCONVERGED, OUT_OF_RANGE = 1, 0, 2
 # Largest (max S - min S) / eps for which scaling in float32 is accurate.
 MAX_RANGE = 80.0
+# Less mass than this counts as none, as in `diml.matching.marginals`.
+NO_MASS = 1.2e-32
+# Transports: all mass of both sides moves; all of a's; or what is alike enough, the rest going to a dustbin.
+FULL, ONE_SIDED, DUSTBIN = 0, 1, 2
+# The largest scaling of a transport without a bound on it.
+UNBOUNDED = 3e38
 # One bit for each lane.
 ALL = 0xFFFF
 # Floats in 64 bytes: registers of sixteen are read fastest from addresses aligned to this.
@@ -28,8 +34,10 @@ FLOATS, INTS = "float32[::1]", "int64[::1]"
 # Arrays of a block of sixteen pairs; the progress of its lanes; all memory of a call; and where results go.
 BLOCK, PROGRESS = f"UniTuple({FLOATS}, 6)", f"UniTuple({INTS}, 3)"
 WORKSPACE = (
-    f"{BLOCK}, {BLOCK}, {PROGRESS}, {PROGRESS}, UniTuple({FLOATS}, 2), UniTuple({FLOATS}, 4), UniTuple({INTS}, 4)"
+    f"{BLOCK}, {BLOCK}, {PROGRESS}, {PROGRESS}, UniTuple({FLOATS}, 2), UniTuple({FLOATS}, 4), UniTuple({INTS}, 6)"
 )
+# Weights of the parts of both sides, empty without any, and where those of each lane begin.
+WEIGHTS = f"Tuple(({FLOATS}, {FLOATS}, {INTS}, {INTS}))"
 FOUND = f"Tuple(({FLOATS}, {FLOATS}, {INTS}, {INTS}, {FLOATS}, {FLOATS}))"
 
 
@@ -58,7 +66,10 @@ def aligned(size: int) -> Array:
 
 
 def new_block(parts_a: int, parts_b: int) -> tuple[Array, ...]:
-    """Arrays of sixteen pairs: products, kernel, mu_a, mu_b, u, v; `parts` count the pooled row."""
+    """Arrays of sixteen pairs: products, kernel, mu_a, mu_b, u, v; `parts` count the pooled row.
+
+    Behind the last part u has the largest scaling that is allowed in each lane, which is that of v too.
+    """
     cells = parts_a * parts_b * WIDTH
     a, b = parts_a * WIDTH, parts_b * WIDTH
     return aligned(cells), aligned(cells), aligned(a), aligned(b), aligned(a), aligned(b)
@@ -73,11 +84,12 @@ def new_workspace(parts_a: int, parts_b: int, depth: int, plans: bool) -> tuple[
     """The memory of `lanes_kernel.score`, allocated here because code that allocates takes seconds longer to compile.
 
     The block that is being solved and the pool, and the progress of each; the packed maps of both sides, `depth`
-    numbers per part; column sums, totals, plans and their errors; offsets of both sides, and two lists of lanes.
+    numbers per part; column sums, totals, plans and their errors; offsets of both sides' maps, two lists of lanes, and
+    offsets of both sides' weights.
     """
     packed = aligned(parts_a * depth * WIDTH), aligned(parts_b * depth * WIDTH)
     room = (parts_a - 1) * (parts_b - 1) * WIDTH if plans else 0
     results = aligned(parts_b * WIDTH), aligned(WIDTH), aligned(room), aligned(WIDTH)
-    lists = tuple(np.zeros(WIDTH, np.int64) for _ in range(4))
+    lists = tuple(np.zeros(WIDTH, np.int64) for _ in range(6))
     blocks = new_block(parts_a, parts_b), new_block(parts_a, parts_b)
     return *blocks, new_progress(), new_progress(), packed, results, lists

@@ -16,8 +16,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diml.matching.kernels import SCHEMES, BackendPlans, BackendScores, BackendSettings, checked_indices
-from diml.matching.kernels.compiling import CONVERGED, OUT_OF_RANGE, Array, new_workspace
+from diml.matching.kernels import SCHEMES, BackendPlans, BackendScores, BackendSettings, PartWeights, checked_indices
+from diml.matching.kernels.compiling import (
+    CONVERGED,
+    DUSTBIN,
+    FULL,
+    ONE_SIDED,
+    OUT_OF_RANGE,
+    Array,
+    new_workspace,
+)
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
 
@@ -28,6 +36,7 @@ STRIP = 512
 ALONE = 512
 
 NONE = np.empty(0, np.float32)
+TRANSPORTS = {"full": FULL, "one-sided": ONE_SIDED, "dustbin": DUSTBIN}
 
 
 def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: BackendSettings) -> str | None:
@@ -45,6 +54,7 @@ def score_pairs(
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
     settings: BackendSettings,
+    weights: PartWeights | None = None,
 ) -> BackendScores:
     """Scores of the pairs (a[i_k], b[j_k]), each (p,). Fastest if pairs with the same image of a are adjacent.
 
@@ -53,7 +63,7 @@ def score_pairs(
     tensor([True])
     """
     out = _empty((len(i),))
-    _listed(_Call.of(rows_a, rows_b, settings), _indices(i, len(rows_a)), _indices(j, len(rows_b)), out)
+    _listed(_Call.of(rows_a, rows_b, settings, weights), _indices(i, len(rows_a)), _indices(j, len(rows_b)), out)
     return _scores(out)
 
 
@@ -63,10 +73,11 @@ def bound_pairs(
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
     settings: BackendSettings,
+    weights: PartWeights | None = None,
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
     """Upper bounds of the structural similarity of `score_pairs`, and the pooled similarity, each (p,)."""
     out = _empty((len(i),))
-    call = _Call.of(rows_a, rows_b, settings, bounds_only=True)
+    call = _Call.of(rows_a, rows_b, settings, weights, bounds_only=True)
     _listed(call, _indices(i, len(rows_a)), _indices(j, len(rows_b)), out)
     return torch.from_numpy(out[0]), torch.from_numpy(out[1])
 
@@ -77,6 +88,7 @@ def plan_pairs(
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
     settings: BackendSettings,
+    weights: PartWeights | None = None,
 ) -> BackendPlans:
     """The plans behind the scores of `score_pairs`, (p, r_a, r_b); about 13 bytes per pair and 4 per cell.
 
@@ -85,25 +97,39 @@ def plan_pairs(
     tensor([[[0.2500, 0.2500],
              [0.2500, 0.2500]]])
     """
-    return _planned(_Call.of(rows_a, rows_b, settings), _indices(i, len(rows_a)), _indices(j, len(rows_b)))
+    return _planned(_Call.of(rows_a, rows_b, settings, weights), _indices(i, len(rows_a)), _indices(j, len(rows_b)))
 
 
 def plan_products(
-    products: Float[Tensor, "n rows_a m rows_b"], i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
+    products: Float[Tensor, "n rows_a m rows_b"],
+    i: Int[Tensor, " p"],
+    j: Int[Tensor, " p"],
+    settings: BackendSettings,
+    weights: PartWeights | None = None,
 ) -> BackendPlans:
     """As `plan_pairs`, from the products of all rows of two sets of images."""
     n, parts_a, m, parts_b = products.shape
-    at = _indices(i, n) * parts_a * m * parts_b + _indices(j, m) * parts_b
+    images = _indices(i, n), _indices(j, m)
+    at = images[0] * parts_a * m * parts_b + images[1] * parts_b
     numbers = _flat(products)
-    return _planned(_Call(numbers, numbers[:0], (parts_a, parts_b, m * parts_b), settings, GIVEN), at, at)
+    shape = parts_a, parts_b, m * parts_b
+    call = _Call(numbers, numbers[:0], shape, settings, _flat_weights(weights, (n, m), shape), GIVEN)
+    return _planned(call, at, at, images)
 
 
 def score_matrix(
-    rows_a: Float[Tensor, "n rows_a d"], rows_b: Float[Tensor, "m rows_b d"], settings: BackendSettings
+    rows_a: Float[Tensor, "n rows_a d"],
+    rows_b: Float[Tensor, "m rows_b d"],
+    settings: BackendSettings,
+    weights: PartWeights | None = None,
 ) -> BackendScores:
-    """Scores of all pairs, each (n, m). If both are the same tensor, each unordered pair is solved once."""
-    n, m, symmetric = len(rows_a), len(rows_b), rows_a is rows_b
-    call = _Call.of(rows_a, rows_b, settings, CROSSED)
+    """Scores of all pairs, each (n, m). If both are the same tensor, each unordered pair is solved once.
+
+    A one-sided transport is not symmetric, so all pairs are solved then.
+    """
+    n, m = len(rows_a), len(rows_b)
+    symmetric = rows_a is rows_b and settings.transport != "one-sided"
+    call = _Call.of(rows_a, rows_b, settings, weights, CROSSED)
     strips = -(-n // STRIP)
     blocks = -(-m // WIDTH)
     out = _empty((blocks, n * WIDTH))
@@ -132,20 +158,30 @@ class _Call:
     b: Array
     shape: tuple[int, int, int]
     settings: BackendSettings
+    weights: tuple[Array, Array]
     source: int = LISTED
     bounds_only: bool = False
     thread: threading.local = field(default_factory=threading.local)
 
     @classmethod
     def of(
-        cls, rows_a: Tensor, rows_b: Tensor, settings: BackendSettings, source: int = LISTED, bounds_only: bool = False
+        cls,
+        rows_a: Tensor,
+        rows_b: Tensor,
+        settings: BackendSettings,
+        weights: PartWeights | None,
+        source: int = LISTED,
+        bounds_only: bool = False,
     ) -> _Call:
         shape = rows_a.shape[1], rows_b.shape[1], rows_a.shape[2]
-        return cls(_flat(rows_a), _flat(rows_b), shape, settings, source, bounds_only)
+        flat = _flat_weights(weights, (len(rows_a), len(rows_b)), shape)
+        return cls(_flat(rows_a), _flat(rows_b), shape, settings, flat, source, bounds_only)
 
-    def work(self, at_a: Array, at_b: Array, out: list[Array]) -> None:
+    def work(self, at_a: Array, at_b: Array, out: list[Array], images: tuple[Array, Array] | None = None) -> None:
         how = self.settings
-        numbers = (np.float32(how.eps), np.float32(how.tolerance), how.max_iterations)
+        transport = TRANSPORTS[how.transport]
+        price = np.float32(how.bin_similarity if transport == DUSTBIN else 0)
+        numbers = (transport, price, np.float32(how.eps), np.float32(how.tolerance), how.max_iterations)
         found = (*out, NONE, NONE) if len(out) == len(BackendScores._fields) else tuple(out)
         cross = how.scheme == "cross_correlation"
         if not hasattr(self.thread, "workspace"):
@@ -153,26 +189,35 @@ class _Call:
             depth = 0 if self.source == GIVEN else dim
             self.thread.workspace = new_workspace(parts_a, parts_b, depth, plans=len(found[4]) > 0)
         how_and_where = *numbers, *self.thread.workspace
-        score(self.a, self.b, at_a, at_b, self.source, *self.shape, self.bounds_only, cross, *how_and_where, found)
+        pairs = at_a, at_b, images or (at_a, at_b), self.weights
+        score(self.a, self.b, *pairs, self.source, *self.shape, self.bounds_only, cross, *how_and_where, found)
 
 
-def _listed(call: _Call, at_a: Array, at_b: Array, out: list[Array], size: int = PIECE) -> None:
+def _listed(
+    call: _Call,
+    at_a: Array,
+    at_b: Array,
+    out: list[Array],
+    size: int = PIECE,
+    images: tuple[Array, Array] | None = None,
+) -> None:
     if len(at_a) != len(at_b):
         raise IndexError(f"expected as many indices of a as of b to form pairs, got {len(at_a)} and {len(at_b)}")
 
     def piece(start: int) -> None:
         where = slice(start, start + size)
-        call.work(at_a[where], at_b[where], [array[where].reshape(-1) for array in out])
+        some = None if images is None else (images[0][where], images[1][where])
+        call.work(at_a[where], at_b[where], [array[where].reshape(-1) for array in out], some)
 
     _work(piece, range(0, len(at_a), size), len(at_a))
 
 
-def _planned(call: _Call, at_a: Array, at_b: Array) -> BackendPlans:
+def _planned(call: _Call, at_a: Array, at_b: Array, images: tuple[Array, Array] | None = None) -> BackendPlans:
     # Independent of torch's default dtype: the compiled code writes float32.
     plan = torch.empty(len(at_a), call.shape[0] - 1, call.shape[1] - 1, dtype=torch.float32)
     error = torch.empty(len(at_a), dtype=torch.float32)
     out = _empty((len(at_a),))
-    _listed(call, at_a, at_b, [*out, plan.numpy(), error.numpy()], PLANS)
+    _listed(call, at_a, at_b, [*out, plan.numpy(), error.numpy()], PLANS, images)
     scores = _scores(out)
     return BackendPlans(plan, error, scores.iterations, scores.converged)
 
@@ -191,6 +236,19 @@ def _work(piece: Callable[[int], None], pieces: Iterable[int], pairs: int) -> No
 def _flat(rows: Tensor) -> Array:
     flat: Array = rows.detach().contiguous().numpy().reshape(-1)
     return flat
+
+
+def _flat_weights(
+    weights: PartWeights | None, images: tuple[int, int], rows: tuple[int, int, int]
+) -> tuple[Array, Array]:
+    """Both sides' weights, checked, as compiled code does not check them; empty without any."""
+    if weights is None:
+        return NONE, NONE
+    expected = [(n, r - 1) for n, r in zip(images, rows[:2], strict=True)]
+    if [tuple(each.shape) for each in weights] != expected:
+        raise IndexError(f"expected weights of shapes {expected}, got {[tuple(each.shape) for each in weights]}")
+    a, b = (_flat(each.float()) for each in weights)
+    return a, b
 
 
 def _indices(index: Tensor, images: int) -> Array:

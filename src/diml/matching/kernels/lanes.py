@@ -225,7 +225,7 @@ def select(typing_context: Any, bits: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def exponential(typing_context: Any, x: Any) -> Any:
-    """`exp(x)` for x in -86..0, to 2e-7: `2^n * p(x - n log 2)`, where p is the Taylor polynomial of degree 7."""
+    """`exp(x)` for x in -86..86, to 2e-7: `2^n * p(x - n log 2)`, where p is the Taylor polynomial of degree 7."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         [x] = arguments

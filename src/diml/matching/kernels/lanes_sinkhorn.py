@@ -10,10 +10,15 @@ from diml.matching.kernels.compiling import (
     ALL,
     BLOCK,
     CONVERGED,
+    DUSTBIN,
     FLOATS,
     MAX_RANGE,
+    NO_MASS,
+    ONE_SIDED,
     PROGRESS,
+    UNBOUNDED,
     UNCONVERGED,
+    WEIGHTS,
     Array,
     compiled,
     inlined,
@@ -21,6 +26,7 @@ from diml.matching.kernels.compiling import (
 from diml.matching.kernels.lanes import (
     WIDTH,
     at_most,
+    copy,
     every,
     exponential,
     fma,
@@ -31,43 +37,83 @@ from diml.matching.kernels.lanes import (
     select,
     smaller,
     store,
+    transposed,
     wide,
 )
 
 
 @inlined
-def marginal(products: Array, start: int, stride: int, parts: int, cross: bool, mu: Array) -> None:
-    """mu[part, lane] from the correlations at `products[start + part * stride]`; uniform unless `cross`."""
-    even = every(np.float32(1) / np.float32(parts))
-    zero = every(np.float32(0))
-    mass = zero
-    if cross:
+def spread(weights: Array, offsets: Array, parts: int, mu: Array) -> None:
+    """`mu[part, lane] = weights[offsets[lane] + part]`."""
+    full = parts - parts % WIDTH
+    for part in range(0, full, WIDTH):
+        transposed(weights, offsets, part, mu, part * WIDTH, WIDTH)
+    for part in range(full, parts):
+        for lane in range(WIDTH):
+            copy(weights, offsets[lane] + part, mu, part * WIDTH + lane)
+
+
+@inlined
+def marginal(
+    products: Array, start: int, stride: int, parts: int, cross: bool, weights: Array, offsets: Array, mu: Array
+) -> None:
+    """mu[part, lane] from the weights, and if `cross` the correlations at `products[start + part * stride]`."""
+    zero, one = every(np.float32(0)), every(np.float32(1))
+    if len(weights):
+        spread(weights, offsets, parts, mu)
+    else:
+        even = every(np.float32(1) / np.float32(parts))
         for part in range(parts):
-            mass = mass + larger(load(products, start + part * stride), zero)
-    none = at_most(mass, every(np.float32(1.2e-32)))
-    share = every(np.float32(1)) / select(none, every(np.float32(1)), mass)
-    for part in range(parts):
-        weight = even
-        if cross:
-            weight = select(none, even, larger(load(products, start + part * stride), zero) * share)
-        store(mu, part * WIDTH, weight)
+            store(mu, part * WIDTH, even)
+    if cross:
+        mass = zero
+        for part in range(parts):
+            at = part * WIDTH
+            if len(weights):
+                mass = fma(load(mu, at), larger(load(products, start + part * stride), zero), mass)
+            else:
+                mass = mass + larger(load(products, start + part * stride), zero)
+        none = at_most(mass, every(np.float32(NO_MASS)))
+        share = one / select(none, one, mass)
+        for part in range(parts):
+            at = part * WIDTH
+            weight = larger(load(products, start + part * stride), zero)
+            if len(weights):
+                weight = weight * load(mu, at)
+            store(mu, at, select(none, load(mu, at), weight * share))
 
 
-@compiled(f"uint32({BLOCK}, int64, int64, boolean, float32)")
-def begin(block: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
+@inlined
+def _bounds(transport: int, high: Any, low: Any, price: Any, scale: Any) -> Any:
+    """The number that becomes 1 in the kernel, the smallest that must fit beside it, and the largest scaling.
+
+    With a dustbin of price c, `T = u v exp((S - c) / eps)` and u, v <= 1: both take half of `(high - c) / eps`.
+    """
+    largest = every(np.float32(UNBOUNDED))
+    if transport == DUSTBIN:
+        high, low = larger(high, price), smaller(low, price)
+        room = smaller((high - price) * scale, every(np.float32(MAX_RANGE)))
+        largest = exponential(room * every(np.float32(0.5)))
+    return high, low, largest
+
+
+@compiled(f"uint32({BLOCK}, int64, int64, boolean, float32, int64, float32, {WEIGHTS})")
+def begin(block: Any, r_a: int, r_b: int, cross: bool, eps: float, transport: int, price: float, weights: Any) -> Any:
     """Set marginals, kernel and first scalings of sixteen pairs; bit l of the result: lane l is out of range."""
     wide()
     products, kernel, mu_a, mu_b, u, v = block
+    weights_a, weights_b, offsets_a, offsets_b = weights
     zero, one = every(np.float32(0)), every(np.float32(1))
     stride, row = (r_b + 1) * WIDTH, r_b * WIDTH
-    marginal(products, row, stride, r_a, cross, mu_a)
-    marginal(products, r_a * stride, WIDTH, r_b, cross, mu_b)
+    marginal(products, row, stride, r_a, cross, weights_a, offsets_a, mu_a)
+    marginal(products, r_a * stride, WIDTH, r_b, cross, weights_b, offsets_b, mu_b)
     high = low = load(products, 0)
     for i in range(r_a):
         for j in range(0, row, WIDTH):
             s = load(products, i * stride + j)
             high, low = larger(high, s), smaller(low, s)
     scale = every(np.float32(1) / eps)
+    high, low, largest = _bounds(transport, high, low, every(price), scale)
     least = every(np.float32(-86))
     for i in range(r_a):
         for j in range(0, row, WIDTH):
@@ -75,18 +121,42 @@ def begin(block: Any, r_a: int, r_b: int, cross: bool, eps: float) -> Any:
             store(kernel, i * row + j, exponential(larger((s - high) * scale, least)))
     for i in range(r_a):
         store(u, i * WIDTH, zero)
+    store(u, r_a * WIDTH, largest)
     for j in range(0, row, WIDTH):
-        store(v, j, one)
+        first = one
+        if transport == ONE_SIDED:
+            first = load(mu_b, j)
+        if transport == DUSTBIN:
+            first = largest
+        store(v, j, first)
     return ~at_most((high - low) * scale, every(np.float32(MAX_RANGE))) & np.uint32(ALL)
 
 
+@compiled(f"uint32({BLOCK}, int64, int64, uint32, {PROGRESS})")
+def settle(block: Any, r_a: int, r_b: int, done: Any, progress: Any) -> Any:
+    """Solve one-sided transports, `u_i = mu_a_i / sum_j K_ij v_j` with v as it is; returns the finished lanes: all."""
+    wide()
+    _, kernel, mu_a, _, u, v = block
+    _, passes, state = progress
+    row = r_b * WIDTH
+    for i in range(r_a):
+        total = every(np.float32(0))
+        for j in range(0, row, WIDTH):
+            total = fma(load(kernel, i * row + j), load(v, j), total)
+        store(u, i * WIDTH, load(mu_a, i * WIDTH) / total)
+    for lane in range(WIDTH):
+        if not done >> lane & 1:
+            passes[lane], state[lane] = 1, CONVERGED
+    return np.uint32(ALL)
+
+
 @inlined
-def _scaled(u: Array, mu: Array, at: int, sums: Any, done: Any) -> Any:
+def _scaled(u: Array, mu: Array, at: int, sums: Any, largest: Any, done: Any) -> Any:
     """The error of the row sums with the old u, and the new u, which is stored; finished lanes keep the old one."""
     old, wanted = load(u, at), load(mu, at)
-    new = select(done, old, wanted * inverse(sums))
+    new = select(done, old, smaller(wanted * inverse(sums), largest))
     store(u, at, new)
-    return magnitude(old * sums - wanted), new
+    return magnitude(old * sums - smaller(largest * sums, wanted)), new
 
 
 @compiled(f"uint32({BLOCK}, int64, int64, {FLOATS}, uint32, int64, float32, int64, {PROGRESS})")
@@ -110,7 +180,7 @@ def iterate(
     wide()
     _, kernel, mu_a, mu_b, u, v = block
     _, passes, state = progress
-    zero, enough = every(np.float32(0)), every(tolerance)
+    zero, enough, largest = every(np.float32(0)), every(tolerance), load(u, r_a * WIDTH)
     row, eights = r_b * WIDTH, r_a - r_a % 8
     while True:
         left, room = 0, limit + 1
@@ -138,14 +208,14 @@ def iterate(
                     s4, s5 = fma(load(kernel, b + j), x, s4), fma(load(kernel, b + row + j), x, s5)
                     s6, s7 = fma(load(kernel, b + 2 * row + j), x, s6), fma(load(kernel, b + 3 * row + j), x, s7)
                 n = i * WIDTH
-                e0, u0 = _scaled(u, mu_a, n, s0, done)
-                e1, u1 = _scaled(u, mu_a, n + 16, s1, done)
-                e2, u2 = _scaled(u, mu_a, n + 32, s2, done)
-                e3, u3 = _scaled(u, mu_a, n + 48, s3, done)
-                e4, u4 = _scaled(u, mu_a, n + 64, s4, done)
-                e5, u5 = _scaled(u, mu_a, n + 80, s5, done)
-                e6, u6 = _scaled(u, mu_a, n + 96, s6, done)
-                e7, u7 = _scaled(u, mu_a, n + 112, s7, done)
+                e0, u0 = _scaled(u, mu_a, n, s0, largest, done)
+                e1, u1 = _scaled(u, mu_a, n + 16, s1, largest, done)
+                e2, u2 = _scaled(u, mu_a, n + 32, s2, largest, done)
+                e3, u3 = _scaled(u, mu_a, n + 48, s3, largest, done)
+                e4, u4 = _scaled(u, mu_a, n + 64, s4, largest, done)
+                e5, u5 = _scaled(u, mu_a, n + 80, s5, largest, done)
+                e6, u6 = _scaled(u, mu_a, n + 96, s6, largest, done)
+                e7, u7 = _scaled(u, mu_a, n + 112, s7, largest, done)
                 error = error + ((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7))
                 for j in range(0, row, WIDTH):
                     x, y = fma(load(kernel, a + j), u0, load(sums, j)), load(kernel, b + j) * u4
@@ -161,12 +231,13 @@ def iterate(
                     s1 = fma(load(kernel, at + j + WIDTH), load(v, j + WIDTH), s1)
                 if r_b % 2:
                     s0 = fma(load(kernel, at + row - WIDTH), load(v, row - WIDTH), s0)
-                e0, u0 = _scaled(u, mu_a, i * WIDTH, s0 + s1, done)
+                e0, u0 = _scaled(u, mu_a, i * WIDTH, s0 + s1, largest, done)
                 error = error + e0
                 for j in range(0, row, WIDTH):
                     store(sums, j, fma(load(kernel, at + j), u0, load(sums, j)))
             for j in range(0, row, WIDTH):
-                store(v, j, select(done, load(v, j), load(mu_b, j) * inverse(load(sums, j))))
+                new = smaller(load(mu_b, j) * inverse(load(sums, j)), largest)
+                store(v, j, select(done, load(v, j), new))
             now = at_most(error, enough) & ~done
         for lane in range(WIDTH):
             if not done >> lane & 1:
