@@ -202,3 +202,44 @@ def test_regions_are_fast_enough_for_pictures_and_pages():
             match.regions()
             times.append(time.process_time() - start)
         assert min(times) < most
+
+
+class TestWeightsAndUnmatched:
+    @pytest.mark.parametrize("how", [{}, {"mass": 0.6}, {"transport": "one-sided"}, {"transport": "dustbin"}], ids=str)
+    def test_all_groups_sum_to_the_similarity(self, how: dict[str, object]) -> None:
+        random = torch.Generator().manual_seed(0)
+        for seed in range(4):
+            local = torch.randn(2, 16, 6, generator=random.manual_seed(seed), dtype=torch.float64) + 0.4
+            weights = torch.rand(2, 16, generator=random, dtype=torch.float64) ** 4
+            maps = FeatureMaps(local, (4, 4), weights=weights)
+            match = Matcher(bin_similarity=0.5, **how).tight().match(maps[0], maps[1])
+            regions = match.regions()
+            total = sum(pair.contribution for pair in regions) + regions.residual
+            assert abs(total - match.similarity.item()) < 1e-9
+            for side in ("a_cells", "b_cells"):
+                cells = [cell for pair in regions for cell in getattr(pair, side)]
+                assert sorted(cells) == [(k // 4, k % 4) for k in range(16)]
+
+    def test_light_cells_are_background(self) -> None:
+        weights = torch.full((1, 16), 1.0, dtype=torch.float64)
+        weights[0, [0, 5]] = 0.3
+        maps = FeatureMaps(torch.eye(16, dtype=torch.float64)[None], (4, 4), weights=weights)
+        regions = Matcher().tight().match(maps, maps).regions()
+        [background] = [pair for pair in regions if pair.kind == "background"]
+        assert background.a_cells == background.b_cells == ((0, 0), (1, 1))
+        assert not any({(0, 0), (1, 1)} & set(pair.a_cells) for pair in regions.named)
+
+    def test_what_found_no_counterpart(self) -> None:
+        """Half of the parts of either image are nowhere in the other one."""
+        a, b = torch.eye(24, dtype=torch.float64)[None, :16], torch.eye(24, dtype=torch.float64)[None, 8:]
+        match = (
+            Matcher(transport="dustbin", bin_similarity=0.8)
+            .tight()
+            .match(FeatureMaps(a, (4, 4)), FeatureMaps(b, (4, 4)))
+        )
+        regions = match.regions()
+        [unmatched] = [pair for pair in regions if pair.kind == "unmatched"]
+        assert unmatched.a_cells == tuple((k // 4, k % 4) for k in range(8))
+        assert unmatched.b_cells == tuple((k // 4, k % 4) for k in range(8, 16))
+        assert regions.unmatched == pytest.approx((0.5, 0.5), abs=1e-3)
+        assert unmatched.contribution == pytest.approx(0.5 * 0.8 * 0.5, abs=1e-3)

@@ -259,7 +259,8 @@ class Match:
         A region is a connected set of cells of each image, at most a third of its cells; one cell is always allowed.
         `structural_contributions` count where both cells lie in the two regions of a pair. Of `pooled_contributions`,
         which join every cell with every other, a cell counts with half of its row, or of its column. What remains is
-        listed as well, so the contributions of all pairs and the residual sum to `similarity`.
+        listed as well, as background (cells of little weight), unmatched and remainder, so the contributions of all
+        pairs and the residual sum to `similarity`.
 
         Regions are grown to carry as much as they can, and then reduced to the cells that carry 70 % of the
         similarity together. They are found by a greedy search: there may be others that carry more.

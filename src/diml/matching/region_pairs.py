@@ -19,11 +19,16 @@ from diml.matching.region_moves import NO_REGION, RegionSearch
 if TYPE_CHECKING:
     from diml.matching.match import Box, Cell, Match
 
-Kind = Literal["region", "remainder"]
+Kind = Literal["region", "background", "unmatched", "remainder"]
 Owners = NDArray[np.int64]
 
 # Regions grow while they gain, and are then reduced to the cells that carry this share of the similarity.
 CARRIED = 0.7
+# A cell is background if it weighs less than this share of what it would weigh if all cells weighed the same.
+LIGHT = 0.5
+# A cell is unmatched if a larger share of its mass found no counterpart.
+LEFT = 0.5
+BACKGROUND, UNMATCHED = NO_REGION - 1, NO_REGION - 2
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,10 @@ class RegionPair:
     """A region of each image, and what the two contribute to the similarity together.
 
     Attributes:
-        kind: `"region"`: a connected set of cells in either image that correspond; `"remainder"`: all other cells, and
-            the pairs of cells of different regions.
+        kind: `"region"`: a connected set of cells in either image that correspond; `"background"`: the cells of little
+            weight; `"unmatched"`: the cells outside of regions more than half of whose mass found no counterpart, and
+            what a dustbin adds for all unmatched mass; `"remainder"`: all other cells, and the pairs of cells of
+            different groups.
         a_cells, b_cells: (row, column) of the cells, row by row.
         a_box, b_box: `x0, y0, x1, y1` around the cells, in pixels of the originals; None where there are no cells, or
             where the geometry is unknown.
@@ -66,19 +73,21 @@ class RegionPairs:
     """All of the similarity of two images, split among pairs of regions.
 
     Attributes:
-        pairs: the regions that correspond, largest contribution first, then the remainder. In each image the cells are
-            disjoint and cover it.
+        pairs: the regions that correspond, largest contribution first, then the background and what is unmatched, where
+            there is any, and the remainder. In each image the cells are disjoint and cover it.
         similarity: of the images.
+        unmatched: the shares of a and of b, 0..1, whose parts found no counterpart; see `Match.unmatched`.
         residual: `similarity - sum of contributions`, see `Match.residual`.
     """
 
     pairs: tuple[RegionPair, ...]
     similarity: float
     residual: float
+    unmatched: tuple[float, float] = (0.0, 0.0)
 
     @property
     def named(self) -> tuple[RegionPair, ...]:
-        """The regions that correspond, without the remainder."""
+        """The regions that correspond, without the other groups."""
         return tuple(pair for pair in self.pairs if pair.kind == "region")
 
     @property
@@ -112,7 +121,14 @@ def region_pairs(match: Match, n: int = 5) -> RegionPairs:
     search.improve()
     if similarity > 0:
         search.reduce(CARRIED * similarity)
-    return _account(match, values, _in_order(search), similarity)
+    a, b = _in_order(search)
+    light_a, light_b = _backgrounds(match)
+    left_a, left_b = _unmatched(match)
+    owners = tuple(
+        np.where(light, BACKGROUND, np.where(left & (owner == NO_REGION), UNMATCHED, owner))
+        for owner, light, left in ((a, light_a, left_a), (b, light_b, left_b))
+    )
+    return _account(match, values, (owners[0], owners[1]), similarity)
 
 
 def _values(match: Match) -> CellValues:
@@ -121,12 +137,30 @@ def _values(match: Match) -> CellValues:
     Those join every cell with every other: half of its row goes to a cell of a, half of its column to a cell of b.
     """
     pooled = _numbers(match.pooled_contributions)
-    free = np.full(match.maps_a.parts, True)
+    light_a, light_b = _backgrounds(match)
+    free = ~light_a
     if match.chosen is not None:
-        free = np.isin(np.arange(len(free)), match.chosen)
+        free &= np.isin(np.arange(len(free)), match.chosen)
     a = Cells(match.maps_a.grid, pooled.sum(axis=1) / 2, free)
-    b = Cells(match.maps_b.grid, pooled.sum(axis=0) / 2, np.full(match.maps_b.parts, True))
+    b = Cells(match.maps_b.grid, pooled.sum(axis=0) / 2, ~light_b)
     return CellValues(_numbers(match.structural_contributions), a, b)
+
+
+def _backgrounds(match: Match) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The cells of a and of b that are background. A part query has none: it says itself which cells count."""
+    if match.chosen is not None:
+        return np.full(match.maps_a.parts, False), np.full(match.maps_b.parts, False)
+    a, b = (_numbers(maps.weights_or_uniform) for maps in (match.maps_a, match.maps_b))
+    return a < LIGHT / len(a), b < LIGHT / len(b)
+
+
+def _unmatched(match: Match) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The cells of a and of b more than half of whose mass found no counterpart."""
+    if match.marginals is None:
+        return np.full(match.maps_a.parts, False), np.full(match.maps_b.parts, False)
+    pairs = zip(match.unmatched, match.marginals, strict=True)
+    a, b = (_numbers(left) > LEFT * np.maximum(_numbers(mu), 1e-12) for left, mu in pairs)
+    return a, b
 
 
 def _numbers(values: Tensor) -> Floats:
@@ -135,9 +169,10 @@ def _numbers(values: Tensor) -> Floats:
 
 
 def _in_order(search: RegionSearch) -> tuple[Owners, Owners]:
-    """For each cell of a and of b the rank of its region from 0, or `NO_REGION`."""
-    rank = np.full(len(search.worth()) + 1, NO_REGION)
-    kept = [k for k in np.argsort(-search.worth(), kind="stable") if (search.owners[0] == k).any()]
+    """For each cell of a and of b the rank of its region from 0, or `NO_REGION`, also where it counts against."""
+    worth = search.worth()
+    rank = np.full(len(worth) + 1, NO_REGION)
+    kept = [k for k in np.argsort(-worth, kind="stable") if worth[k] > 0 and (search.owners[0] == k).any()]
     rank[kept] = np.arange(len(kept))
     # The last entry stands for cells in no region, whose number is -1.
     a, b = (rank[owner] for owner in search.owners)
@@ -148,17 +183,24 @@ def _account(match: Match, values: CellValues, owners: tuple[Owners, Owners], si
     """What all groups of cells contribute: every cell is in one group, and pairs across groups go to the remainder."""
     a, b = owners
     groups: list[tuple[Kind, int]] = [("region", k) for k in range(int(a.max()) + 1)]
+    bins = sum(float(_numbers(each).sum()) for each in match.unmatched_contributions)
+    others: tuple[tuple[Kind, int, bool], ...] = (
+        ("background", BACKGROUND, False),
+        ("unmatched", UNMATCHED, bins != 0),
+    )
+    groups += [(kind, k) for kind, k, told in others if told or (a == k).any() or (b == k).any()]
     across = float(values.pairs[a[:, None] != b].sum())
     boxes_a, boxes_b = match.maps_a.boxes(0), match.maps_b.boxes(0)
     pairs = []
     for kind, k in [*groups, ("remainder", NO_REGION)]:
         of_a, of_b = a == k, b == k
         inside = values.pairs[of_a][:, of_b].sum() + values.a.value[of_a].sum() + values.b.value[of_b].sum()
-        contribution = float(inside) + (across if kind == "remainder" else 0.0)
+        contribution = float(inside) + {"remainder": across, "unmatched": bins}.get(kind, 0.0)
         share = _share(contribution, similarity)
         cells = _places(of_a, match.maps_a.grid), _places(of_b, match.maps_b.grid)
         pairs.append(RegionPair(kind, *cells, _around(of_a, boxes_a), _around(of_b, boxes_b), contribution, share))
-    return RegionPairs(tuple(pairs), similarity, float(match.residual.detach()[0]))
+    left_a, left_b = (float(_numbers(each).sum()) for each in match.unmatched)
+    return RegionPairs(tuple(pairs), similarity, float(match.residual.detach()[0]), (left_a, left_b))
 
 
 def _places(chosen: NDArray[np.bool_], grid: tuple[int, int]) -> tuple[Cell, ...]:
