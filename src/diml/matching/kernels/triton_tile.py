@@ -30,6 +30,8 @@ import triton.language as tl
 MAX_RANGE = tl.constexpr(80 * 1.4426950408889634)
 # A mass below this counts as zero, as in marginals.cross_correlation.
 NO_MASS = tl.constexpr(1.1754944e-38 * 1e6)
+# Sums below this count as this: its reciprocal is finite, and with a dustbin every scaling of such a sum is capped.
+LEAST_SUM = tl.constexpr(1e-37)
 
 
 @triton.jit
@@ -60,38 +62,65 @@ def _load_pooled(pointer, image, remainder, dims, dim, TYPE: tl.constexpr):
 
 
 @triton.jit
-def _weights(correlation, inside, PARTS: tl.constexpr, CROSS: tl.constexpr):
-    """Marginals (parts, pairs) of one side; 0 for padding."""
-    even = tl.where(inside, 1.0 / PARTS, 0.0) + tl.zeros_like(correlation)
+def _marginals(correlation, weights, image, part, PARTS: tl.constexpr, CROSS: tl.constexpr, WEIGHTED: tl.constexpr):
+    """Marginals (parts, pairs) of one side, for the image of each pair; 0 for padding."""
+    inside = (part < PARTS)[:, None]
+    if WEIGHTED:
+        plain = tl.load(weights + image[None, :] * PARTS + part[:, None], mask=inside, other=0.0)
+        correlation = correlation * plain
+    else:
+        plain = tl.where(inside, 1.0 / PARTS, 0.0) + tl.zeros_like(correlation)
     if not CROSS:
-        return even
+        return plain
     positive = tl.where(inside, tl.maximum(correlation, 0.0), 0.0)
     mass = tl.sum(positive, axis=0)
     some = mass > NO_MASS
-    return tl.where(some[None, :], positive / tl.where(some, mass, 1.0)[None, :], even)
+    return tl.where(some[None, :], positive / tl.where(some, mass, 1.0)[None, :], plain)
 
 
 @triton.jit
-def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, NARROW: tl.constexpr):
-    """Scale K until each pair's marginals are met: structural similarity, iterations, converged, each (pairs,).
-
-    A finished pair keeps its scalings while others continue, so that it does not depend on its neighbours. Pairs whose
-    range of costs is too wide for float32, or not finite, give NaN with -1 iterations.
+def _kernel(similarity, inside, wanted, per_eps, bin_similarity, NARROW: tl.constexpr, DUSTBIN: tl.constexpr):
+    """K, and for each pair whether float32 holds it, and the largest scaling: that of a part which has no dustbin to
+    share its mass with. With one, two scalings of at most 1 and exp((S - c) / eps) are K with two of at most the cap.
     """
-    inside = inside_a[:, None, None] & inside_b[None, :, None]
     if NARROW:  # for this eps no range of cosines is too wide: 1 serves as their maximum
         fits = wanted
+        top = tl.full(wanted.shape, 1.0, tl.float32)
         exponent = (similarity - 1.0) * per_eps
     else:
         top = tl.max(tl.max(tl.where(inside, similarity, -3.0e38), axis=1), axis=0)
         low = tl.min(tl.min(tl.where(inside, similarity, 3.0e38), axis=1), axis=0)
-        fits = wanted & ((top - low) * per_eps <= MAX_RANGE)
+        if DUSTBIN:  # a part matched with the bin is one of similarity c
+            widest = tl.maximum(top, bin_similarity) - tl.minimum(low, bin_similarity)
+        else:
+            widest = top - low
+        fits = wanted & (widest * per_eps <= MAX_RANGE)
         exponent = (similarity - top[None, None, :]) * per_eps
-    kernel = tl.where(inside, tl.exp2(exponent), 0.0)
+    cap = tl.exp2((top - bin_similarity) * (0.5 * per_eps))
+    return tl.where(inside, tl.exp2(exponent), 0.0), fits, cap
+
+
+@triton.jit
+def _scaling(mu, sums, cap, DUSTBIN: tl.constexpr):
+    """What the rows or columns of K are multiplied by to meet `mu`; with a dustbin, at most the cap."""
+    if DUSTBIN:
+        return tl.minimum(mu * _reciprocal(tl.maximum(sums, LEAST_SUM)), cap[None, :])
+    return mu * _reciprocal(sums)
+
+
+@triton.jit
+def _iterated(kernel, mu_a, mu_b, inside_a, inside_b, fits, cap, tolerance, limit, DUSTBIN: tl.constexpr):
+    """Scale K until each pair's marginals are met: scalings u, v (parts, pairs), iterations and error, each (pairs,).
+
+    A finished pair keeps its scalings while others continue, so that it does not depend on its neighbours.
+    """
     # The sums of padding are 0; 1 is added so that its scalings are 0 and not NaN.
     pad_a = tl.where(inside_a, 0.0, 1.0)[:, None]
     pad_b = tl.where(inside_b, 0.0, 1.0)[:, None]
-    row_sums = tl.sum(kernel, axis=1) + pad_a
+    row_sums = tl.sum(kernel, axis=1)
+    if DUSTBIN:
+        row_sums = row_sums * cap[None, :]
+    row_sums += pad_a
     u = mu_a * 0.0
     v = mu_b * 0.0
     error = tl.sum(u, axis=0)
@@ -101,29 +130,70 @@ def _sinkhorn(similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, toler
     left = tl.max(going.to(tl.int32), axis=0)
     while left > 0:
         step += 1
-        u = tl.where(going[None, :], mu_a * _reciprocal(row_sums), u)
+        u = tl.where(going[None, :], _scaling(mu_a, row_sums, cap, DUSTBIN), u)
         column_sums = tl.sum(kernel * u[:, None, :], axis=0) + pad_b
-        v = tl.where(going[None, :], mu_b * _reciprocal(column_sums), v)
+        v = tl.where(going[None, :], _scaling(mu_b, column_sums, cap, DUSTBIN), v)
         row_sums = tl.sum(kernel * v[None, :, :], axis=1) + pad_a
-        error = tl.sum(tl.abs(u * row_sums - mu_a), axis=0)
+        if DUSTBIN:
+            allowed = tl.minimum(cap[None, :] * row_sums, mu_a)
+        else:
+            allowed = mu_a
+        error = tl.sum(tl.abs(u * row_sums - allowed), axis=0)
         iterations += going.to(tl.int32)
         going = going & (error > tolerance) & (step < limit)
         left = tl.max(going.to(tl.int32), axis=0)
+    return u, v, iterations, error
+
+
+@triton.jit
+def _transport(
+    similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, bin_similarity,
+    NARROW: tl.constexpr, TRANSPORT: tl.constexpr,
+):  # fmt: skip
+    """Structural similarity, iterations, converged, each (pairs,).
+
+    Pairs whose range of costs is too wide for float32, or not finite, give NaN with -1 iterations.
+    """
+    DUSTBIN: tl.constexpr = TRANSPORT == "dustbin"
+    inside = inside_a[:, None, None] & inside_b[None, :, None]
+    kernel, fits, cap = _kernel(similarity, inside, wanted, per_eps, bin_similarity, NARROW, DUSTBIN)
+    if TRANSPORT == "one-sided":  # a half-step: the rows are met, the columns may be anything
+        v = mu_b
+        u = mu_a * _reciprocal(tl.sum(kernel * v[None, :, :], axis=1) + tl.where(inside_a, 0.0, 1.0)[:, None])
+        iterations = fits.to(tl.int32)
+        reached = fits
+    else:
+        u, v, iterations, error = _iterated(
+            kernel, mu_a, mu_b, inside_a, inside_b, fits, cap, tolerance, limit, DUSTBIN
+        )
+        reached = error <= tolerance
     # Not sum(T * S): compilers would keep the products K * u of the loop instead of fusing them into its sums.
-    structural = tl.sum(u * tl.sum(kernel * similarity * v[None, :, :], axis=1), axis=0)
+    if DUSTBIN:
+        gain = similarity - bin_similarity
+    else:
+        gain = similarity
+    structural = tl.sum(u * tl.sum(kernel * gain * v[None, :, :], axis=1), axis=0)
+    if DUSTBIN:
+        structural += bin_similarity
     solved = fits & (tl.abs(structural) <= 2.0)  # false for NaN
     return (
         tl.where(solved, structural, float("nan")),
         tl.where(solved, iterations, -1),
-        solved & (error <= tolerance),
+        solved & reached,
     )
 
 
 @triton.jit
-def _bound(similarity, mu_b, inside_a, inside_b, wanted):
-    """The best match in a of every part of b, times its weight; with 0 iterations."""
-    highest = tl.max(tl.where(inside_a[:, None, None], similarity, -3.0e38), axis=0)
-    bound = tl.sum(tl.where(inside_b[:, None], mu_b * highest, 0.0), axis=0)
+def _bound(similarity, mu_a, mu_b, inside_a, inside_b, wanted, bin_similarity, TRANSPORT: tl.constexpr):
+    """The best match in the other image of every part of the side whose marginals are met; with 0 iterations."""
+    if TRANSPORT == "one-sided":
+        highest = tl.max(tl.where(inside_b[None, :, None], similarity, -3.0e38), axis=1)
+        bound = tl.sum(tl.where(inside_a[:, None], mu_a * highest, 0.0), axis=0)
+    else:
+        highest = tl.max(tl.where(inside_a[:, None, None], similarity, -3.0e38), axis=0)
+        if TRANSPORT == "dustbin":
+            highest = tl.maximum(highest, bin_similarity)
+        bound = tl.sum(tl.where(inside_b[:, None], mu_b * highest, 0.0), axis=0)
     return bound, wanted.to(tl.int32) * 0, wanted
 
 
@@ -137,38 +207,17 @@ def images(index, first, slot, end, LISTED: tl.constexpr):
 
 
 @triton.jit
-def score_tile(
-    parts_a, scale_a, pooled_a, stride_a, index_a, first_a, end_a,
-    parts_b, scale_b, pooled_b, stride_b, index_b, first_b, end_b,
-    dim, per_eps, tolerance, limit,
-    R_A: tl.constexpr, R_B: tl.constexpr, PAD_A: tl.constexpr, PAD_B: tl.constexpr,
-    IMAGES_A: tl.constexpr, IMAGES_B: tl.constexpr, LISTED_A: tl.constexpr, LISTED_B: tl.constexpr,
-    CROSS: tl.constexpr, NARROW: tl.constexpr, BLOCK: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
-    BOUNDS: tl.constexpr,
+def _products(
+    parts_a, pooled_a, stride_a, image_x, part_x, image_p, parts_b, pooled_b, stride_b, image_y, part_y, image_q, dim,
+    R_A: tl.constexpr, R_B: tl.constexpr,
+    CROSS: tl.constexpr, BLOCK: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Structural, pooled, iterations, converged and "is a pair", each (pairs,), images of a changing slowest.
-
-    With BOUNDS, upper bounds of the structural similarities without any iteration: see diml.matching.topk.
-    """
+    """Rows of a times rows of b; with CROSS, rows times the pooled vectors of the other side; pooled times pooled."""
     TYPE: tl.constexpr = parts_a.dtype.element_ty
-    LANES_A: tl.constexpr = 8 // IMAGES_A  # lanes that share the parts of an image of a
-    LANES_B: tl.constexpr = 4 // IMAGES_B
-    PAIRS: tl.constexpr = IMAGES_A * IMAGES_B
-    BLOCKS_A: tl.constexpr = PAD_A // LANES_A
-    BLOCKS_B: tl.constexpr = PAD_B // (2 * LANES_B)
-    # The order of rows described above: x = (block, image, lane), y = (block, image, lane, one of two).
-    x, y = tl.arange(0, IMAGES_A * PAD_A), tl.arange(0, IMAGES_B * PAD_B)
-    image_x = images(index_a, first_a, x % 8 // LANES_A, end_a, LISTED_A)
-    image_y = images(index_b, first_b, y % 8 // (2 * LANES_B), end_b, LISTED_B)
-    part_x = x // 8 * LANES_A + x % LANES_A
-    part_y = y // 8 * (2 * LANES_B) + y % (2 * LANES_B)
-    # One more block on each side for the pooled vectors: its halves are the rounded vector and the rounding error.
     p, q = tl.arange(0, 16), tl.arange(0, 8)
-    image_p = images(index_a, first_a, p % 8 // LANES_A, end_a, LISTED_A)
-    image_q = images(index_b, first_b, q // (2 * LANES_B), end_b, LISTED_B)
-    local = tl.zeros((IMAGES_A * PAD_A, IMAGES_B * PAD_B), tl.float32)
-    along_a = tl.zeros((IMAGES_A * PAD_A, 8), tl.float32)
-    along_b = tl.zeros((16, IMAGES_B * PAD_B), tl.float32)
+    local = tl.zeros((image_x.shape[0], image_y.shape[0]), tl.float32)
+    along_a = tl.zeros((image_x.shape[0], 8), tl.float32)
+    along_b = tl.zeros((16, image_y.shape[0]), tl.float32)
     both = tl.zeros((16, 8), tl.float32)
     for start in range(0, dim, BLOCK):
         k = start + tl.arange(0, BLOCK)
@@ -181,6 +230,41 @@ def score_tile(
         if CROSS:
             along_a = tl.dot(a, pb, along_a, input_precision=PRECISION)
             along_b = tl.dot(pa, b, along_b, input_precision=PRECISION)
+    return local, along_a, along_b, both
+
+
+@triton.jit
+def score_tile(
+    parts_a, scale_a, pooled_a, weights_a, stride_a, index_a, first_a, end_a,
+    parts_b, scale_b, pooled_b, weights_b, stride_b, index_b, first_b, end_b,
+    dim, per_eps, tolerance, limit, bin_similarity,
+    R_A: tl.constexpr, R_B: tl.constexpr, PAD_A: tl.constexpr, PAD_B: tl.constexpr,
+    IMAGES_A: tl.constexpr, IMAGES_B: tl.constexpr, LISTED_A: tl.constexpr, LISTED_B: tl.constexpr,
+    CROSS: tl.constexpr, WEIGHTED: tl.constexpr, TRANSPORT: tl.constexpr, NARROW: tl.constexpr,
+    BLOCK: tl.constexpr, EVEN: tl.constexpr, PRECISION: tl.constexpr, BOUNDS: tl.constexpr,
+):  # fmt: skip
+    """Structural, pooled, iterations, converged and "is a pair", each (pairs,), images of a changing slowest.
+
+    With BOUNDS, upper bounds of the structural similarities without any iteration: see diml.matching.topk.
+    """
+    LANES_A: tl.constexpr = 8 // IMAGES_A  # lanes that share the parts of an image of a
+    LANES_B: tl.constexpr = 4 // IMAGES_B
+    PAIRS: tl.constexpr = IMAGES_A * IMAGES_B
+    BLOCKS_A: tl.constexpr = PAD_A // LANES_A
+    BLOCKS_B: tl.constexpr = PAD_B // (2 * LANES_B)
+    # The order of rows described above: x = (block, image, lane), y = (block, image, lane, one of two).
+    x, y = tl.arange(0, IMAGES_A * PAD_A), tl.arange(0, IMAGES_B * PAD_B)
+    image_x = images(index_a, first_a, x % 8 // LANES_A, end_a, LISTED_A)
+    image_y = images(index_b, first_b, y % 8 // (2 * LANES_B), end_b, LISTED_B)
+    part_x = x // 8 * LANES_A + x % LANES_A
+    part_y = y // 8 * (2 * LANES_B) + y % (2 * LANES_B)
+    # One more block on each side for the pooled vectors: its halves are the rounded vector and the rounding error.
+    image_p = images(index_a, first_a, tl.arange(0, 16) % 8 // LANES_A, end_a, LISTED_A)
+    image_q = images(index_b, first_b, tl.arange(0, 8) // (2 * LANES_B), end_b, LISTED_B)
+    local, along_a, along_b, both = _products(
+        parts_a, pooled_a, stride_a, image_x, part_x, image_p, parts_b, pooled_b, stride_b, image_y, part_y, image_q,
+        dim, R_A, R_B, CROSS, BLOCK, EVEN, PRECISION,
+    )  # fmt: skip
     # Rows are stored unscaled and scaled to unit length here, in float32, so that half precision costs no accuracy.
     unit_x = tl.load(scale_a + image_x * R_A + part_x, mask=part_x < R_A, other=0.0)
     unit_y = tl.load(scale_b + image_y * R_B + part_y, mask=part_y < R_B, other=0.0)
@@ -194,15 +278,21 @@ def score_tile(
     along_b = tl.permute(tl.max(tl.sum(along_b, axis=0), axis=1), (1, 3, 0, 2))
     both = tl.sum(tl.sum(tl.reshape(both, (2, IMAGES_A, LANES_A, IMAGES_B, LANES_B, 2)), axis=5), axis=0)
     pooled = tl.reshape(tl.max(tl.max(both, axis=3), axis=1), (PAIRS,))
-    inside_a, inside_b = tl.arange(0, PAD_A) < R_A, tl.arange(0, PAD_B) < R_B
-    mu_a = _weights(tl.reshape(along_a, (PAD_A, PAIRS)), inside_a[:, None], R_A, CROSS)
-    mu_b = _weights(tl.reshape(along_b, (PAD_B, PAIRS)), inside_b[:, None], R_B, CROSS)
     pair = tl.arange(0, PAIRS)
+    part_a, part_b = tl.arange(0, PAD_A), tl.arange(0, PAD_B)
+    inside_a, inside_b = part_a < R_A, part_b < R_B
+    image_a = images(index_a, first_a, pair // IMAGES_B, end_a, LISTED_A)
+    image_b = images(index_b, first_b, pair % IMAGES_B, end_b, LISTED_B)
+    mu_a = _marginals(tl.reshape(along_a, (PAD_A, PAIRS)), weights_a, image_a, part_a, R_A, CROSS, WEIGHTED)
+    mu_b = _marginals(tl.reshape(along_b, (PAD_B, PAIRS)), weights_b, image_b, part_b, R_B, CROSS, WEIGHTED)
     wanted = (first_a + pair // IMAGES_B < end_a) & (first_b + pair % IMAGES_B < end_b)
     if BOUNDS:
-        structural, iterations, converged = _bound(similarity, mu_b, inside_a, inside_b, wanted)
-    else:
-        structural, iterations, converged = _sinkhorn(
-            similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, NARROW
+        structural, iterations, converged = _bound(
+            similarity, mu_a, mu_b, inside_a, inside_b, wanted, bin_similarity, TRANSPORT
         )
+    else:
+        structural, iterations, converged = _transport(
+            similarity, mu_a, mu_b, inside_a, inside_b, wanted, per_eps, tolerance, limit, bin_similarity,
+            NARROW, TRANSPORT,
+        )  # fmt: skip
     return structural, pooled, iterations, converged, wanted
