@@ -16,10 +16,11 @@ import torch
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher, prepare, top_k
+from diml.matching.dustbin import dustbin_plan
 
 pytest.importorskip("triton")
 
-from diml.matching.kernels import BackendSettings
+from diml.matching.kernels import BackendSettings, PartWeights
 from diml.matching.kernels import triton_scores as backend
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -29,6 +30,7 @@ runs = pytest.mark.skipif(
 )
 on_a_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 SCHEMES = ["uniform", "cross_correlation"]
+TRANSPORTS = ["full", "one-sided", "dustbin"]
 # Few iterations, for what does not depend on how many there are: each takes the interpreter long.
 BLUNT = 0.3
 
@@ -40,8 +42,55 @@ def maps(seed, n=3, parts=16, dim=40, dtype=torch.float32, own=False):
     return FeatureMaps(local.to(DEVICE, dtype), (1, parts), pooled)
 
 
-def settings(scheme="uniform", eps=0.05, tolerance=1e-6, max_iterations=5000):
-    return BackendSettings(scheme=scheme, eps=eps, tolerance=tolerance, max_iterations=max_iterations)
+def settings(scheme="uniform", eps=0.05, tolerance=1e-6, max_iterations=5000, **more):
+    return BackendSettings(scheme=scheme, eps=eps, tolerance=tolerance, max_iterations=max_iterations, **more)
+
+
+def weights(seed, a, b):
+    """Some parts weigh nothing; the last image of a has all its weight on its first part."""
+    g = torch.Generator().manual_seed(seed)
+    both = []
+    for m in (a, b):
+        weight = torch.rand(len(m), m.parts, generator=g, dtype=torch.float64) - 0.3
+        weight[:, 0] = 0.2
+        both.append(weight.clamp(min=0))
+    both[0][-1, 1:] = 0
+    return PartWeights(*((w / w.sum(dim=1, keepdim=True)).to(DEVICE, torch.float32) for w in both))
+
+
+def locally(a, b, how, given=None):
+    """Local similarities (n, m, r_a, r_b) and marginals (n, m, r_a), (n, m, r_b) of all pairs in float64."""
+    unit_a, unit_b, pooled_a, pooled_b = (
+        torch.nn.functional.normalize(x.double(), dim=-1) for x in (a.local, b.local, a.pooled, b.pooled)
+    )
+    similarity = torch.einsum("nrd,msd->nmrs", unit_a, unit_b)
+    along = torch.einsum("nrd,md->nmr", unit_a, pooled_b), torch.einsum("msd,nd->nms", unit_b, pooled_a)
+    marginals = []
+    for side, correlation in enumerate(along):
+        plain = torch.full_like(correlation, 1 / correlation.shape[-1])
+        if given is not None:
+            plain = (given.b[None] if side else given.a[:, None]).double().expand_as(correlation)
+        if how.scheme == "cross_correlation":
+            mass = plain * correlation.clamp(min=0)
+            total = mass.sum(dim=-1, keepdim=True)
+            plain = torch.where(total > 0, mass / total.where(total > 0, 1), plain)
+        marginals.append(plain)
+    return similarity, *marginals
+
+
+def naively(a, b, how, given=None, steps=3000):
+    """Structural similarities of all pairs in float64, by a fixed number of iterations without any stopping rule."""
+    similarity, mu_a, mu_b = locally(a, b, how, given)
+    price = how.bin_similarity if how.transport == "dustbin" else 0.0
+    most = 1.0 if how.transport == "dustbin" else float("inf")
+    kernel = ((similarity - price) / how.eps).exp()
+    v = mu_b if how.transport == "one-sided" else torch.ones_like(mu_b)
+    for _ in range(1 if how.transport == "one-sided" else steps):
+        u = (mu_a / (kernel * v[..., None, :]).sum(dim=-1)).clamp(max=most)
+        if how.transport != "one-sided":
+            v = (mu_b / (kernel * u[..., None]).sum(dim=-2)).clamp(max=most)
+    plan = u[..., None] * kernel * v[..., None, :]
+    return (plan * (similarity - price)).sum(dim=(-1, -2)) + price
 
 
 def reference(a, b, how, i=None, j=None, tolerance=1e-9):
@@ -92,7 +141,7 @@ def test_larger_grids_agree_with_float64(scheme, dtype, parts_a, parts_b):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_tile_changes_no_score(shape, scheme):
     a, b, how = maps(2, 5, 6, 16), maps(3, 3, 16, 16), settings(scheme, BLUNT)
-    agree(backend.score_matrix(a, b, how, backend.TileShape(*shape)), reference(a, b, how))
+    agree(backend.score_matrix(a, b, how, tile=backend.TileShape(*shape)), reference(a, b, how))
 
 
 @runs
@@ -293,6 +342,105 @@ def test_rows_come_as_maps_or_as_tensors():
 
 
 @runs
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_and_transports(transport, scheme, weighted):
+    a, b = maps(40, 3, 4, own=True), maps(41, 5, 9, own=True)
+    how = settings(scheme, 0.1, transport=transport, bin_similarity=0.2)
+    given = weights(42, a, b) if weighted else None
+    expected = naively(a, b, how, given)
+    close = {"atol": 1e-5, "rtol": 0, "check_dtype": False}
+    scores = backend.score_matrix(a, b, how, given)
+    torch.testing.assert_close(scores.structural, expected, **close)
+    assert scores.converged.all()
+    if transport == "one-sided":
+        assert (scores.iterations == 1).all()
+    i, j = torch.tensor([2, 0]), torch.tensor([4, 1])
+    torch.testing.assert_close(backend.score_pairs(a, b, i, j, how, given).structural, expected[i, j], **close)
+    shortlist = torch.tensor([[4, 0], [1, 2], [3, 0]])
+    found = backend.score_shortlists(a, b, shortlist, how, given).structural
+    torch.testing.assert_close(found, expected.gather(1, shortlist.to(DEVICE)), **close)
+    bounds, pooled = backend.bound_pairs(a, b, i, j, how, given)
+    assert (expected[i, j] <= bounds + 1e-6).all()
+    torch.testing.assert_close(pooled, scores.pooled[i, j], atol=1e-6, rtol=0)
+    similarity, mu_a, mu_b = (x[i, j] for x in locally(a, b, how, given))
+    best = similarity.amax(dim=1).clamp(min=how.bin_similarity if transport == "dustbin" else -1)
+    formula = (mu_a * similarity.amax(dim=2)).sum(1) if transport == "one-sided" else (mu_b * best).sum(1)
+    torch.testing.assert_close(bounds, formula, atol=2e-6, rtol=0, check_dtype=False)
+
+
+@runs
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_small_eps_and_weights_of_zero(transport):
+    """Where the largest similarity of each pair is searched, and parts without weight stand beside the best ones."""
+    a, b = maps(43, 2, 4), maps(44, 3, 4)
+    b.local[1, 1:3] = a.local[0, 2:]
+    how, given = settings(eps=0.02, tolerance=1e-5, transport=transport, bin_similarity=0.5), weights(45, a, b)
+    given.b[1] = torch.tensor([1.0, 0, 0, 0])
+    scores = backend.score_matrix(a, b, how, given)
+    assert scores.converged.all()
+    torch.testing.assert_close(scores.structural.double(), naively(a, b, how, given), atol=3e-5, rtol=0)
+
+
+@runs
+def test_one_sided_matching_asks_from_the_side_of_a():
+    a, how = maps(46, 3, 4), settings(eps=0.1, transport="one-sided")
+    a.local[1] = a.local[0, :1]  # a part of the first image, four times
+    whole = backend.score_matrix(a, a, how).structural
+    torch.testing.assert_close(whole.double(), naively(a, a, how), atol=1e-5, rtol=0)
+    assert whole[1, 0] > 0.9 > whole[0, 1]  # all of the second is in the first, not the other way round
+
+
+@runs
+@pytest.mark.parametrize("transport", ["full", "dustbin"])
+def test_a_set_with_itself_is_symmetric_under_one_set_of_weights(transport):
+    a, how = maps(47, 3, 4), settings(eps=BLUNT, transport=transport)
+    given = weights(48, a, a)
+    whole = backend.score_matrix(a, a, how, PartWeights(given.b, given.b.clone())).structural
+    assert torch.equal(whole, whole.mT)
+    expected = naively(a, a, how, PartWeights(given.b, given.b))
+    torch.testing.assert_close(whole.double(), expected, atol=1e-5, rtol=0)
+    mixed = backend.score_matrix(a, a, how, given).structural
+    torch.testing.assert_close(mixed.double(), naively(a, a, how, given), atol=1e-5, rtol=0)
+    assert (mixed - mixed.mT).abs().max() > 1e-3
+
+
+@runs
+def test_a_dustbin_stops_like_the_reference():
+    a, b = maps(49, 2, 9), maps(50, 4, 9)
+    a.local[0], b.local[1] = a.local[0] * 0.2 + 1, b.local[1] * 0.2 + 1
+    how = settings(eps=0.03, tolerance=1e-4, transport="dustbin", bin_similarity=0.4)
+    similarity, mu_a, mu_b = locally(a, b, how)
+    expected = dustbin_plan(similarity, mu_a, mu_b, 0.4, 0.03, tolerance=1e-4)
+    scores = backend.score_matrix(a, b, how)
+    assert len(set(expected.iterations.flatten().tolist())) > 2
+    assert scores.iterations.tolist() == expected.iterations.tolist()
+    stopped = backend.score_matrix(a, b, settings(tolerance=-1, max_iterations=2, transport="dustbin"))
+    assert (stopped.iterations == 2).all()
+    assert not stopped.converged.any()
+
+
+@runs
+def test_the_price_of_the_bin_counts_in_the_range_of_float32():
+    a = maps(51, 2, 4, 64)
+    a.local[:] = a.local * 0.1 + 1  # all alike
+    full, bin_far = settings(eps=0.02), settings(eps=0.02, transport="dustbin", bin_similarity=-1.0)
+    assert (backend.score_matrix(a, a, full).iterations > 0).all()
+    assert (backend.score_matrix(a, a, bin_far).iterations == -1).all()
+    assert backend.score_matrix(a, a, bin_far).structural.isnan().all()
+    a.local[0, 1] = -a.local[0, 0]
+    b = a[:1]
+    one_sided = settings(eps=0.02, transport="one-sided")
+    assert not backend.score_matrix(b, b, one_sided).converged.any()
+    near = settings(eps=0.05, transport="dustbin", bin_similarity=-1.0)
+    scores = backend.score_matrix(a, b, near)
+    torch.testing.assert_close(scores.structural.double(), naively(a, b, near), atol=1e-5, rtol=0)
+    a.local[0, 2, 5] = float("nan")
+    assert (backend.score_matrix(a[:1], a[1:], near).iterations == -1).all()
+
+
+@runs
 def test_nothing_to_match():
     a, how = maps(17), settings()
     assert backend.score_matrix(a, a[:0], how).structural.shape == (3, 0)
@@ -305,6 +453,9 @@ def test_what_the_kernel_does_not_do():
     assert backend.unsupported(64, 1, torch.float16, settings()) is None
     assert "at most 64" in backend.unsupported(16, 65, torch.float32, settings())
     assert "float64" in backend.unsupported(16, 16, torch.float64, settings())
+    assert "'partial'" in backend.unsupported(16, 16, torch.float32, settings(transport="partial"))
+    with pytest.raises(UsageError, match=r"expected weights of shape \(3, 16\).*\(3, 4\)"):
+        backend.score_matrix(maps(18), maps(18), settings(), PartWeights(torch.ones(3, 4) / 4, torch.ones(3, 16) / 16))
     with pytest.raises(UsageError, match="at most 64"):
         backend.score_matrix(maps(18, 1, 65), maps(18, 1, 65), settings())
     with pytest.raises(UsageError, match="float64"):
@@ -328,15 +479,24 @@ def test_many_pairs_on_the_gpu(scheme, dtype):
     a, b, how = maps(20, 200, 16, 128, dtype), maps(21, 300, 16, 128, dtype), settings(scheme)
     expected = reference(a, b, how)
     for tile in backend.tiles(16, 16):
-        agree(backend.score_matrix(a, b, how, tile), expected)
+        agree(backend.score_matrix(a, b, how, tile=tile), expected)
     assert backend.pairs_per_second(a, b, how, seconds=0.1) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
-@pytest.mark.parametrize(("parts", "cross", "narrow"), [(16, True, True), (16, False, False), (49, True, False)])
-def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("parts", "cross", "narrow", "transport", "weighted"),
+    [
+        (16, True, True, "full", False),
+        (16, False, False, "full", True),
+        (49, True, False, "full", False),
+        (16, True, False, "dustbin", True),
+        (16, False, True, "one-sided", True),
+    ],
+)
+def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, transport, weighted, tmp_path, monkeypatch):
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -346,6 +506,8 @@ def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, tmp_pa
     padded = 16 if parts == 16 else 64
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     constants = {"R_A": parts, "R_B": parts, "PAD_A": padded, "PAD_B": padded, "CROSS": cross, "NARROW": narrow}
+    constants |= {"WEIGHTED": weighted, "TRANSPORT": transport}
+    constants |= {} if weighted else {"weights_a": None, "weights_b": None}
     constants |= {
         "BLOCK": 32,
         "EVEN": True,
@@ -354,8 +516,9 @@ def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, tmp_pa
         "BOUNDS": False,
     }
     types = dict.fromkeys(("parts_a", "parts_b"), f"*{dtype}") | {"iterations": "*i32", "converged": "*i8"}
-    types |= dict.fromkeys(("scale_a", "scale_b", "pooled_a", "pooled_b", "structural", "pooled"), "*fp32")
-    types |= dict.fromkeys(("index_a", "candidates"), "*i64") | dict.fromkeys(("per_eps", "tolerance"), "fp32")
+    floats = ("scale_a", "scale_b", "pooled_a", "pooled_b", "weights_a", "weights_b", "structural", "pooled")
+    types |= dict.fromkeys(floats, "*fp32") | dict.fromkeys(("index_a", "candidates"), "*i64")
+    types |= dict.fromkeys(("per_eps", "tolerance", "bin_similarity"), "fp32")
     images = backend.tiles(parts, parts)[0]
     for kernel, shape in ((matrix, (images.images_a, images.images_b)), (listed, (1, images.images_b))):
         here = constants | {"IMAGES_A": shape[0], "IMAGES_B": shape[1], "LISTED_A": False, "LISTED_B": kernel is listed}

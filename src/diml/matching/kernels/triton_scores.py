@@ -31,11 +31,13 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import SCHEMES, BackendScores, BackendSettings, checked_indices
+from diml.matching.kernels import SCHEMES, BackendScores, BackendSettings, PartWeights, checked_indices
 from diml.matching.kernels.scaled_maps import TYPES, ScaledMaps
 from diml.matching.kernels.triton_kernels import listed, matrix
 
 MAX_PARTS = 64
+# Transports that are compiled into the kernel.
+TRANSPORTS = ("full", "one-sided", "dustbin")
 # Images of b that a program processes: many, so that maps of a are read rarely, but fewer if there would be too few
 # programs to keep a GPU busy (an H200 runs 1056 at once).
 STRIP, PROGRAMS = 256, 8192
@@ -75,30 +77,47 @@ def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Backen
         return f"the rows are {dtype}"
     if settings.scheme not in SCHEMES:
         return f"marginals {settings.scheme!r} are not built into it"
+    if settings.transport not in TRANSPORTS:
+        return f"the transport {settings.transport!r} is not built into it"
     return None
 
 
 def score_pairs(
-    rows_a: AnyMaps, rows_b: AnyMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
+    rows_a: AnyMaps,
+    rows_b: AnyMaps,
+    i: Int[Tensor, " p"],
+    j: Int[Tensor, " p"],
+    settings: BackendSettings,
+    weights: PartWeights | None = None,
 ) -> BackendScores:
-    """Scores of the pairs (a[i_k], b[j_k]), each (p,).
+    """Scores of the pairs (a[i_k], b[j_k]), each (p,), with the weights of the parts of all images of a and b.
 
     A pair whose range of costs is too wide for float32 (range / eps > 80), or not finite, gets `iterations` -1,
     `converged` False and a structural similarity of NaN: the reference has to solve it.
 
     Raises:
-        UsageError: what `unsupported` says, or maps of different dims.
+        UsageError: what `unsupported` says, maps of different dims, or weights of another shape than their maps.
         IndexError: an index out of range.
     """
-    return _lists(ScaledMaps.of(rows_a), ScaledMaps.of(rows_b), i, j.reshape(-1, 1), settings, TileShape(1, 1))
+    a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
+    return _lists(a, b, i, j.reshape(-1, 1), settings, weights, TileShape(1, 1))
 
 
 def bound_pairs(
-    rows_a: AnyMaps, rows_b: AnyMaps, i: Int[Tensor, " p"], j: Int[Tensor, " p"], settings: BackendSettings
+    rows_a: AnyMaps,
+    rows_b: AnyMaps,
+    i: Int[Tensor, " p"],
+    j: Int[Tensor, " p"],
+    settings: BackendSettings,
+    weights: PartWeights | None = None,
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-    """Upper bounds of the structural similarity of `score_pairs`, and the pooled similarity, each (p,)."""
+    """Upper bounds of the structural similarity of `score_pairs`, and the pooled similarity, each (p,).
+
+    The last half-step of an iteration meets the columns, so the bound is `sum_j mu_b_j max_i S_ij`; with a dustbin,
+    whose price is c, `sum_j mu_b_j max(c, max_i S_ij)`. One-sided, the rows are met: `sum_i mu_a_i max_j S_ij`.
+    """
     a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
-    scores = _lists(a, b, i, j.reshape(-1, 1), settings, TileShape(1, 1), bounds_only=True)
+    scores = _lists(a, b, i, j.reshape(-1, 1), settings, weights, TileShape(1, 1), bounds_only=True)
     return scores.structural, scores.pooled
 
 
@@ -107,6 +126,8 @@ def score_shortlists(
     rows_b: AnyMaps,
     shortlist: Int[Tensor, "q k"],
     settings: BackendSettings,
+    weights: PartWeights | None = None,
+    *,
     tile: TileShape | None = None,
 ) -> BackendScores:
     """Scores of every image of a with the images of b on its shortlist, each (q, K); as `score_pairs`, and cheaper.
@@ -116,15 +137,21 @@ def score_shortlists(
     a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
     if tile is None:
         tile = TileShape(1, min(4, max(1, AREA // (_padded(a.parts.shape[1]) * _padded(b.parts.shape[1])))))
-    return _lists(a, b, None, shortlist, settings, tile)
+    return _lists(a, b, None, shortlist, settings, weights, tile)
 
 
 def score_matrix(
-    rows_a: AnyMaps, rows_b: AnyMaps, settings: BackendSettings, tile: TileShape | None = None
+    rows_a: AnyMaps,
+    rows_b: AnyMaps,
+    settings: BackendSettings,
+    weights: PartWeights | None = None,
+    *,
+    tile: TileShape | None = None,
 ) -> BackendScores:
     """Scores of all pairs, each (n, m); as `score_pairs`. 13 bytes a pair: call it for blocks of a where m is large.
 
-    If both are the same object, each unordered pair is solved once, with the lower index first.
+    If both are the same object, with the same weights, each unordered pair is solved once, with the lower index first.
+    A one-sided transport is not symmetric, so all pairs are solved then.
     """
     a = ScaledMaps.of(rows_a)
     b = a if rows_b is rows_a else ScaledMaps.of(rows_b)
@@ -134,12 +161,13 @@ def score_matrix(
     while strip > 8 and tiles_a * triton.cdiv(len(b), strip) < PROGRAMS:
         strip //= 2
     programs = tiles_a * triton.cdiv(len(b), strip)
+    symmetric = b is a and settings.transport != "one-sided" and (weights is None or _same(weights))
     if programs:
-        arguments, options = _arguments(a, b, settings, tile, LISTED_A=False, LISTED_B=False, BOUNDS=False)
+        arguments, options = _arguments(a, b, settings, weights, tile, LISTED_A=False, LISTED_B=False, BOUNDS=False)
         with _device(a.parts.device):
-            matrix[(programs,)](*arguments, *out, len(a), len(b), strip, UPPER=b is a, **options)
+            matrix[(programs,)](*arguments, *out, len(a), len(b), strip, UPPER=symmetric, **options)
     structural, pooled, iterations, converged = out
-    if b is a:
+    if symmetric:
         structural, pooled, iterations, converged = (_mirrored(x) for x in out)
     return BackendScores(structural, pooled, iterations, converged.bool())
 
@@ -153,7 +181,7 @@ def pairs_per_second(
     """
     a, b = ScaledMaps.of(rows_a), ScaledMaps.of(rows_b)
     milliseconds: float = triton.testing.do_bench(
-        lambda: score_matrix(a, b, settings, tile), rep=int(1000 * seconds), return_mode="median"
+        lambda: score_matrix(a, b, settings, tile=tile), rep=int(1000 * seconds), return_mode="median"
     )
     return len(a) * len(b) / (milliseconds / 1000)
 
@@ -164,6 +192,7 @@ def _lists(
     i: Tensor | None,
     candidates: Tensor,
     settings: BackendSettings,
+    weights: PartWeights | None,
     tile: TileShape,
     bounds_only: bool = False,
 ) -> BackendScores:
@@ -176,7 +205,7 @@ def _lists(
     if programs:
         index_a = candidates if i is None else checked_indices(i.to(device), len(a))
         lists_ = {"LISTED_A": i is not None, "LISTED_B": True, "BOUNDS": bounds_only}
-        arguments, options = _arguments(a, b, settings, tile, **lists_)
+        arguments, options = _arguments(a, b, settings, weights, tile, **lists_)
         with _device(device):
             listed[(programs,)](*arguments, *out, index_a, candidates, length, **options)
     structural, pooled, iterations, converged = (x if i is None else x.reshape(-1) for x in out)
@@ -184,7 +213,12 @@ def _lists(
 
 
 def _arguments(
-    a: ScaledMaps, b: ScaledMaps, settings: BackendSettings, tile: TileShape, **lists: bool
+    a: ScaledMaps,
+    b: ScaledMaps,
+    settings: BackendSettings,
+    weights: PartWeights | None,
+    tile: TileShape,
+    **lists: bool,
 ) -> tuple[list[object], dict[str, object]]:
     """The arguments of both kernels: tensors and numbers by position, compile-time constants by name."""
     (r_a, dim), (r_b, dim_b) = a.parts.shape[1:], b.parts.shape[1:]
@@ -195,14 +229,18 @@ def _arguments(
         raise UsageError(f"expected maps of one dim, got dim {dim} and dim {dim_b}; embed both with the same model")
     block = min(max(16, triton.next_power_of_2(dim)), 32 if dtype == torch.float32 else 64)
     arguments: list[object] = []
-    for rows in (a, b):
+    given_a, given_b = weights or (None, None)
+    for rows, given in ((a, given_a), (b, given_b)):
         parts = rows.parts.to(dtype)
-        arguments += [parts, rows.scale, rows.pooled, parts.stride(0)]
-    arguments += [dim, 1 / (settings.eps * math.log(2)), float(settings.tolerance), settings.max_iterations]
+        arguments += [parts, rows.scale, rows.pooled]
+        arguments += [None if given is None else _checked_weights(given, rows), parts.stride(0)]
+    numbers = (float(settings.tolerance), settings.max_iterations, float(settings.bin_similarity))
+    arguments += [dim, 1 / (settings.eps * math.log(2)), *numbers]
     constants: dict[str, object] = {
         "R_A": r_a, "R_B": r_b, "PAD_A": _padded(r_a), "PAD_B": _padded(r_b),
         "IMAGES_A": tile.images_a, "IMAGES_B": tile.images_b,
-        "CROSS": settings.scheme == "cross_correlation", "NARROW": 2 / settings.eps <= 80,
+        "CROSS": settings.scheme == "cross_correlation", "WEIGHTED": weights is not None,
+        "TRANSPORT": settings.transport, "NARROW": 2 / settings.eps <= 80,
         "BLOCK": block, "EVEN": dim % block == 0,
         # Three tensor-core products of ten-bit halves: the precision of float32 except for the last bit or two.
         "PRECISION": "tf32x3" if dtype == torch.float32 else "ieee",
@@ -210,6 +248,20 @@ def _arguments(
         "num_warps": 1, "num_stages": 2, "maxnreg": tile.registers, "enable_fp_fusion": True,
     }  # fmt: skip
     return arguments, constants | lists
+
+
+def _checked_weights(weights: Tensor, rows: ScaledMaps) -> Float[Tensor, "n r"]:
+    """Weights as the kernel reads them, which does not check their shape."""
+    expected = tuple(rows.parts.shape[:2])
+    if weights.shape != expected:
+        raise UsageError(
+            f"expected weights of shape {expected}, one for each part of each image, got {tuple(weights.shape)}"
+        )
+    return weights.detach().to(rows.parts.device, torch.float32).contiguous()
+
+
+def _same(weights: PartWeights) -> bool:
+    return weights.a is weights.b or torch.equal(weights.a, weights.b)
 
 
 def _padded(parts: int) -> int:

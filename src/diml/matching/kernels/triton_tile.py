@@ -5,6 +5,9 @@ shared memory into the tensor cores; the local similarities come out in register
 kernel `K = exp((S - top) / eps)`, and the marginals, scalings and sums of Sinkhorn's iterations live in registers
 beside it.
 
+Transports, chosen when the kernel is compiled. "full": Sinkhorn's iterations. "dustbin": the same with capped scalings
+(see diml.matching.dustbin). "one-sided": `T_ij = mu_a_i mu_b_j K_ij / sum_j' mu_b_j' K_ij'`, without iterations.
+
 Layout. The speed depends on which lane holds which element, and this depends on the order in which rows are loaded. A
 tensor core leaves element (row x, column y) of a product in lane `4 (x mod 8) + (y mod 8) // 2`. Rows are therefore
 loaded in an order in which `x mod 8` encodes first the image of a, then its part, and `(y mod 8) // 2` the same for b.
@@ -30,7 +33,7 @@ import triton.language as tl
 MAX_RANGE = tl.constexpr(80 * 1.4426950408889634)
 # A mass below this counts as zero, as in marginals.cross_correlation.
 NO_MASS = tl.constexpr(1.1754944e-38 * 1e6)
-# Sums below this count as this: its reciprocal is finite, and with a dustbin every scaling of such a sum is capped.
+# With a dustbin, smaller sums count as this: its reciprocal is finite, and above the cap.
 LEAST_SUM = tl.constexpr(1e-37)
 
 
@@ -80,8 +83,10 @@ def _marginals(correlation, weights, image, part, PARTS: tl.constexpr, CROSS: tl
 
 @triton.jit
 def _kernel(similarity, inside, wanted, per_eps, bin_similarity, NARROW: tl.constexpr, DUSTBIN: tl.constexpr):
-    """K, and for each pair whether float32 holds it, and the largest scaling: that of a part which has no dustbin to
-    share its mass with. With one, two scalings of at most 1 and exp((S - c) / eps) are K with two of at most the cap.
+    """`K = exp((S - top) / eps)`; for each pair whether float32 can solve it, and the cap of its scalings.
+
+    The cap is for the dustbin: `exp((S - c) / eps)` with scalings of at most 1 is K with scalings of at most
+    `exp((top - c) / (2 eps))`.
     """
     if NARROW:  # for this eps no range of cosines is too wide: 1 serves as their maximum
         fits = wanted
@@ -90,10 +95,9 @@ def _kernel(similarity, inside, wanted, per_eps, bin_similarity, NARROW: tl.cons
     else:
         top = tl.max(tl.max(tl.where(inside, similarity, -3.0e38), axis=1), axis=0)
         low = tl.min(tl.min(tl.where(inside, similarity, 3.0e38), axis=1), axis=0)
-        if DUSTBIN:  # a part matched with the bin is one of similarity c
+        widest = top - low
+        if DUSTBIN:  # what goes to the bin counts as a pair of similarity c
             widest = tl.maximum(top, bin_similarity) - tl.minimum(low, bin_similarity)
-        else:
-            widest = top - low
         fits = wanted & (widest * per_eps <= MAX_RANGE)
         exponent = (similarity - top[None, None, :]) * per_eps
     cap = tl.exp2((top - bin_similarity) * (0.5 * per_eps))
@@ -134,10 +138,7 @@ def _iterated(kernel, mu_a, mu_b, inside_a, inside_b, fits, cap, tolerance, limi
         column_sums = tl.sum(kernel * u[:, None, :], axis=0) + pad_b
         v = tl.where(going[None, :], _scaling(mu_b, column_sums, cap, DUSTBIN), v)
         row_sums = tl.sum(kernel * v[None, :, :], axis=1) + pad_a
-        if DUSTBIN:
-            allowed = tl.minimum(cap[None, :] * row_sums, mu_a)
-        else:
-            allowed = mu_a
+        allowed = tl.minimum(cap[None, :] * row_sums, mu_a) if DUSTBIN else mu_a
         error = tl.sum(tl.abs(u * row_sums - allowed), axis=0)
         iterations += going.to(tl.int32)
         going = going & (error > tolerance) & (step < limit)
@@ -168,10 +169,7 @@ def _transport(
         )
         reached = error <= tolerance
     # Not sum(T * S): compilers would keep the products K * u of the loop instead of fusing them into its sums.
-    if DUSTBIN:
-        gain = similarity - bin_similarity
-    else:
-        gain = similarity
+    gain = similarity - bin_similarity if DUSTBIN else similarity
     structural = tl.sum(u * tl.sum(kernel * gain * v[None, :, :], axis=1), axis=0)
     if DUSTBIN:
         structural += bin_similarity
