@@ -233,6 +233,23 @@ class TestMatcher:
         torch.testing.assert_close(found.similarity.double(), expected.similarity, atol=1e-4, rtol=0)
 
     @runs
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_weights_of_maps_reach_it(self, matcher, transport, monkeypatch):
+        a, b = maps(34, 2, 4), maps(35, 3, 9)
+        given = weights(36, a, b)
+        a, b = (FeatureMaps(m.local, m.grid, weights=w) for m, w in zip((a, b), given, strict=True))
+        matcher = matcher.replace(transport=transport, bin_similarity=0.2)
+        shortlist = torch.tensor([[2, 0], [1, 1]], device=DEVICE)
+        found = matcher.similarity(a, b), matcher.similarity(a, a), matcher.rerank(a, b, shortlist)
+        best = top_k(matcher, a, b, 2).indices
+        monkeypatch.setattr("diml.matching.dispatch.choose_backend", lambda device: None)
+        close = {"atol": 1e-5, "rtol": 0}
+        torch.testing.assert_close(found[0], matcher.similarity(a, b), **close)
+        torch.testing.assert_close(found[1], matcher.similarity(a, a), **close)
+        torch.testing.assert_close(found[2], matcher.rerank(a, b, shortlist), **close)
+        assert torch.equal(best, top_k(matcher, a, b, 2).indices)
+
+    @runs
     def test_the_best_by_bounds(self, matcher):
         a, b = maps(29, 2, 4, dtype=torch.float16), maps(30, 20, 4, dtype=torch.float16)
         found = top_k(matcher, a, b, 3)
