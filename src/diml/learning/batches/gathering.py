@@ -38,8 +38,8 @@ def gather(maps: FeatureMaps, labels: Int[Tensor, " n"]) -> tuple[FeatureMaps, I
     """
     if processes() == 1:
         return maps, labels
-    pooled = None if maps.own_pooled is None else _joined(maps.own_pooled)
-    return FeatureMaps(_joined(maps.local), maps.grid, pooled), _all(labels)
+    pooled, weights = (None if each is None else _joined(each) for each in (maps.own_pooled, maps.weights))
+    return FeatureMaps(_joined(maps.local), maps.grid, pooled, weights=weights), _all(labels)
 
 
 def gather_objects(value: Value) -> list[Value]:

@@ -20,14 +20,15 @@ from diml.matching.kernels import as_int64, checked_indices
 
 
 def flattened(maps: FeatureMaps) -> Float[Tensor, "n width"]:
-    """(n, r * d) maps flattened part by part; with a model's own pooled vector appended, (n, (r + 1) * d).
+    """(n, r * d) maps flattened part by part, then a model's own pooled vector (d) and the parts' weights (r), if any.
 
     >>> import torch
     >>> flattened(FeatureMaps(torch.zeros(5, 16, 8), grid=(4, 4))).shape
     torch.Size([5, 128])
     """
     local = maps.local.flatten(1)
-    return local if maps.own_pooled is None else torch.cat([local, maps.own_pooled.to(local.dtype)], dim=1)
+    more = [each.to(local.dtype) for each in (maps.own_pooled, maps.weights) if each is not None]
+    return torch.cat([local, *more], dim=1) if more else local
 
 
 class _StructuralBase(distances.BaseDistance):
@@ -44,6 +45,7 @@ class _StructuralBase(distances.BaseDistance):
         max_iterations: int = MAX_ITERATIONS,
         *,
         dim: int | None = None,
+        weighted: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(normalize_embeddings=False, is_inverted=self.inverted, **settings)
@@ -51,6 +53,7 @@ class _StructuralBase(distances.BaseDistance):
             raise UsageError(f"expected a grid of at least one row and one column, got {grid}")
         self.grid = grid
         self.dim = dim
+        self.weighted = weighted
         self.measure = PairMeasure(Matcher(marginals, weight, eps, tolerance, max_iterations), self.formula)
         self._asked: tuple[Tensor, Tensor] | None = None
 
@@ -61,15 +64,23 @@ class _StructuralBase(distances.BaseDistance):
             UsageError: the width is not a multiple of the number of parts.
         """
         parts, width = self.grid[0] * self.grid[1], embeddings.shape[1]
+        weights = None
+        if self.weighted:
+            # A proxy may have moved below 0, where a part counts nothing.
+            embeddings, weights = embeddings[:, :-parts], embeddings[:, -parts:].clamp(min=0)
+            width -= parts
         if self.dim and width == (parts + 1) * self.dim:
             local, pooled = embeddings[:, : -self.dim], embeddings[:, -self.dim :]
-            return prepare(FeatureMaps(local.reshape(-1, parts, self.dim), self.grid, pooled))
-        if not width or width % parts or (self.dim and width != parts * self.dim):
+            maps = FeatureMaps(local.reshape(-1, parts, self.dim), self.grid, pooled, weights=weights)
+            return prepare(maps)
+        if width <= 0 or width % parts or (self.dim and width != parts * self.dim):
+            also = f", and {parts} weights of parts" if self.weighted else ""
             raise UsageError(
                 f"expected flattened maps of {parts} x {self.dim or 'd'} numbers for a grid of "
-                f"{self.grid[0]}x{self.grid[1]}, got {width}; use diml.learning.flattened(maps)"
+                f"{self.grid[0]}x{self.grid[1]}{also}, got {width + parts * self.weighted}; "
+                "use diml.learning.flattened(maps)"
             )
-        return prepare(FeatureMaps(embeddings.reshape(-1, parts, width // parts), self.grid))
+        return prepare(FeatureMaps(embeddings.reshape(-1, parts, width // parts), self.grid, weights=weights))
 
     @contextmanager
     def only(self, i: Int[Tensor, " p"], j: Int[Tensor, " p"]) -> Iterator[None]:
@@ -132,6 +143,7 @@ class StructuralSimilarity(_StructuralBase):
         tolerance: L1 error of the marginals at which a pair stops.
         max_iterations: iterations after which an unconverged pair stops.
         dim: d; if given, embeddings of (r + 1) * d numbers are taken to end in a model's own pooled vector.
+        weighted: embeddings have r more numbers, the weights of the parts; proxies then have weights of their own.
         settings: passed to `BaseDistance`, such as `power`.
 
     Raises:

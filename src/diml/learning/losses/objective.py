@@ -48,6 +48,7 @@ class LossContext:
         grid: rows and columns of the maps.
         matcher: settings of the matching; its weight is 0 for pooled vectors.
         options: a value for every option of the loss.
+        weighted: True if the maps carry weights of their parts.
     """
 
     structural: bool
@@ -56,11 +57,12 @@ class LossContext:
     grid: tuple[int, int]
     matcher: Matcher
     options: Options
+    weighted: bool = False
 
     @property
     def width(self) -> int:
         """Length of an embedding and therefore of a proxy; a proxy of structural matching is itself a map."""
-        return self.grid[0] * self.grid[1] * self.dim if self.structural else self.dim
+        return self.grid[0] * self.grid[1] * (self.dim + self.weighted) if self.structural else self.dim
 
     def similarity(self) -> Any:
         """The similarity for a loss of pytorch-metric-learning: structural, or the cosine of pooled vectors."""
@@ -74,7 +76,8 @@ class LossContext:
 
     def _structural(self, kind: Any, **settings: Any) -> Any:
         m = self.matcher
-        return kind(self.grid, m.marginals, m.weight, m.eps, m.tolerance, m.max_iterations, dim=self.dim, **settings)
+        how = m.marginals, m.weight, m.eps, m.tolerance, m.max_iterations
+        return kind(self.grid, *how, dim=self.dim, weighted=self.weighted, **settings)
 
 
 @dataclass(frozen=True)

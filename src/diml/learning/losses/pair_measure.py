@@ -6,13 +6,15 @@ the cosine of the pooled vectors:
     (1 - w) f(p) + w sum_ij T_ij f(S_ij)
 
 with `f(x) = x` for the similarity and `f(x) = sqrt(2 - 2 x + 1e-6)`, the length of the chord, for the distance (Zhao et
-al. 2021, with w = 1/2). Given the plan, the derivative by `S_ij` is `w T_ij f'(S_ij)`. Weight 0 needs no plan.
+al. 2021, with w = 1/2). Given the plan, the derivative by `S_ij` is `w T_ij f'(S_ij)`. Weights of parts learn through
+the pooled vectors; in the plan they are fixed. Weight 0 needs no plan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +24,7 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.learning.losses.all_pairs import combined, exact
 from diml.matching import Matcher, UnitMaps, combine, prepare
+from diml.matching.unit_maps import weights_of
 
 # Added under the root of a distance, so that its slope stays finite for equal vectors.
 SMALL = 1e-6
@@ -75,6 +78,11 @@ class PairMeasure:
             raise UsageError(
                 "expected a marginal scheme by name, got weights of certain images; every batch contains other images"
             )
+        if self.matcher.transport != "full":
+            raise UsageError(
+                f"expected the transport 'full' in a loss, whose plan matches all of both images, got "
+                f"{self.matcher.transport!r}; use it when searching with the trained model"
+            )
 
     @property
     def description(self) -> str:
@@ -120,10 +128,13 @@ class PairMeasure:
         with exact(rows_a.rows):
             if not self.matcher.weight:
                 return self.formula.value(rows_a.rows[:, -1] @ rows_b.rows[:, -1].mT)
-            return combined(rows_a.rows, rows_b.rows, self._shares, self.formula)
+            shares = partial(self._shares, weights=weights_of(rows_a, rows_b))
+            return combined(rows_a.rows, rows_b.rows, shares, self.formula)
 
     @torch.no_grad()
-    def _shares(self, products: Float[Tensor, "n rows_a m rows_b"], same: bool) -> Float[Tensor, "n rows_a m rows_b"]:
+    def _shares(
+        self, products: Float[Tensor, "n rows_a m rows_b"], same: bool, weights: tuple[Tensor, Tensor] | None = None
+    ) -> Float[Tensor, "n rows_a m rows_b"]:
         """The weight of each product of two unit rows in its pair's value: `w T` for parts, `1 - w` for pooled."""
         (n, _, m, _), device = products.shape, products.device
         shares = torch.zeros_like(products)
@@ -131,10 +142,10 @@ class PairMeasure:
         if not same:
             i = torch.arange(n, device=device).repeat_interleave(m)
             j = torch.arange(m, device=device).repeat(n)
-            shares[i, :-1, j, :-1] = self.matcher.weight * self.matcher.plans_of(products, i, j).plan
+            shares[i, :-1, j, :-1] = self.matcher.weight * self.matcher.plans_of(products, i, j, weights).plan
             return shares
         i, j = torch.triu_indices(n, n, device=device)
-        plan = self.matcher.weight * self.matcher.plans_of(products, i, j).plan
+        plan = self.matcher.weight * self.matcher.plans_of(products, i, j, weights).plan
         # The plan of an image with itself is symmetric only within the tolerance, but has to be exactly so here.
         itself = (i == j).nonzero()[:, 0]
         plan[itself] = (plan[itself] + plan[itself].mT) / 2

@@ -51,6 +51,7 @@ def build_objective(
     weight: float = WEIGHT,
     eps: float = EPS,
     options: Mapping[str, float | str] | None = None,
+    weighted: bool = False,
 ) -> Objective:
     """Build a registered loss.
 
@@ -62,6 +63,7 @@ def build_objective(
         grid: rows and columns of the maps.
         marginals, weight, eps: settings of the structural matching, see `Matcher`.
         options: values of the loss's options that differ from their defaults.
+        weighted: whether the maps carry weights of their parts.
 
     Raises:
         UsageError: an unknown name, similarity or option, a value out of its range, or structural matching with a loss
@@ -86,7 +88,8 @@ def build_objective(
         raise UsageError(f"expected classes, dim and grid of at least 1, got {classes}, {dim} and {grid}")
     structural = similarity == "structural"
     matcher = Matcher(marginals, float(weight) if structural else 0.0, float(eps))
-    context = LossContext(structural, classes, dim, grid, matcher, _options(name, spec.options, options or {}))
+    numbers = _options(name, spec.options, options or {})
+    context = LossContext(structural, classes, dim, grid, matcher, numbers, weighted)
     built = spec.build(context)
     if isinstance(built, Objective):
         return built
