@@ -91,10 +91,11 @@ def check_grid(model: StructuralModel) -> None:
 def _backends(speeds: list[Speed]) -> str:
     measured = [speed for speed in speeds if not speed.missing]
     rows = [
-        (s.backend, s.marginals, f"{s.pairs_per_second:,.0f}", f"{s.ratio:.1f}", f"{s.error:.1e}") for s in measured
+        (s.backend, s.marginals, s.transport, f"{s.pairs_per_second:,.0f}", f"{s.ratio:.1f}", f"{s.error:.1e}")
+        for s in measured
     ]
     missing = sorted({f"{speed.backend}: {speed.missing}" for speed in speeds if speed.missing})
-    paragraphs = [table(("kernel", "marginals", "pairs/s", "x torch", "error"), rows, left=2)]
+    paragraphs = [table(("kernel", "marginals", "transport", "pairs/s", "x torch", "error"), rows, left=3)]
     return "\n\n".join(paragraphs + ["\n".join(missing)] * bool(missing))
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,11 +35,12 @@ class Speed:
 
     Attributes:
         backend: name of the backend; "torch" is the reference.
-        marginals: name of the scheme.
+        marginals: name of the scheme, and "weighted" where the maps have weights of their parts.
         pairs_per_second: from feature maps to scores.
         ratio: speed relative to the reference.
         error: largest difference of a structural similarity from float64 solved to 1e-9, at the default tolerance.
         missing: why nothing was measured, in words; empty otherwise.
+        transport: name of the transport.
     """
 
     backend: str
@@ -47,6 +49,15 @@ class Speed:
     ratio: float = 0.0
     error: float = 0.0
     missing: str = ""
+    transport: str = "full"
+
+
+# What is measured: marginals, transport, and whether the maps have weights.
+CASES = [
+    *((scheme, "full", weighted) for scheme in SCHEMES for weighted in (False, True)),
+    ("uniform", "one-sided", True),
+    ("uniform", "dustbin", True),
+]
 
 
 def synthetic_maps(images: int, grid: tuple[int, int], dim: int, seed: int = 0) -> FeatureMaps:
@@ -62,7 +73,7 @@ def synthetic_maps(images: int, grid: tuple[int, int], dim: int, seed: int = 0) 
 
 
 def measure_backends(grid: tuple[int, int], dim: int, candidates: int, device: torch.device) -> Iterator[Speed]:
-    """The speeds of the reference and of the backend for a device, for each scheme.
+    """The speeds of the reference and of the backend for a device, for each scheme and transport, and with weights.
 
     Args:
         grid: rows and columns of the maps.
@@ -78,23 +89,31 @@ def measure_backends(grid: tuple[int, int], dim: int, candidates: int, device: t
     queries = synthetic_maps(QUERIES, grid, dim, seed=1).to(device)
     gallery = synthetic_maps(max(candidates, 2 * QUERIES), grid, dim).to(device)
     shortlist = torch.stack([torch.randperm(len(gallery))[:candidates] for _ in range(QUERIES)]).to(device)
-    for scheme in SCHEMES:
-        matcher = Matcher(scheme)
-        exact = _exact(scheme, queries, gallery, shortlist)
+    for scheme, transport, weighted in CASES:
+        matcher = Matcher(scheme, transport=transport)
+        of_queries, of_gallery = (_weighted(maps) if weighted else maps for maps in (queries, gallery))
+        exact = _exact(matcher, of_queries, of_gallery, shortlist)
+        name = scheme + ", weighted" * weighted
         slow = 0.0
         for backend in ("torch", *BACKENDS):
             if backend not in ("torch", device.type):
-                yield Speed(backend, scheme, missing=f"not measured, needs --device {backend}")
+                yield Speed(backend, name, missing=f"not measured, needs --device {backend}", transport=transport)
                 continue
             with forced(backend):
                 try:
-                    rate = _rate(lambda matcher=matcher: matcher.rerank(queries, gallery, shortlist), shortlist, device)
+                    rate = _rate(partial(matcher.rerank, of_queries, of_gallery, shortlist), shortlist, device)
                 except UsageError as error:
-                    yield Speed(backend, scheme, missing=str(error))
+                    yield Speed(backend, name, missing=str(error), transport=transport)
                     continue
-                structural = matcher.replace(weight=1.0).rerank(queries, gallery, shortlist)
+                structural = matcher.replace(weight=1.0).rerank(of_queries, of_gallery, shortlist)
             slow = slow or rate
-            yield Speed(backend, scheme, rate, rate / slow, float((structural - exact).abs().max()))
+            error_ = float((structural - exact).abs().max())
+            yield Speed(backend, name, rate, rate / slow, error_, transport=transport)
+
+
+def _weighted(maps: FeatureMaps) -> FeatureMaps:
+    """With weights by the norm of the parts, cubed, so that they differ."""
+    return maps.replace(weights=torch.linalg.vector_norm(maps.local.float(), dim=2) ** 3)
 
 
 @dataclass(frozen=True)
@@ -176,6 +195,6 @@ def _rate(work: Callable[[], object], shortlist: Tensor, device: torch.device) -
     return shortlist.numel() / seconds(work, device)
 
 
-def _exact(scheme: str, queries: FeatureMaps, gallery: FeatureMaps, shortlist: Tensor) -> Tensor:
-    matcher = Matcher(scheme, weight=1.0, tolerance=1e-9, max_iterations=10_000)
-    return matcher.rerank(queries.to(torch.float64), gallery.to(torch.float64), shortlist)
+def _exact(matcher: Matcher, queries: FeatureMaps, gallery: FeatureMaps, shortlist: Tensor) -> Tensor:
+    tight = matcher.replace(weight=1.0, tolerance=1e-9, max_iterations=10_000)
+    return tight.rerank(queries.to(torch.float64), gallery.to(torch.float64), shortlist)
