@@ -2,6 +2,7 @@
 
 from diml.embedding.backbones import TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.embedding.encoder import Batch, Encoder
+from diml.embedding.part_weights import Learned, Norm, Product, Rarity, parse_weights
 from diml.embedding.preprocessing import Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
 from diml.embedding.rollout import Rollout, attention_rollout
@@ -12,7 +13,11 @@ __all__ = [
     "RESAMPLINGS",
     "Batch",
     "Encoder",
+    "Learned",
+    "Norm",
     "Preprocessing",
+    "Product",
+    "Rarity",
     "Rollout",
     "TimmBackbone",
     "attention_rollout",
@@ -21,5 +26,6 @@ __all__ = [
     "lite0",
     "lite0_preprocessing",
     "load_weights",
+    "parse_weights",
     "read_weights",
 ]

@@ -53,6 +53,8 @@ class Encoder(nn.Module):
         head: a linear layer from the channels to the embedding, or None for the channels themselves.
         grid: rows and columns of the matching grid, up to the backbone's own.
         resampling: name of the resampling to that grid, see `RESAMPLINGS`.
+        weights: how much each part counts: a module from parts (n, r, d), after the head, to weights (n, r) >= 0, see
+            `diml.embedding.part_weights`; None if all count the same.
 
     >>> import torch
     >>> encoder = Encoder(torch.nn.Conv2d(3, 5, 32, 32), Preprocessing(size=(224, 224)), grid=(4, 4))
@@ -67,6 +69,7 @@ class Encoder(nn.Module):
         head: nn.Linear | None = None,
         grid: tuple[int, int] = (4, 4),
         resampling: str = "area",
+        weights: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if resampling not in RESAMPLINGS:
@@ -78,6 +81,7 @@ class Encoder(nn.Module):
         self.head = head
         self.grid = (int(grid[0]), int(grid[1]))
         self.resampling = resampling
+        self.weights = weights
 
     def forward(self, pixels: Float[Tensor, "n 3 H W"]) -> FeatureMaps:
         """Normalised pixels to maps; differentiable.
@@ -94,10 +98,41 @@ class Encoder(nn.Module):
         local = RESAMPLINGS[self.resampling](features, self.grid).flatten(2).mT
         if pooled is None and self.resampling != "area":
             pooled = features.mean(dim=(2, 3))
+        maps = self.finished(FeatureMaps(local, self.grid, pooled))
+        return maps.replace(local=maps.local.contiguous())
+
+    def finished(self, maps: FeatureMaps) -> FeatureMaps:
+        """Apply the head and the weights to maps of the backbone's channels; differentiable.
+
+        The head is affine, so it may be applied after the resampling to the grid. The result has the weights of this
+        encoder, whatever weights the maps had.
+
+        >>> raw = Encoder(nn.Conv2d(3, 5, 32, 32), Preprocessing(), grid=(4, 4))
+        >>> encoder = raw.replace(head=nn.Linear(5, 2))
+        >>> pixels = torch.rand(1, 3, 224, 224)
+        >>> torch.allclose(encoder.finished(raw(pixels)).local, encoder(pixels).local)
+        True
+        """
         if self.head is not None:
-            local = _linear(self.head, local)
-            pooled = None if pooled is None else _linear(self.head, pooled)
-        return FeatureMaps(local.contiguous(), self.grid, pooled)
+            pooled = None if maps.own_pooled is None else _linear(self.head, maps.own_pooled)
+            maps = maps.replace(local=_linear(self.head, maps.local), pooled=pooled)
+        if self.weights is None:
+            return maps if maps.weights is None else maps.replace(weights=None)
+        with torch.autocast(maps.device.type, enabled=False):
+            weights: Tensor = self.weights(maps.local)
+        # Whoever reads the maps reports values that are not finite; these must not fail here, as weights.
+        broken = ~torch.isfinite(maps.local.detach()).flatten(1).all(dim=1, keepdim=True)
+        return maps.replace(weights=weights.masked_fill(broken, 0))
+
+    def replace(self, **changes: Any) -> Encoder:
+        """An encoder that shares all modules and has some arguments of the constructor changed.
+
+        >>> encoder = Encoder(nn.Conv2d(3, 5, 32, 32), Preprocessing(), grid=(4, 4))
+        >>> encoder.replace(grid=(2, 2)).grid
+        (2, 2)
+        """
+        names = ("backbone", "preprocessing", "head", "grid", "resampling", "weights")
+        return Encoder(**{**{name: getattr(self, name) for name in names}, **changes})
 
     @property
     def device(self) -> torch.device:
@@ -176,15 +211,15 @@ class Encoder(nn.Module):
             torch.tensor([item[0].size for _, item in read]),
             torch.tensor([item[0].visible for _, item in read], dtype=torch.float64),
         )
-        maps = FeatureMaps(maps.local, maps.grid, maps.own_pooled, geometry).to(torch.float32)
+        maps = maps.replace(geometry=geometry).to(torch.float32)
         return Batch([index for index, _ in read], maps, [item[1] for _, item in read], failures)
 
     @torch.no_grad()
     def _empty(self) -> FeatureMaps:
         """Feature maps of no images, with the model's grid and dim."""
-        one = self(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
+        one: FeatureMaps = self(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
         geometry = Geometry(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.float64))
-        return FeatureMaps(one.local, one.grid, one.own_pooled, geometry)[:0].to(torch.float32)
+        return one.replace(geometry=geometry)[:0].to(torch.float32)
 
 
 def _linear(head: nn.Linear, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:

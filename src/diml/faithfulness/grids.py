@@ -7,7 +7,6 @@ import math
 
 import torch
 
-from diml.embedding import Encoder
 from diml.errors import UsageError, first_line
 from diml.model import StructuralModel
 
@@ -41,8 +40,7 @@ def at_grid(model: StructuralModel, grid: Grid) -> StructuralModel:
             f"{needs}for which the backbone of {model.name} gives {rows}x{columns} cells; use at most these"
         )
     pixels = dataclasses.replace(old.preprocessing, size=(height, width))
-    encoder = Encoder(old.backbone, pixels, old.head, grid, old.resampling)
-    return StructuralModel(encoder.eval(), model.matcher, model.name, model.head_fitted_on)
+    return model.replace(encoder=old.replace(preprocessing=pixels, grid=grid).eval())
 
 
 def _map_size(model: StructuralModel, size: tuple[int, int]) -> Grid:

@@ -11,39 +11,51 @@ from typing import Any
 import torch
 
 from diml.embedding import Encoder, Preprocessing, TimmBackbone
+from diml.embedding.part_weights import name_of
 from diml.errors import ModelError
 from diml.matching import Matcher
 
-# Version 2 may have a decoding and a bit depth in its preprocessing.
-FORMAT, VERSION = "diml-model", 2
+# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts. A model without
+# weights is written as version 2, which older versions of diml can read.
+FORMAT, VERSION = "diml-model", 3
 
 
 def embedding_config(encoder: Encoder) -> dict[str, Any]:
     """The settings that feature maps depend on."""
     backbone = encoder.backbone
+    weighted = (
+        {} if encoder.weights is None else {"weights": name_of(encoder.weights) or type(encoder.weights).__qualname__}
+    )
     return {
         "backbone": backbone.spec if isinstance(backbone, TimmBackbone) else {"kind": "module"},
         "preprocessing": _stored(encoder.preprocessing),
         "grid": list(encoder.grid),
         "resampling": encoder.resampling,
         "head": None if encoder.head is None else [encoder.head.in_features, encoder.head.out_features],
+        **weighted,
     }
 
 
-def model_config(encoder: Encoder, matcher: Matcher, name: str, head_fitted_on: str | None) -> dict[str, Any]:
+def model_config(
+    encoder: Encoder, matcher: Matcher, name: str, head_fitted_on: str | None, weights_fitted_on: str | None = None
+) -> dict[str, Any]:
     """The content of `config.json`.
 
     Raises:
-        ModelError: the marginals are not a named scheme.
+        ModelError: the marginals or the weights are not a named scheme.
     """
     if not isinstance(matcher.marginals, str):
         raise ModelError("a model can only be saved with marginals given by name; use with_matcher(marginals=NAME)")
+    if name_of(encoder.weights) is None:
+        raise ModelError("a model can only be saved with weights given by name; use with_weights(NAME)")
+    weighted = encoder.weights is not None
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if weighted else 2,
         "name": name,
         **embedding_config(encoder),
         "head_fitted_on": head_fitted_on,
+        **({"weights_fitted_on": weights_fitted_on} if weighted else {}),
         "matching": asdict(matcher),
     }
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from diml.embedding import Encoder, TimmBackbone, lite0, lite0_preprocessing, load_weights
-from diml.errors import ModelError, first_line
+from diml.embedding import Encoder, TimmBackbone, lite0, lite0_preprocessing, load_weights, parse_weights
+from diml.errors import ModelError, UsageError, first_line
 from diml.files import user_path, write_atomic
 from diml.matching import Matcher
 from diml.model.config import preprocessing_of, read_config
@@ -30,6 +30,7 @@ class Loaded(NamedTuple):
     matcher: Matcher
     name: str
     head_fitted_on: str | None
+    weights_fitted_on: str | None = None
 
 
 def load(spec: str, backbone: nn.Module | None = None) -> Loaded:
@@ -103,16 +104,27 @@ def _from_folder(folder: Path, backbone: nn.Module | None) -> Loaded:
     head = setting("head", lambda value: None if value is None else nn.Linear(int(value[0]), int(value[1])))
     grid = setting("grid", lambda value: (int(value[0]), int(value[1])))
     encoder = setting("resampling", lambda value: Encoder(backbone, pixels, head, grid, value))
+    weights = str(config.get("weights", "uniform"))
     matcher = setting("matching", lambda value: Matcher(**value))
     try:
         state = load_file(folder / WEIGHTS)
+        encoder.weights = parse_weights(weights, lambda: _weights_dim(state))
         _take_dtypes(encoder, state)
         encoder.load_state_dict(state)
+    except UsageError as error:
+        raise ModelError(f"{folder / CONFIG}: invalid weights ({error}); update diml") from error
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"{folder / WEIGHTS}: cannot be loaded ({first_line(error)}); copy the whole model folder again"
         ) from error
-    return Loaded(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"])
+    fitted_on = config.get("weights_fitted_on")
+    return Loaded(encoder.eval(), matcher, str(config["name"]), config["head_fitted_on"], fitted_on)
+
+
+def _weights_dim(state: Mapping[str, Tensor]) -> int:
+    """Numbers per part that the weights of parts were made for."""
+    found = (value.shape[1] for name, value in state.items() if name.startswith("weights.") and value.ndim == 2)
+    return max(found, default=0)
 
 
 def _take_dtypes(encoder: Encoder, state: Mapping[str, Tensor]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -12,7 +12,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from diml.embedding import Batch, Encoder, Preprocessing, fit_whitening
+from diml.embedding import Batch, Encoder, Preprocessing, fit_whitening, parse_weights
+from diml.embedding.part_weights import fitted, for_new_head, name_of, needs_fitting
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.files import user_path
@@ -37,6 +38,7 @@ class StructuralModel(nn.Module):
         matcher: compares two feature maps.
         name: the model's name in output and in stored files.
         head_fitted_on: a description of the images that the head was fitted or trained on; None without a head.
+        weights_fitted_on: the same of the weights of parts; None where they depend on no images.
 
     >>> from PIL import Image
     >>> model = StructuralModel.from_pretrained("lite0")
@@ -54,12 +56,14 @@ class StructuralModel(nn.Module):
         matcher: Matcher | None = None,
         name: str = "custom",
         head_fitted_on: str | None = None,
+        weights_fitted_on: str | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.matcher = matcher or Matcher()
         self.name = name
         self.head_fitted_on = head_fitted_on
+        self.weights_fitted_on = weights_fitted_on
 
     # --- loading and saving ---
 
@@ -110,7 +114,7 @@ class StructuralModel(nn.Module):
         """Write `config.json` and `model.safetensors`, each atomically, the configuration last.
 
         Raises:
-            ModelError: the folder cannot be written, or the marginals are not a named scheme.
+            ModelError: the folder cannot be written, or the marginals or the weights are not a named scheme.
         """
         save(user_path(folder), self.config(), self.encoder.state_dict())
 
@@ -118,9 +122,9 @@ class StructuralModel(nn.Module):
         """Everything but the weights, as `config.json` holds it.
 
         Raises:
-            ModelError: the marginals are not a named scheme.
+            ModelError: the marginals or the weights are not a named scheme.
         """
-        return model_config(self.encoder, self.matcher, self.name, self.head_fitted_on)
+        return model_config(self.encoder, self.matcher, self.name, self.head_fitted_on, self.weights_fitted_on)
 
     # --- properties ---
 
@@ -140,6 +144,16 @@ class StructuralModel(nn.Module):
         return self.encoder.head is not None
 
     @property
+    def weights(self) -> str:
+        """Name of the weights of parts: "uniform", a scheme such as "norm", or "custom" for a module without a name."""
+        return name_of(self.encoder.weights) or "custom"
+
+    @property
+    def weights_ready(self) -> bool:
+        """False for weights that have to be fitted to a collection first, see `fit_weights`."""
+        return not needs_fitting(self.encoder.weights)
+
+    @property
     def fingerprint(self) -> str:
         """Hex digest of the embedding's weights and settings: models with equal digests produce equal maps."""
         return fingerprint(self.encoder)
@@ -147,8 +161,7 @@ class StructuralModel(nn.Module):
     def with_grid(self, grid: int | tuple[int, int]) -> StructuralModel:
         """A model that shares these weights and has another matching grid: (rows, columns), or one number for both."""
         shape = (grid, grid) if isinstance(grid, int) else grid
-        encoder = self._encoder_with(head=self.encoder.head, grid=shape)
-        return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
+        return self.replace(encoder=self.encoder.replace(grid=shape))
 
     def with_decoding(self, decoding: int | None = None, bit_depth: int | None = None) -> StructuralModel:
         """A model that shares these weights and decodes image files in another way.
@@ -161,17 +174,41 @@ class StructuralModel(nn.Module):
             UsageError: there is no such version, or a bit depth with version 1.
         """
         old = self.encoder
-        pixels = replace(old.preprocessing, decoding=decoding or old.preprocessing.decoding, bit_depth=bit_depth)
-        encoder = Encoder(old.backbone, pixels, old.head, old.grid, old.resampling)
-        return StructuralModel(encoder, self.matcher, self.name, self.head_fitted_on)
+        pixels = dataclasses.replace(
+            old.preprocessing, decoding=decoding or old.preprocessing.decoding, bit_depth=bit_depth
+        )
+        return self.replace(encoder=old.replace(preprocessing=pixels))
 
     def with_matcher(self, **changes: Any) -> StructuralModel:
         """A model that shares these weights and has other matcher settings, such as `eps=` or `marginals=`."""
-        return StructuralModel(self.encoder, self.matcher.replace(**changes), self.name, self.head_fitted_on)
+        return self.replace(matcher=self.matcher.replace(**changes))
 
-    def _encoder_with(self, head: nn.Linear | None, grid: tuple[int, int]) -> Encoder:
-        old = self.encoder
-        return Encoder(old.backbone, old.preprocessing, head, grid, old.resampling)
+    def with_weights(self, weights: str | nn.Module | None) -> StructuralModel:
+        """A model that shares all else and weighs the parts of an image in another way.
+
+        Args:
+            weights: "norm", "norm2", "rarity", "learned", or a product such as "norm2*rarity"; "uniform" or None for
+                none; or a module from parts (n, r, d), after the head, to weights (n, r) >= 0. See
+                `diml.embedding.part_weights`. Weights that the model has already under this name are kept as they are.
+
+        Raises:
+            UsageError: there is no such scheme.
+
+        >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32)).with_weights("norm")
+        >>> model.encode(torch.zeros(3, 64, 64))
+        FeatureMaps(n=1, grid=4x4, dim=8, torch.float32, cpu, weighted)
+        """
+        if isinstance(weights, str):
+            if weights == name_of(self.encoder.weights):
+                return self
+            weights = parse_weights(weights, lambda: self.dim)
+        weights = None if weights is None else weights.to(self.encoder.device)
+        return self.replace(encoder=self.encoder.replace(weights=weights), weights_fitted_on=None)
+
+    def replace(self, **changes: Any) -> StructuralModel:
+        """A model that has some arguments of the constructor changed, and shares the others."""
+        names = ("encoder", "matcher", "name", "head_fitted_on", "weights_fitted_on")
+        return StructuralModel(**{**{name: getattr(self, name) for name in names}, **changes})
 
     # --- encoding and comparing ---
 
@@ -237,17 +274,60 @@ class StructuralModel(nn.Module):
             on: a description of the images, stored with the model.
 
         Raises:
-            UsageError: too few images, or maps whose dim is not the backbone's channels.
+            UsageError: too few images, maps whose dim is not the backbone's channels, or weights that were trained with
+                the present head.
         """
-        bare = StructuralModel(self._encoder_with(head=None, grid=(1, 1)))
+        bare = self.replace(encoder=self.encoder.replace(head=None, grid=(1, 1), weights=None))
         maps = images if isinstance(images, FeatureMaps) else bare.encode(images)
         if maps.dim != self.encoder.channels:
             raise UsageError(
                 f"expected maps of the backbone's {self.encoder.channels} channels to fit a head, got dim {maps.dim}; "
                 "encode them without a head"
             )
-        self.encoder.head = fit_whitening(maps.mean, dim).to(self.encoder.device)
-        self.head_fitted_on = on or f"{len(maps)} images"
+        return self.use_head(fit_whitening(maps.mean, dim), on or f"{len(maps)} images")
+
+    def use_head(self, head: nn.Linear, on: str | None) -> StructuralModel:
+        """Take a head, in place, replacing any head; weights that were fitted have to be fitted again.
+
+        Args:
+            head: from the backbone's channels to the length of a part's vector.
+            on: a description of the images that it was fitted on.
+
+        Raises:
+            UsageError: the weights were trained with the present head.
+        """
+        self.encoder.weights = for_new_head(self.encoder.weights, head.out_features)
+        self.encoder.head = head.to(self.encoder.device)
+        self.head_fitted_on, self.weights_fitted_on = on, None
+        return self
+
+    def fit_weights(
+        self, images: FeatureMaps | Iterable[Source], *, on: str | None = None, seed: int = 0
+    ) -> StructuralModel:
+        """Fit the weights of parts, in place, to the images of a collection; labels are not used.
+
+        Only weights by rarity depend on a collection. Other models that share these weights do not change.
+
+        Args:
+            images: the images, or maps of this model after its head.
+            on: a description of the images, stored with the model.
+            seed: of the sample of parts that is kept, see `diml.embedding.Rarity`.
+
+        Raises:
+            UsageError: the model's weights depend on no collection, or maps of another dim.
+
+        >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32)).with_weights("rarity")
+        >>> model.weights_ready, model.fit_weights(torch.rand(5, 3, 64, 64)).weights_fitted_on
+        (False, '5 images')
+        """
+        if self.encoder.weights is None:
+            raise UsageError("expected a model with weights to fit, got uniform ones; use with_weights first")
+        bare = self.replace(encoder=self.encoder.replace(weights=None))
+        maps = images if isinstance(images, FeatureMaps) else bare.encode(images)
+        if self.encoder.head is not None and maps.dim != self.dim:
+            raise UsageError(f"expected maps of dim {self.dim}, after the head, to fit weights, got dim {maps.dim}")
+        self.encoder.weights = fitted(self.encoder.weights, maps.local.flatten(0, 1), seed).to(self.encoder.device)
+        self.weights_fitted_on = on or f"{len(maps)} images"
         return self
 
     def match(self, a: Images, b: Images) -> Match:
@@ -333,7 +413,8 @@ class StructuralModel(nn.Module):
         return make_query(self, image, regions, mask, rollout)
 
     def extra_repr(self) -> str:
-        return f"name={self.name!r}, grid={self.grid}, {self.matcher}"
+        weighted = "" if self.encoder.weights is None else f", weights={self.weights}"
+        return f"name={self.name!r}, grid={self.grid}{weighted}, {self.matcher}"
 
 
 def exactly(maps: FeatureMaps) -> FeatureMaps:

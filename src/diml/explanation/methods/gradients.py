@@ -10,7 +10,6 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from diml.embedding import Encoder
 from diml.embedding.resampling import area
 from diml.errors import ModelError
 from diml.explanation.methods.method import MethodInput, MethodResult
@@ -66,8 +65,7 @@ def _from_the_last_map(model: StructuralModel, image: Image.Image) -> tuple[Tens
         raise ModelError("Grad-CAM needs a backbone that gives a map (n, c, h, w); choose another method")
     leaf = features.detach().requires_grad_()
     with torch.enable_grad():
-        rest = Encoder(_Given(leaf, pooled), encoder.preprocessing, encoder.head, encoder.grid, encoder.resampling)
-        return leaf, rest(pixels)
+        return leaf, encoder.replace(backbone=_Given(leaf, pooled))(pixels)
 
 
 class _Given(nn.Module):

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
-from diml.embedding import Encoder
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
@@ -23,10 +22,8 @@ Pixels = Float[Tensor, "3 H W"]
 
 def in_input_size(model: StructuralModel) -> StructuralModel:
     """The same model, sharing its weights, for images that already have its input size: it crops nothing."""
-    old = model.encoder
-    pixels = dataclasses.replace(old.preprocessing, fit="whole")
-    encoder = Encoder(old.backbone, pixels, old.head, old.grid, old.resampling)
-    return StructuralModel(encoder.eval(), model.matcher, model.name, model.head_fitted_on)
+    pixels = dataclasses.replace(model.encoder.preprocessing, fit="whole")
+    return model.replace(encoder=model.encoder.replace(preprocessing=pixels).eval())
 
 
 def as_the_model_sees(model: StructuralModel, image: Image.Image | Tensor) -> Image.Image:
