@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from diml.embedding import Encoder, Learned, Norm, Preprocessing, Product, Rarity, parse_weights
-from diml.embedding.part_weights import MOST, fitted, for_new_head, is_fitted, name_of, needs_fitting
+from diml.embedding.part_weights import MOST, depends_on_collection, fitted, for_new_head, name_of, needs_fitting
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 
@@ -135,7 +135,8 @@ def test_learned_weights_begin_equal_and_learn():
 def test_a_new_head_takes_back_what_was_fitted_and_refuses_what_was_trained():
     weights = made("norm*rarity")
     renewed = for_new_head(weights, 3)
-    assert is_fitted(weights)
+    assert depends_on_collection(weights)
+    assert not needs_fitting(weights)
     assert needs_fitting(renewed)
     assert for_new_head(None, 3) is None
     learned = Learned(6)

@@ -228,9 +228,9 @@ def needs_fitting(weights: nn.Module | None) -> bool:
     return weights is not None and any(not each.fitted for each in _rarities(weights))
 
 
-def is_fitted(weights: nn.Module | None) -> bool:
-    """Whether the scheme depends on a collection, and is fitted to one."""
-    return weights is not None and bool(_rarities(weights)) and not needs_fitting(weights)
+def depends_on_collection(weights: nn.Module | None) -> bool:
+    """Whether the scheme, or a factor of it, is fitted to a collection."""
+    return weights is not None and bool(_rarities(weights))
 
 
 def fitted(weights: nn.Module, parts: Float[Tensor, "k d"], seed: int = 0) -> nn.Module:

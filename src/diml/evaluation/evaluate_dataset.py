@@ -37,7 +37,8 @@ def evaluate(
 
     For a model without a head, PCA whitening is fitted: on the training half if there is one, otherwise on the
     evaluated images, without their labels. This takes at least 2 x dim images, and uses a fixed random sample of at
-    most 5,000. `Evaluation.head` describes what was done. The given model does not change.
+    most 5,000. `Evaluation.head` describes what was done. Weights of parts that depend on a collection and are not
+    fitted yet are fitted on the same sample. The given model does not change.
 
     Args:
         data: what `open_dataset` understands, such as "cub200:DIR", or a labelled collection.
@@ -85,8 +86,14 @@ def evaluate(
         dataset=collection.name,
         model=embedder.model.name,
         head=features.head,
+        weights=_weights(embedder.model),
         skipped=[*collection.skipped, *embedder.skipped],
     )
+
+
+def _weights(model: StructuralModel) -> str:
+    on = model.weights_fitted_on
+    return model.weights + (f", fitted on {on}" if on else "")
 
 
 def _configured(

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from diml.data import Collection, Skipped, printable
 from diml.errors import DatasetError
 from diml.evaluation.protocol import Progress
 from diml.feature_maps import FeatureMaps
-from diml.model import HeadFitting, StructuralModel, head_dim, storable
+from diml.model import Fitting, HeadFitting, StructuralModel, head_dim, storable
+from diml.model.fitting import IMAGES
 from diml.model.head import MOST
 
 # Bytes of maps that are held while a head is fitted; for larger maps the sample is smaller.
@@ -55,6 +55,9 @@ class Embedder:
     def embed(self, evaluated: Collection, train: Collection | None, dim: int | None = None) -> Features:
         """Feature maps of the images to be evaluated; a head is fitted first if the model has none and one can be.
 
+        Weights of parts that depend on a collection are fitted on the same sample, after the head, if the model's are
+        not fitted yet, or were fitted without this head.
+
         Args:
             evaluated: the images.
             train: the training half, on which a head is fitted; without it `evaluated` is used, without labels.
@@ -65,54 +68,74 @@ class Embedder:
             UsageError: dim is larger than the number of the backbone's channels.
             DatasetError: none of the images can be read.
         """
-        sample: list[int] = []
-        blocks: list[Block] = []
-        if self.model.head_fitted:
-            on = self.model.head_fitted_on
-            head = "the model's own" + (f", fitted on {on}" if on else "")
-        elif (dim := head_dim(dim, self.model.dim)) == 0:
-            head = "none, as requested"
-        elif train is not None:
-            head = self._fit_on_train(train, dim)
+        own, room = self.model.head_fitted, self._room(train is None)
+        dim = 0 if own else head_dim(dim, self.model.dim)
+        head = HeadFitting(dim, most=min(MOST, room)) if dim else None
+        fitting = Fitting(self.model, head, most=min(IMAGES, room))
+        if train is not None:
+            name = f"the training half of {train.name}"
+            headed, blocks = self._fit_on_train(fitting, train, name), list[Block]()
         else:
-            sample, blocks, head = self._fit_on_evaluated(evaluated, dim)
+            name = evaluated.name
+            headed, blocks = self._fit_on_evaluated(fitting, evaluated)
+        words = self._own_head() if own else self._head_words(headed, head, name)
+        sample = fitting.sampled if train is None else []
         remaining = sorted(set(range(len(evaluated))) - set(sample))
-        blocks.extend((at, _half(maps)) for at, maps in self._stream(evaluated, remaining, "embedding", len(sample)))
+        rest = self._stream(self.model, evaluated, remaining, "embedding", len(sample))
+        blocks.extend((at, _half(maps)) for at, maps in rest)
         if not blocks:
             first = f", such as {self.skipped[0].reason}" if self.skipped else ""
             raise DatasetError(f"{evaluated.name}: none of its {len(evaluated)} images can be read{first}")
-        return Features(*_in_order(blocks), head)
+        return Features(*_in_order(blocks), words)
 
-    def _fit_on_train(self, train: Collection, dim: int) -> str:
-        """Fit the head; returns its description."""
-        fitting = HeadFitting(dim, most=MOST)
-        stream = self._stream(train, fitting.sample(len(train)), "embedding the training half")
-        return self._fit(fitting, [maps.mean for _, maps in stream], len(train), f"the training half of {train.name}")
-
-    def _fit_on_evaluated(self, evaluated: Collection, dim: int) -> tuple[list[int], list[Block], str]:
-        """Fit the head; returns the sample of images, their maps, which are not embedded again, and the description."""
+    def _room(self, held: bool) -> int:
+        """The largest sample, smaller for large maps where these are held while it is embedded."""
         height, width = self.model.grid
-        room = SAMPLE_BYTES // (4 * self.model.dim * height * width)
-        fitting = HeadFitting(dim, most=min(MOST, room))
-        sample = fitting.sample(len(evaluated))
-        blocks = list(self._stream(evaluated, sample, "embedding", of=len(evaluated)))
-        means, note = [maps.mean for _, maps in blocks], ", the evaluated images themselves, without their labels"
-        head = self._fit(fitting, means, len(evaluated), evaluated.name, note)
-        return sample, [(at, _half(self._through_head(maps))) for at, maps in blocks], head
+        return max(1, SAMPLE_BYTES // (4 * self.model.encoder.channels * height * width)) if held else MOST
 
-    def _fit(self, fitting: HeadFitting, means: list[Tensor], images: int, name: str, note: str = "") -> str:
-        if not fitting.fit(self.model, means, images, name + note):
-            dim = fitting.dim
-            return f"none, as {dim} dimensions take at least {fitting.least} images, and {name} has fewer"
+    def _fit_on_train(self, fitting: Fitting, train: Collection, name: str) -> bool:
+        """Returns whether a head was fitted."""
+        sample = fitting.sample(len(train))
+        for _, maps in self._stream(fitting.bare, train, sample, "embedding the training half"):
+            fitting.take(maps)
+        return fitting.finish(len(train), name)
+
+    def _fit_on_evaluated(self, fitting: Fitting, evaluated: Collection) -> tuple[bool, list[Block]]:
+        """Returns whether a head was fitted, and the maps of the sample, which are not embedded again."""
+        sample = fitting.sample(len(evaluated))
+        blocks = list(self._stream(fitting.bare, evaluated, sample, "embedding", of=len(evaluated)))
+        for _, maps in blocks:
+            fitting.take(maps)
+        headed = fitting.finish(
+            len(evaluated), evaluated.name + ", the evaluated images themselves, without their labels"
+        )
+        with torch.no_grad():
+            return headed, [(at, _half(self.model.encoder.finished(maps))) for at, maps in blocks]
+
+    def _own_head(self) -> str:
+        on = self.model.head_fitted_on
+        return "the model's own" + (f", fitted on {on}" if on else "")
+
+    def _head_words(self, fitted: bool, head: HeadFitting | None, name: str) -> str:
+        if head is None:
+            return "none, as requested"
+        if not fitted:
+            return f"none, as {head.dim} dimensions take at least {head.least} images, and {name} has fewer"
         return f"PCA whitening to {self.model.dim} dimensions, fitted on {self.model.head_fitted_on}"
 
     def _stream(
-        self, collection: Collection, which: Sequence[int], what: str, before: int = 0, of: int | None = None
+        self,
+        model: StructuralModel,
+        collection: Collection,
+        which: Sequence[int],
+        what: str,
+        before: int = 0,
+        of: int | None = None,
     ) -> Iterator[Block]:
         """The maps of these images, without geometry, in batches; images that cannot be read are added to `skipped`."""
         files = (collection.file(at) for at in which)
         done, total = before, before + len(which) if of is None else of
-        for batch in self.model.stream(files, batch_size=self.batch_size):
+        for batch in model.stream(files, batch_size=self.batch_size):
             self.skipped.extend(
                 Skipped(printable(collection.paths[which[place]]), str(error)) for place, error in batch.failures
             )
@@ -120,15 +143,7 @@ class Embedder:
             if self.progress is not None:
                 self.progress(what, done, total)
             if batch.indices:
-                maps = batch.maps.detach()
-                yield [which[place] for place in batch.indices], FeatureMaps(maps.local, maps.grid, maps.own_pooled)
-
-    @torch.no_grad()
-    def _through_head(self, maps: FeatureMaps) -> FeatureMaps:
-        head = self.model.encoder.head
-        if head is None:
-            return maps
-        return FeatureMaps(head(maps.local), maps.grid, None if maps.own_pooled is None else head(maps.own_pooled))
+                yield [which[place] for place in batch.indices], batch.maps.detach().replace(geometry=None)
 
 
 def _in_order(blocks: list[Block]) -> tuple[FeatureMaps, list[int]]:
@@ -142,4 +157,4 @@ def _in_order(blocks: list[Block]) -> tuple[FeatureMaps, list[int]]:
 def _half(maps: FeatureMaps) -> FeatureMaps:
     """In float16, as an index stores them."""
     local, pooled = storable(maps)
-    return FeatureMaps(local, maps.grid, None if maps.own_pooled is None else pooled)
+    return maps.replace(local=local, pooled=None if maps.own_pooled is None else pooled)

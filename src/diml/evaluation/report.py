@@ -33,6 +33,7 @@ class Evaluation:
         results: for each shortlist a row with the keys "shortlist" (a number, or "all") and `METRICS`; the values are
             fractions, 0..1.
         weight, eps, mass: settings of the matching, see `diml.Matcher`; None for another reranker.
+        weights: name of the weights of parts, and what they were fitted on.
     """
 
     dataset: str
@@ -50,6 +51,7 @@ class Evaluation:
     weight: float | None = None
     eps: float | None = None
     mass: float | None = None
+    weights: str = "uniform"
 
     def to_dict(self) -> dict[str, Any]:
         """A document that can be written as JSON: `dataset`, `images`, `classes`, `model`, `results`, then the rest."""
@@ -69,6 +71,7 @@ class Evaluation:
             "weight": self.weight,
             "eps": self.eps,
             "mass": self.mass,
+            "weights": self.weights,
         }
 
     def table(self) -> str:
@@ -91,6 +94,8 @@ class Evaluation:
             f"model {self.model}, grid {height}x{width}, {self.marginals} marginals, {self.protocol} protocol",
             f"head: {self.head}",
         ]
+        if self.weights != "uniform":
+            lines.append(f"weights of parts: {self.weights}")
         if self.without_relevant:
             lines.append(
                 f"queries left out of the averages because no other image has their class: {self.without_relevant}"

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diml.errors import UsageError
-from diml.feature_maps import FeatureMaps
+from diml.feature_maps import FeatureMaps, weighted_mean
 from diml.matching.defaults import EPS
 from diml.matching.marginals import given
 from diml.matching.match import Match
@@ -28,7 +28,8 @@ def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "
     Args:
         maps_a: feature maps of n images.
         maps_b: feature maps of n images, one for each image of a.
-        weights: (n, r_a), >= 0, of the cells of a; scaled to sum to 1. See `region_weights` and `mask_weights`.
+        weights: (n, r_a), >= 0, of the cells of a; multiplied with the weights of its parts, if it has any, and scaled
+            to sum to 1. See `region_weights` and `mask_weights`.
         eps: how soft the choice of a counterpart is, > 0.
 
     Returns:
@@ -46,7 +47,7 @@ def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "
     chosen = chosen_parts(maps_a, weights)
     _check(chosen, maps_b, eps, images=len(maps_b))
     with torch.no_grad():
-        mu = given(weights.to(maps_a.device), len(maps_a), maps_a.parts, "a")
+        mu = _counted(maps_a, weights)
         similarity = prepare(maps_a).rows[:, :-1] @ prepare(maps_b).rows[:, :-1].mT
         plan = mu[:, :, None].to(similarity) * (similarity / eps).softmax(dim=-1)
         error = (plan.sum(dim=2) - mu).abs().sum(dim=1)
@@ -67,7 +68,7 @@ def part_similarity(
     tensor([1., 0.])
     """
     _check(maps_a, maps_b, eps, images=1)
-    mu = given(weights.to(maps_a.device), 1, maps_a.parts, "a")[0]
+    mu = _counted(maps_a, weights)[0]
     some = mu > 0
     part = prepare(maps_a).rows[0, :-1][some]
     found = []
@@ -86,9 +87,18 @@ def chosen_parts(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> FeatureMap
     tensor([[0., 1.]])
     """
     dtype = torch.promote_types(maps.dtype, torch.float32)
-    mu = given(weights.to(maps.device), len(maps), maps.parts, "a").to(dtype)
-    pooled = (mu[:, None, :] @ maps.local.to(dtype))[:, 0]
-    return FeatureMaps(maps.local, maps.grid, pooled, maps.geometry)
+    pooled = weighted_mean(maps.local.to(dtype), _counted(maps, weights))
+    return maps.replace(pooled=pooled)
+
+
+def _counted(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
+    """How much each part counts: the choice times the weights of the maps, or the choice alone where that is 0."""
+    mu = given(weights.to(maps.device), len(maps), maps.parts, "a")
+    if maps.weights is None:
+        return mu
+    both = mu * maps.weights
+    total = both.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, both / total.clamp(min=torch.finfo(both.dtype).tiny), mu)
 
 
 def _check(maps_a: FeatureMaps, maps_b: FeatureMaps, eps: float, images: int) -> None:

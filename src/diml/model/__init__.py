@@ -1,5 +1,6 @@
 """The structural model: an encoder and a matcher, loaded, saved and used as one; queries made with it."""
 
+from diml.model.fitting import Fitting
 from diml.model.head import HeadFitting, head_dim
 from diml.model.query import PartQuery, Query, RolloutQuery, WholeQuery
 from diml.model.query_part import Mask, QueryPart
@@ -9,6 +10,7 @@ from diml.model.storable import storable
 from diml.model.structural import StructuralModel
 
 __all__ = [
+    "Fitting",
     "HeadFitting",
     "Mask",
     "PartQuery",

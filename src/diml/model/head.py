@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diml.errors import ImageError, UsageError
 from diml.feature_maps import FeatureMaps
+from diml.model.fitting import Fitting
 
 if TYPE_CHECKING:
     from diml.model.structural import StructuralModel
@@ -105,27 +106,11 @@ class HeadFitting:
         progress: Callable[[int, int], None] | None = None,
         unread: dict[int, ImageError] | None = None,
     ) -> bool:
-        """As `fit`, on a sample of image files.
+        """As `fit`, on a sample of image files; weights that depend on a collection are fitted as well.
 
-        Args:
-            progress: called with the number of images done and the number in total.
-            unread: receives the images that cannot be read, by their place in `files`; None if all must be readable.
-
-        Raises:
-            ImageError: for the first image that cannot be read, if all must be readable.
+        See `Fitting.files`.
         """
-        which, means, done = self.sample(len(files)), [], 0
-        for batch in model.stream(files[at] for at in which):
-            if batch.failures and unread is None:
-                raise batch.failures[0][1]
-            if unread is not None:
-                unread.update((which[place], error) for place, error in batch.failures)
-            if batch.indices:
-                means.append(batch.maps.mean)
-            done += len(batch.indices) + len(batch.failures)
-            if progress is not None:
-                progress(done, len(which))
-        return self.fit(model, means, len(files), name)
+        return Fitting(model, self, seed=self.seed).files(files, name, progress, unread)
 
     def _refuse(self, images: int) -> None:
         if self.required:

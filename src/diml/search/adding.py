@@ -118,7 +118,8 @@ def add_collection(state: IndexState, collection: Collection, options: AddOption
     if options.prune and state.opened:
         _check_prune(state, state.opened, collection, wanted)
     if settings is not None and settings.model is not None and state.opened is None:
-        creation.probe(settings.model)  # errors of the model are raised before anything is written
+        # Errors of the model are raised before anything is written; its weights are perhaps not fitted yet.
+        creation.probe(settings.model.with_weights(None))
 
     def create() -> creation.Created:
         assert settings is not None
@@ -151,7 +152,7 @@ def add_given(state: IndexState, collection: Collection, maps: FeatureMaps) -> A
     adding, settings = _Adding(state, collection), state.settings
     if state.opened is not None:
         manifest = state.opened.manifest
-        creation.MapShape(manifest.grid, manifest.dim, manifest.own_pooled).check(maps)
+        creation.MapShape.stored(manifest).check(maps)
     elif settings is not None:
         creation.expected_shape(settings, maps).check(maps)
 
@@ -162,7 +163,7 @@ def add_given(state: IndexState, collection: Collection, maps: FeatureMaps) -> A
     with adding.lock(), adding.undone_if_empty():
         writer = adding.writer(create)
         manifest = state.require().manifest  # perhaps of another process that was first
-        creation.MapShape(manifest.grid, manifest.dim, manifest.own_pooled).check(maps)
+        creation.MapShape.stored(manifest).check(maps)
         for at in range(0, len(maps), GIVEN):
             writer.store_given(given_block(adding.wanted[at : at + GIVEN], maps[at : at + GIVEN]))
         state.finish(writer.changed + writer.relabelled)

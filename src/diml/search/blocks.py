@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
-from torch import nn
 
+from diml.embedding import Encoder
 from diml.errors import ImageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel, storable
 from diml.search.items import FileState, Item
+from diml.search.schema import WEIGHTS
 
 # Longest side of a thumbnail in pixels.
 THUMBNAIL = 160
@@ -58,6 +59,7 @@ class Block:
             "visible": _fixed(geometry.visible.numpy()),
             "pooled": _fixed(pooled.numpy()),
             "map": _fixed(local.flatten(1).numpy()),
+            **({} if maps.weights is None else {WEIGHTS: _fixed(maps.weights.float().numpy())}),
             "thumbnail": [self.thumbnails[i] for i in keep],
         }
         columns = [values.get(name, [meta.get(name) for meta in metas]) for name in schema.names]
@@ -73,12 +75,10 @@ class Block:
             self.failures,
         )
 
-    def through(self, head: nn.Linear) -> Block:
-        """The same block after a head; being affine, it may be applied after the resampling to the grid."""
-        maps = self.maps
-        with torch.no_grad():
-            pooled = None if maps.own_pooled is None else head(maps.own_pooled)
-            return replace(self, maps=FeatureMaps(head(maps.local), maps.grid, pooled, maps.geometry))
+    @torch.no_grad()
+    def finished(self, encoder: Encoder) -> Block:
+        """The same block after the head and with the weights of an encoder, which is on the CPU."""
+        return replace(self, maps=encoder.finished(self.maps))
 
 
 def blocks(model: StructuralModel, wanted: Iterable[tuple[Item, FileState]], batch_size: int) -> Iterator[Block]:
@@ -105,7 +105,8 @@ def given_block(items: Sequence[Item], maps: FeatureMaps) -> Block:
     maps = maps.detach().to("cpu")
     assert maps.geometry is not None
     local, pooled = storable(maps)
-    columns = (local, pooled, maps.geometry.size, maps.geometry.visible)
+    weights = () if maps.weights is None else (maps.weights.float(),)
+    columns = (local, pooled, maps.geometry.size, maps.geometry.visible, *weights)
     states = []
     for values in zip(*columns, strict=True):
         digest = hashlib.sha256(b"".join(value.contiguous().numpy().tobytes() for value in values))

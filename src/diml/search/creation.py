@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+from torch import nn
 
 from diml.data.collection import Collection
 from diml.errors import StoreError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.model import HeadFitting, StructuralModel, head_dim
+from diml.model import Fitting, HeadFitting, StructuralModel, head_dim
 from diml.model.head import DIM
 from diml.search.blocks import Block, blocks
 from diml.search.decoding import with_decoding_of
@@ -27,10 +30,12 @@ from diml.search.store import Store
 # Images on which the head of an index is fitted. Nothing can be stored before, so fewer are better, and whitening 128
 # directions gains little from more: on emoji, 0.3 points of Recall@1 from 1,000 to 1,584.
 SAMPLE = 1000
+# Of features that were computed elsewhere.
+GIVEN = "given"
 
 
 class Created(NamedTuple):
-    """A new index, and what was embedded to fit its head, ready to be stored."""
+    """A new index, and what was embedded to fit its head and weights, ready to be stored."""
 
     manifest: Manifest
     store: Store
@@ -45,16 +50,31 @@ class MapShape:
     grid: tuple[int, int]
     dim: int
     own_pooled: bool
+    weighted: bool
 
     @classmethod
     def of(cls, maps: FeatureMaps) -> MapShape:
-        return cls(maps.grid, maps.dim, maps.own_pooled is not None)
+        return cls(maps.grid, maps.dim, maps.own_pooled is not None, maps.weights is not None)
+
+    @classmethod
+    def stored(cls, manifest: Manifest) -> MapShape:
+        return cls(manifest.grid, manifest.dim, manifest.own_pooled, manifest.weighted)
 
     def check(self, maps: FeatureMaps) -> None:
         """Refuse maps of another shape."""
         given = MapShape.of(maps)
-        if given != self:
+        if dataclasses.replace(given, weighted=self.weighted) != self:
             raise UsageError(f"expected feature maps of {self}, got {given}; compute both alike")
+        if given.weighted and not self.weighted:
+            raise UsageError(
+                "expected feature maps without weights of parts, as the index has none, got weighted ones; "
+                "use maps.replace(weights=None), or make another index"
+            )
+        if self.weighted and not given.weighted:
+            raise UsageError(
+                "expected feature maps with weights of parts, as those of the index, got none; "
+                "use maps.replace(weights=...), or encode the images with the model of the index"
+            )
 
     def __str__(self) -> str:
         pooled = "a pooled vector of their own" if self.own_pooled else "the mean as pooled vector"
@@ -72,12 +92,12 @@ def create(
     """Make an index under its lock; what an interrupted creation left behind is removed first.
 
     Args:
-        seen: called with every block that is embedded to fit the head.
+        seen: called with every block that is embedded to fit the head and the weights.
     """
     assert settings.model is not None
     columns = _columns(settings, collection)
     clear(folder)
-    model, embedded = _with_head(settings, settings.model, collection.name, items, batch_size, seen)
+    model, embedded = _with_fitting(settings, settings.model, collection.name, items, batch_size, seen)
     shape = MapShape.of(embedded[0].maps if embedded else probe(model))
     manifest, store = _write(folder, settings, model, shape, columns, str(collection.root.absolute()))
     return Created(manifest, store, model, embedded)
@@ -102,7 +122,7 @@ def expected_shape(settings: IndexSettings, maps: FeatureMaps) -> MapShape:
     if settings.model is not None:
         return MapShape.of(probe(settings.model))
     given = MapShape.of(maps)
-    return MapShape(settings.grid or given.grid, settings.dim or given.dim, given.own_pooled)
+    return dataclasses.replace(given, grid=settings.grid or given.grid, dim=settings.dim or given.dim)
 
 
 def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -> StructuralModel:
@@ -112,7 +132,7 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
         The model, decoding image files as the index does: an index keeps its decoding as long as it exists.
 
     Raises:
-        StoreError: another model, another grid or another bit depth.
+        StoreError: another model, another grid, other weights or another bit depth.
     """
     if not manifest.embeds:
         raise StoreError(
@@ -125,6 +145,11 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
             f"expected grid {stored}, that of {folder}, got {given}; leave the grid out, or make another index"
         )
     model = with_decoding_of(folder, model)
+    if model.weights != manifest.weights:
+        raise StoreError(
+            f"expected weights {manifest.weights}, those of {folder}, got {model.weights}; leave the weights out, or "
+            "make another index"
+        )
     if model.fingerprint not in (manifest.fingerprint, manifest.made_from):
         raise StoreError(
             f"{folder} was made with the model {manifest.model} ({manifest.fingerprint[:8]}), got {model.name} "
@@ -168,7 +193,7 @@ def _write(
     collection: str,
 ) -> tuple[Manifest, Store]:
     model.save_pretrained(folder / MODEL)
-    store = Store.create(folder, table_schema(shape.dim, shape.grid[0] * shape.grid[1], columns))
+    store = Store.create(folder, table_schema(shape.dim, shape.grid[0] * shape.grid[1], columns, shape.weighted))
     manifest = Manifest(
         model=model.name,
         fingerprint=model.fingerprint,
@@ -184,12 +209,13 @@ def _write(
         model_files=sizes(folder / MODEL),
         table_version=store.version,
         embeds=settings.model is not None,
+        weights=model.weights if settings.model or not shape.weighted else GIVEN,
     )
     manifest.write(folder)
     return manifest, store
 
 
-def _with_head(
+def _with_fitting(
     settings: IndexSettings,
     model: StructuralModel,
     name: str,
@@ -197,22 +223,20 @@ def _with_head(
     batch_size: int,
     seen: Callable[[Block], None],
 ) -> tuple[StructuralModel, list[Block]]:
-    """The model with a head fitted on a sample of the images; unchanged if it has one or the images are too few."""
+    """The model with what it lacks, a head or weights, fitted on a sample; unchanged if nothing is, as for few images."""
     dim = 0 if model.head_fitted else head_dim(settings.dim, model.dim)
-    if dim == 0:
-        return model, []
-    fitting = HeadFitting(dim, most=SAMPLE)
-    wanted = ((items[at], examine(items[at].file)) for at in fitting.sample(len(items)))
-    sample = []
-    for block in blocks(model, wanted, batch_size):
-        sample.append(block)
-        seen(block)
     fitted = model.with_grid(model.grid)  # a shallow copy: the caller's model gets no head
-    if not fitting.fit(fitted, [block.maps.mean for block in sample], len(items), name):
-        return model, sample
-    head = fitted.encoder.head
-    assert head is not None
-    head.to("cpu")
-    embedded = [block.through(head) for block in sample]
-    head.to(fitted.encoder.device)
-    return fitted, embedded
+    fitting = Fitting(fitted, HeadFitting(dim, most=SAMPLE) if dim else None, most=SAMPLE)
+    chosen = fitting.sample(len(items))
+    if not chosen:
+        return model, []
+    wanted = ((items[at], examine(items[at].file)) for at in chosen)
+    sample = []
+    for block in blocks(fitting.bare, wanted, batch_size):
+        sample.append(block)
+        fitting.take(block.maps)
+        seen(block)
+    fitting.finish(len(items), name)
+    # A copy on the CPU, where the maps are.
+    encoder = copy.deepcopy(fitted.encoder.replace(backbone=nn.Identity())).to("cpu")
+    return fitted, [block.finished(encoder) for block in sample]

@@ -38,7 +38,7 @@ def with_sizes(maps: FeatureMaps, sizes: Sequence[tuple[int, int]] | None) -> Fe
         )
     corner = torch.zeros(len(maps), 2, dtype=torch.float64)
     geometry = Geometry(size.to(torch.int64), torch.cat([corner, size.double()], dim=1))
-    return FeatureMaps(maps.local, maps.grid, maps.own_pooled, geometry)
+    return maps.replace(geometry=geometry)
 
 
 def given_collection(

@@ -79,7 +79,8 @@ class Index(IndexContents):
             path: a folder that does not exist yet, such as `NAME.diml`, or one whose creation was interrupted.
             model: a model, or what `StructuralModel.from_pretrained` takes, such as "lite0". If it has no head, one is
                 fitted on a sample of the first collection, provided that has at least 2 x dim readable images, and kept
-                with the index; the model itself does not change. Without a model the index embeds no images: it takes
+                with the index; the model itself does not change. Weights of parts that depend on a collection and are
+                not fitted yet are fitted on the same sample. Without a model the index embeds no images: it takes
                 feature maps, by `add_maps` and as queries, and compares them with the default matcher.
             grid: rows and columns of the matching grid, one number for a square; by default the model's, without a
                 model that of the first maps.
@@ -188,7 +189,7 @@ class Index(IndexContents):
         fix its grid and dim; no head is fitted on them.
 
         Args:
-            maps: of n images; of the grid and dim of the index.
+            maps: of n images; of the grid and dim of the index, and with weights of parts if it has them.
             paths: n names of the images, each once, such as paths relative to their collection.
             labels: n labels; None leaves stored labels as they are.
             columns: further columns by name, n values each, stored as text.
@@ -197,7 +198,8 @@ class Index(IndexContents):
 
         Raises:
             StoreError: the index cannot be written.
-            UsageError: maps of another grid or dim, without a size, or not finite; not n paths, labels or values.
+            UsageError: maps of another grid or dim, without a size, not finite, or with weights where the index has none
+                or the other way round; not n paths, labels or values.
 
         >>> import tempfile, torch
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")

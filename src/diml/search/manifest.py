@@ -13,7 +13,8 @@ from diml.errors import StoreError
 from diml.files import write_atomic
 
 FORMAT = "diml-index"
-VERSION = 1
+# Version 2 has weights of parts; an index without them is written as version 1, which older versions of diml can read.
+VERSION = 2
 FILE = "manifest.json"
 MODEL = "model"
 LOCK = "writer.lock"
@@ -44,6 +45,8 @@ class Manifest:
         table_version: the table has at least this version, for the same purpose.
         embeds: whether the model embeds images; False for an index that was made without a model, for features
             computed elsewhere. Older manifests do not have it.
+        weights: name of the weights of parts, "given" for features computed elsewhere; "uniform" where the table has
+            none. Only written if there are weights.
     """
 
     model: str
@@ -60,10 +63,24 @@ class Manifest:
     model_files: dict[str, int]
     table_version: int = 0
     embeds: bool = True
+    weights: str = "uniform"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the parts of the maps have weights."""
+        return self.weights != "uniform"
+
+    @property
+    def version(self) -> int:
+        """Of the format that this index needs."""
+        return VERSION if self.weighted else 1
 
     def write(self, folder: Path) -> None:
         """Write it atomically: a reader sees the former manifest or this one."""
-        document = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1)
+        values = asdict(self)
+        if not self.weighted:
+            del values["weights"]
+        document = json.dumps({"format": FORMAT, "version": self.version, **values}, indent=1)
         write_atomic(folder / FILE, document.encode(), durable=True)
 
     def at_version(self, table_version: int) -> Manifest:
@@ -136,7 +153,7 @@ def _parse(folder: Path) -> Manifest:
         raise StoreError(f"{folder} has format {version}, and this diml reads up to {VERSION}; upgrade diml to open it")
     try:
         values["grid"], values["columns"] = tuple(values["grid"]), tuple(values["columns"])
-        values.setdefault("embeds", True)
+        values = {"embeds": True, "weights": "uniform", **values}
         return Manifest(**{field.name: values[field.name] for field in fields(Manifest)})
     except (KeyError, TypeError) as error:
         raise damaged from error

@@ -19,9 +19,9 @@ from diml.model import Query
 from diml.search.coarse import nearest
 from diml.search.hits import Hit
 from diml.search.manifest import Manifest
-from diml.search.schema import LARGE, PLAIN
+from diml.search.schema import LARGE, PLAIN, WEIGHTS
 from diml.search.store import Store
-from diml.search.stored_maps import matrix, stored_maps
+from diml.search.stored_maps import matrix, stored_maps, stored_weights
 
 # Hits whose plans are solved together.
 CHUNK = 256
@@ -64,7 +64,7 @@ def rank(store: Store, manifest: Manifest, query: Query, k: int, shortlist: Shor
     if limit == 0:
         return Ranked([], effective)
     if shortlist == "all":
-        rows = _best_of_all(store, query, manifest.own_pooled, k + 1, where)
+        rows = _best_of_all(store, query, manifest, k + 1, where)
         return Ranked(_hits(query, rows, stored_maps(rows, manifest), k, by_pooled=False), effective)
     limit = limit if shortlist else min(k + 1, candidates)
     rows = _ranked(nearest(store, coarse_vector(query), limit, where, exact=candidates <= manifest.exact_limit))
@@ -104,23 +104,25 @@ def _best(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int) -> tuple[p
     return rows.take(best), gallery[best]
 
 
-def _best_of_all(store: Store, query: Query, own_pooled: bool, k: int, where: str | None) -> pa.Table:
+def _best_of_all(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> pa.Table:
     """The k rows of the largest similarity, ties by id. Memory grows by 4 bytes for each image of the index."""
-    ranks = dict(store.read(lambda: _streamed(store, query, own_pooled, k, where)))
+    ranks = dict(store.read(lambda: _streamed(store, query, manifest, k, where)))
     rows = store.rows(list(ranks))
     return rows.append_column(POOLED_RANK, pa.array([ranks[id] for id in rows["id"].to_pylist()]))
 
 
-def _streamed(store: Store, query: Query, own_pooled: bool, k: int, where: str | None) -> list[tuple[str, int]]:
+def _streamed(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> list[tuple[str, int]]:
     """Ids of the best, and their ranks in the coarse ranking of all."""
     best: list[tuple[float, str, float]] = []
     vector = coarse_vector(query)
     seen = []
-    for batch in store.batches(["id", "map", "pooled"], where, BATCH):
+    columns = ["id", "map", "pooled", *([WEIGHTS] if manifest.weighted else [])]
+    for batch in store.batches(columns, where, BATCH):
         rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
         pooled = matrix(rows, "pooled")
         local = torch.from_numpy(matrix(rows, "map").copy()).reshape(len(rows), -1, query.maps.dim)
-        gallery = FeatureMaps(local, query.maps.grid, torch.from_numpy(pooled.copy()) if own_pooled else None)
+        own = torch.from_numpy(pooled.copy()) if manifest.own_pooled else None
+        gallery = FeatureMaps(local, manifest.grid, own, weights=stored_weights(rows))
         indices, scores = query.best(gallery, k)
         cosine = _cosine(pooled, vector)
         seen.append(cosine)
@@ -147,7 +149,8 @@ def _hits(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled:
         maps_a = match.maps_a[[0]]  # the same for all; a slice would keep a copy for each hit
         matches = (dataclasses.replace(match[i], maps_a=maps_a) for i in range(len(match)))
         solved += zip(shown_numbers(match), matches, strict=True)
-    records = rows.drop_columns(["map", "pooled", "visible"]).to_pylist()
+    large = [name for name in LARGE if name in rows.column_names and name != "thumbnail"]
+    records = rows.drop_columns(large).to_pylist()
     shown = [numbers.pooled if by_pooled else numbers.similarity for numbers, _ in solved]
     order = sorted(range(len(records)), key=lambda i: (-shown[i], records[i]["id"]))
     margins = [shown[i] - shown[after] for i, after in itertools.pairwise(order)] + [None]

@@ -11,12 +11,14 @@ from diml.errors import UsageError
 
 # Columns that a condition may name, besides those of the user.
 PLAIN = ("id", "path", "label", "hash", "bytes", "mtime_ns", "width", "height")
-LARGE = ("visible", "pooled", "map", "thumbnail")
+# How much each part counts; only in an index of weighted maps.
+WEIGHTS = "part_weights"
+LARGE = ("visible", "pooled", "map", WEIGHTS, "thumbnail")
 _TAKEN = frozenset({*PLAIN, *LARGE, "_rowid", "_rowaddr", "_rowoffset", "_distance", "_score", "_relevance_score"})
 
 
-def table_schema(dim: int, parts: int, columns: Iterable[str]) -> pa.Schema:
-    """The schema of a table of maps with `parts` parts of `dim` numbers each.
+def table_schema(dim: int, parts: int, columns: Iterable[str], weighted: bool = False) -> pa.Schema:
+    """The schema of a table of maps with `parts` parts of `dim` numbers each, and their weights if they have any.
 
     >>> table_schema(2, 4, ["designer"]).field("map").type
     FixedSizeListType(fixed_size_list<item: halffloat>[8])
@@ -35,6 +37,7 @@ def table_schema(dim: int, parts: int, columns: Iterable[str]) -> pa.Schema:
             pa.field("visible", pa.list_(pa.float64(), 4), nullable=False),
             pa.field("pooled", pa.list_(pa.float32(), dim), nullable=False),
             pa.field("map", pa.list_(pa.float16(), parts * dim), nullable=False),
+            *([pa.field(WEIGHTS, pa.list_(pa.float32(), parts), nullable=False)] if weighted else []),
             pa.field("thumbnail", pa.binary(), nullable=False),
         ]
     )

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diml.model.config import read_config
+from diml.model.storage import CONFIG
 from diml.search.decoding import stored_decoding
-from diml.search.manifest import VERSION, Manifest, sizes
+from diml.search.manifest import MODEL, Manifest, sizes
 from diml.search.store import Store
 
 
@@ -21,6 +23,7 @@ class IndexStats:
         model: name of its model, "none" without one; `fingerprint` distinguishes models of one name.
         grid, dim: rows and columns of the matching grid, numbers per part.
         head: what the head was fitted on, in words; "none" without one.
+        weights: name of the weights of parts, and what they were fitted on, in words; "uniform" without any.
         format: version of the index's format.
         labels: number of distinct labels.
         columns: names of the further columns.
@@ -39,6 +42,7 @@ class IndexStats:
     grid: tuple[int, int]
     dim: int
     head: str
+    weights: str
     format: int
     labels: int
     columns: tuple[str, ...]
@@ -65,7 +69,8 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         grid=manifest.grid,
         dim=manifest.dim,
         head=manifest.head,
-        format=VERSION,
+        weights=_weights(folder, manifest),
+        format=manifest.version,
         labels=len(store.labels()),
         columns=manifest.columns,
         bytes=sum(sizes(folder).values()),
@@ -75,3 +80,8 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         decoding=decoding,
         bit_depth=bit_depth,
     )
+
+
+def _weights(folder: Path, manifest: Manifest) -> str:
+    fitted_on = read_config(folder / MODEL / CONFIG).get("weights_fitted_on") if manifest.weighted else None
+    return f"{manifest.weights}, fitted on {fitted_on}" if fitted_on else manifest.weights

@@ -5,19 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from diml.feature_maps import FeatureMaps, Geometry
 from diml.search.manifest import Manifest
+from diml.search.schema import WEIGHTS
 
 
 def stored_maps(rows: pa.Table, manifest: Manifest) -> FeatureMaps:
-    """(n, r, d) float32 maps of rows, with geometry, on the CPU."""
+    """(n, r, d) float32 maps of rows, with geometry and weights if the index has any, on the CPU."""
     parts = manifest.grid[0] * manifest.grid[1]
     local = matrix(rows, "map").reshape(len(rows), parts, manifest.dim)
     pooled = torch.from_numpy(matrix(rows, "pooled").copy()) if manifest.own_pooled else None
     size = np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1).astype(np.int64)
     geometry = Geometry(torch.from_numpy(size), torch.from_numpy(matrix(rows, "visible").copy()))
-    return FeatureMaps(torch.from_numpy(local.astype(np.float32)), manifest.grid, pooled, geometry)
+    return FeatureMaps(
+        torch.from_numpy(local.astype(np.float32)), manifest.grid, pooled, geometry, stored_weights(rows)
+    )
+
+
+def stored_weights(rows: pa.Table) -> Float[Tensor, "n r"] | None:
+    """(n, r) float32 weights of the parts of rows; None if all count the same."""
+    return torch.from_numpy(matrix(rows, WEIGHTS).copy()) if WEIGHTS in rows.column_names else None
 
 
 def matrix(rows: pa.Table, name: str) -> np.ndarray:
