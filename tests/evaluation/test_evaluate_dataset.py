@@ -240,3 +240,38 @@ def test_a_collection_in_memory_is_evaluated_as_it_is(folder):
     made = Collection(folder, ["class0/0.png", "class0/1.png", "class1/0.png"], ["x", "x", "y"], name="three")
     result = evaluate(made, model(), shortlists=[0])
     assert (result.dataset, result.images, result.queries) == ("three", 3, 2)
+
+
+@pytest.mark.parametrize("dim", [0, 4])
+def test_weights_are_fitted_after_the_head_on_the_training_half_or_the_evaluated_images(folder, table, dim):
+    tiny = model().with_weights("norm2*rarity")
+    result = evaluate(str(folder), tiny, shortlists=(0, 10), head_dim=dim)
+    assert result.weights == (
+        f"norm2*rarity, fitted on 30 of the 30 images of {folder}, the evaluated images themselves, without their labels"
+    )
+    assert result.weights in result.summary()
+    assert result.to_dict()["weights"] == result.weights
+    assert not tiny.weights_ready
+    halves = evaluate(
+        table(lambda label, k: "train" if label < 3 else "test"), tiny, shortlists=[0], head_dim=dim
+    ).weights
+    assert halves.startswith("norm2*rarity, fitted on 15 of the 15 images of the training half of ")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_weighted_evaluation_is_that_of_encoded_maps(folder, own):
+    tiny = model(own=own)
+    collection = open_folder(str(folder), labels_from="folder")
+    files = [collection.file(i) for i in range(len(collection))]
+    tiny.fit_head(files, dim=4)
+    for name in ("norm", "rarity"):
+        weighted = tiny.with_weights(name)
+        result = evaluate(collection, weighted, shortlists=(0, "all"))
+        if name == "rarity":
+            weighted.fit_weights(files)
+        expected = evaluate_maps(
+            weighted.encode(files), collection.known_labels, matcher=weighted.matcher, shortlists=(0, "all")
+        )
+        for row, other in zip(result.results, expected.results, strict=True):
+            assert row == pytest.approx(other, abs=0.02)
+    assert evaluate(collection, tiny, shortlists=[0]).weights == "uniform"

@@ -223,7 +223,7 @@ def _with_fitting(
     batch_size: int,
     seen: Callable[[Block], None],
 ) -> tuple[StructuralModel, list[Block]]:
-    """The model with what it lacks, a head or weights, fitted on a sample; unchanged if nothing is, as for few images."""
+    """The model with what it lacks, a head or weights, fitted on a sample; for too few images it keeps no head."""
     dim = 0 if model.head_fitted else head_dim(settings.dim, model.dim)
     fitted = model.with_grid(model.grid)  # a shallow copy: the caller's model gets no head
     fitting = Fitting(fitted, HeadFitting(dim, most=SAMPLE) if dim else None, most=SAMPLE)

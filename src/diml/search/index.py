@@ -198,8 +198,8 @@ class Index(IndexContents):
 
         Raises:
             StoreError: the index cannot be written.
-            UsageError: maps of another grid or dim, without a size, not finite, or with weights where the index has none
-                or the other way round; not n paths, labels or values.
+            UsageError: maps of another grid or dim, without a size, not finite, or with weights where the index has
+                none or the other way round; not n paths, labels or values.
 
         >>> import tempfile, torch
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
