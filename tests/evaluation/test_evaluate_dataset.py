@@ -247,7 +247,8 @@ def test_weights_are_fitted_after_the_head_on_the_training_half_or_the_evaluated
     tiny = model().with_weights("norm2*rarity")
     result = evaluate(str(folder), tiny, shortlists=(0, 10), head_dim=dim)
     assert result.weights == (
-        f"norm2*rarity, fitted on 30 of the 30 images of {folder}, the evaluated images themselves, without their labels"
+        f"norm2*rarity, fitted on 30 of the 30 images of {folder}, the evaluated images themselves, "
+        "without their labels"
     )
     assert result.weights in result.summary()
     assert result.to_dict()["weights"] == result.weights
