@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from diml.embedding import Encoder, Learned, Norm, Preprocessing, Product, Rarity, parse_weights
-from diml.embedding.part_weights import MOST, depends_on_collection, fitted, for_new_head, name_of, needs_fitting
+from diml.embedding.part_weights import (
+    MOST,
+    TEMPERATURE,
+    depends_on_collection,
+    fitted,
+    for_new_head,
+    name_of,
+    needs_fitting,
+)
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 
@@ -75,7 +83,7 @@ def test_rarity_is_that_of_a_naive_loop():
             x = local[n, i].double()
             rho = 0.0
             for y in collection.double():
-                rho += math.exp(((x @ y / (x.norm() * y.norm())).item() - 1) / 0.1) / len(collection)
+                rho += math.exp(((x @ y / (x.norm() * y.norm())).item() - 1) / TEMPERATURE) / len(collection)
             assert found[n, i].item() == pytest.approx(rho**-0.5, rel=1e-4)
 
 
@@ -181,3 +189,16 @@ def test_a_pooled_vector_of_the_model_stays_and_broken_features_are_left_to_the_
     torch.testing.assert_close(encoder(pixels).pooled, pixels.mean(dim=(2, 3)) + 1)
     pixels[0, 0, 0, 0] = torch.inf
     assert torch.isfinite(encoder(pixels).weights).all()
+
+
+def test_a_part_of_the_sample_is_not_compared_with_itself():
+    """Its weight is what it would be had it not been drawn, up to the size of the sample."""
+    collection = parts(40, 6, seed=3)
+    with_it, without_it = Rarity(0.2), Rarity(0.2)
+    with_it.fit(collection)
+    without_it.fit(collection[1:])
+    found, expected = with_it(collection[None, :1]), without_it(collection[None, :1])
+    torch.testing.assert_close(found, expected * (40 / 39) ** 0.5, rtol=1e-4, atol=0)
+    twice = Rarity(0.2)
+    twice.fit(torch.cat([collection, collection[:1]]))  # a second part of the same kind counts
+    assert twice(collection[None, :1]).item() < 0.8 * found.item()

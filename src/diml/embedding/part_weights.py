@@ -7,6 +7,7 @@ module of this form can be used; those of this file have names, under which a mo
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -18,8 +19,10 @@ from diml.errors import UsageError
 
 # Parts of the collection that rarity compares with.
 MOST = 2048
-# How far similarity reaches: a part at cosine 0.9 of another counts 1/e of an equal one.
-TEMPERATURE = 0.1
+# How far similarity reaches by default, see `Rarity`.
+TEMPERATURE = 0.05
+# A part of the sample with a larger cosine is the part itself, up to rounding.
+SAME = 1 - 1e-4
 # Parts that are compared with the sample at once: 64 MB of similarities.
 CHUNK = 8192
 
@@ -59,22 +62,27 @@ class Norm(nn.Module):
 
 
 class Rarity(nn.Module):
-    """`alpha_i ~ rho_i^(-1/2)`, `rho_i = mean_y exp((hat(x_i) . hat(y) - 1) / 0.1)`: common parts count less.
+    """`alpha_i ~ rho_i^(-1/2)`, `rho_i = mean_y exp((hat(x_i) . hat(y) - 1) / t)`: common parts count less.
 
-    y are parts of the collection, a sample that `fit` draws: an inverse document frequency for parts. A part that is
-    all zero has no direction and weighs 0.
+    y are parts of the collection, a sample that `fit` draws: an inverse document frequency for parts. A part of the
+    sample is not compared with itself: of the y that equal x_i one is left out, so that it makes no difference which
+    parts were drawn. A part that is all zero has no direction and weighs 0.
 
-    >>> rarity = Rarity()
+    Args:
+        temperature: t, how far similarity reaches: a part at cosine `1 - t` of another counts 1/e of an equal one.
+
+    >>> rarity = Rarity(temperature=0.5)
     >>> rarity.fit(torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     >>> rarity(torch.eye(2)[None])
-    tensor([[1.1547, 1.9999]])
+    tensor([[1.3687, 3.1388]])
     """
 
     name = "rarity"
     sample: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, temperature: float = TEMPERATURE) -> None:
         super().__init__()
+        self.temperature = temperature
         self.register_buffer("sample", torch.empty(0, 0))
 
     @property
@@ -109,9 +117,15 @@ class Rarity(nn.Module):
         unit = _unit(local)
         rows = unit.flatten(0, 1)
         sample = self.sample.to(rows)
-        rho = [((piece @ sample.T - 1) / TEMPERATURE).exp().mean(dim=1) for piece in torch.split(rows, CHUNK)]
+        rho = [self._density(piece @ sample.T) for piece in torch.split(rows, CHUNK)]
         weights = torch.cat(rho).rsqrt().reshape(local.shape[:2]) if len(rows) else unit.new_zeros(local.shape[:2])
         return weights.masked_fill((unit == 0).all(dim=-1), 0)
+
+    def _density(self, cosines: Float[Tensor, "k m"]) -> Float[Tensor, " k"]:
+        near = ((cosines - 1) / self.temperature).exp()
+        closest, at = cosines.max(dim=1, keepdim=True)
+        near = near.scatter(1, at, near.gather(1, at).masked_fill(closest > SAME, 0))
+        return near.mean(dim=1).clamp(min=math.exp(-2 / self.temperature))
 
     def _load_from_state_dict(self, state: Mapping[str, Tensor], prefix: str, *rest: object) -> None:
         # The number of parts depends on the collection.

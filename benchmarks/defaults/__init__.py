@@ -1,0 +1,1 @@
+"""The choice of the default weights and transport, on training halves, and what it gives on test halves."""
