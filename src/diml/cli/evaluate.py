@@ -18,6 +18,7 @@ from diml.cli.options import (
     Mass,
     ModelName,
     Weight,
+    Weights,
     load_model,
     parse_shortlist,
 )
@@ -54,6 +55,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    weights: Weights = None,
     marginals: Marginals = None,
     weight: Weight = None,
     eps: Eps = None,
@@ -82,7 +84,15 @@ def evaluate(
     if of_index:
         dim = 0  # evaluate the embedding that the index searches with
     loaded = load_model(
-        model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, bit_depth=bit_depth, device=device
+        model,
+        grid=grid,
+        weights=weights,
+        marginals=marginals,
+        weight=weight,
+        eps=eps,
+        mass=mass,
+        bit_depth=bit_depth,
+        device=device,
     )
     with Stages() as stages:
         result = measure(

@@ -20,6 +20,7 @@ from diml.cli.options import (
     ModelName,
     Region,
     Weight,
+    Weights,
     check_part,
     check_part_alone,
     check_part_of,
@@ -74,6 +75,7 @@ def explain(
     ] = None,
     json: Json = False,
     grid: Grid = None,
+    weights: Weights = None,
     marginals: Marginals = None,
     weight: Weight = None,
     eps: Eps = None,
@@ -122,8 +124,17 @@ def explain(
         check_part_of(a, regions, mask)
     beside = None if against is None else others_in(against, a, out)
     loaded = load_model(
-        model, grid=grid, marginals=marginals, weight=weight, eps=eps, mass=mass, bit_depth=bit_depth, device=device
+        model,
+        grid=grid,
+        weights=weights,
+        marginals=marginals,
+        weight=weight,
+        eps=eps,
+        mass=mass,
+        bit_depth=bit_depth,
+        device=device,
     )
+    check_fitted(loaded)
     part: dict[str, Any] = {"regions": regions, "mask": mask}
     explanation: Explanation | MethodExplanation
     if against is not None and beside is not None:
@@ -165,6 +176,15 @@ def agreement_with(
         agreement = explain_agreement(model, image, others, **part, against=str(folder), progress=progress)
     report_skipped(agreement.skipped)
     return agreement
+
+
+def check_fitted(model: StructuralModel) -> None:
+    """Two images are no collection, to which weights could be fitted."""
+    if not model.weights_ready:
+        raise UsageError(
+            f"the weights {model.weights} are not fitted to a collection; make an index with them, "
+            f"diml index FOLDER --into NAME.diml --weights '{model.weights}', and use --model NAME.diml"
+        )
 
 
 def check_question(b: Path | None, rather_than: Path | None, against: Path | None) -> None:

@@ -17,6 +17,8 @@ from diml.cli.options import (
     Mass,
     ModelName,
     Weight,
+    Weights,
+    check_weights,
     load_model,
     matching_settings,
     parse_grid,
@@ -67,6 +69,7 @@ def faithfulness(
             "default no head is fitted."
         ),
     ] = None,
+    weights: Weights = None,
     marginals: Marginals = None,
     weight: Weight = None,
     eps: Eps = None,
@@ -92,6 +95,7 @@ def faithfulness(
         raise UsageError(f"{out} is a file; expected a folder for the pictures as --out")
     matching: dict[str, Any] = {"marginals": marginals, "weight": weight, "eps": eps, "mass": mass}
     matching_settings(**matching)  # checks them before a folder is made
+    check_weights(weights)
     from diml.explanation.methods import methods
     from diml.faithfulness import (
         MEASURES,
@@ -108,8 +112,8 @@ def faithfulness(
     name, opened = open_pairs(data, pairs, seed)
     if out is not None:
         make_folder(out)  # before the slow work
-    loaded = load_model(model, grid=grid, device=device, **matching)
-    if dim is not None:
+    loaded = load_model(model, grid=grid, weights=weights, device=device, **matching)
+    if dim is not None or not loaded.weights_ready:
         report_left_out(fit_head(loaded, data, dim, seed))
     with Stages() as stages:
         report = measure_faithfulness(name, opened, loaded, chosen, settings, stages)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import BitDepth, Device, Grid, load_model, parse_grid
+from diml.cli.options import BitDepth, Device, Grid, Weights, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
 from diml.cli.path_options import PATH
 from diml.errors import UsageError
@@ -42,6 +42,7 @@ def index(
     prune: Annotated[bool, typer.Option("--prune", help="Drop images that are no longer in the collection.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail at the first image that cannot be read.")] = False,
     batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
+    weights: Weights = None,
     bit_depth: BitDepth = None,
     device: Device = "auto",
 ) -> None:
@@ -59,7 +60,8 @@ def index(
     collection = as_collection(folder, labels_from)
     if is_index(into):
         Index.open(into)  # errors of the index are raised before a model is loaded
-    loaded = load_model(model or (str(into) if is_index(into) else "lite0"), bit_depth=bit_depth, device=device)
+    chosen = model or (str(into) if is_index(into) else "lite0")
+    loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device)
     with progress_bar("embedding") as progress:
         made, report = index_folder(
             collection,

@@ -33,6 +33,13 @@ Marginals = Annotated[
         metavar="SCHEME", help="How parts are weighted: uniform or cross_correlation; by default the model's."
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SCHEME",
+        help="How parts count: uniform, norm, norm2, rarity, learned, or norm2*rarity; the model's by default.",
+    ),
+]
 Mass = Annotated[
     float | None,
     typer.Option(
@@ -79,6 +86,7 @@ def load_model(
     mass: float | None = None,
     weight: float | None = None,
     eps: float | None = None,
+    weights: str | None = None,
     bit_depth: int | None = None,
     device: str = "auto",
 ) -> StructuralModel:
@@ -94,6 +102,7 @@ def load_model(
     place = parse_device(device)
     if bit_depth is not None and not 1 <= bit_depth <= 16:
         raise UsageError(f"expected --bit-depth from 1 to 16, got {bit_depth}")
+    check_weights(weights)
     from diml.model import StructuralModel
     from diml.search import Index
     from diml.search.manifest import is_index
@@ -106,7 +115,17 @@ def load_model(
         model = model.with_grid(shape)
     if bit_depth is not None:
         model = model.with_decoding(bit_depth=bit_depth)
+    if weights is not None:
+        model = model.with_weights(weights)
     return model.with_matcher(**changes).to(place)
+
+
+def check_weights(name: str | None) -> None:
+    """Refuse, before a model is loaded, weights of parts that do not exist."""
+    if name is not None:
+        from diml.embedding import parse_weights
+
+        parse_weights(name, lambda: 1)
 
 
 def matching_settings(

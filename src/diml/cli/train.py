@@ -47,6 +47,13 @@ def train(
         str | None,
         typer.Option("--model", "-m", help="The model to start from: lite0 | timm:NAME?weights=FILE | a model folder."),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEME",
+            help="How much each part counts: uniform, norm, norm2 or learned; the model's by default.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The run folder; by default runs/DATA-LOSS-SIMILARITY-seedK.", **PATH),
@@ -59,7 +66,13 @@ def train(
 
     Example: diml train cub200:CUB_200_2011 --similarity structural --out runs/cub --set optim.epochs=20
     """
-    given = {"data.spec": data, "loss.name": loss, "loss.similarity": similarity, "model.name": model}
+    given = {
+        "data.spec": data,
+        "loss.name": loss,
+        "loss.similarity": similarity,
+        "model.name": model,
+        "model.weights": weights,
+    }
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None] + list(set_)
     with _extra():
         from diml.learning.run.settings_file import load_settings

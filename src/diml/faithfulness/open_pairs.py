@@ -13,7 +13,7 @@ from diml.errors import ImageError, UsageError
 from diml.faithfulness.pairs import ImagePair, KnownPoints, pairs_of_classes
 from diml.faithfulness.warped_pairs import photographs, warped_pairs
 from diml.files import user_path
-from diml.model import HeadFitting, StructuralModel
+from diml.model import Fitting, HeadFitting, StructuralModel
 
 # The most images that a head is fitted on: more of them hardly change the covariance.
 SAMPLE = 1000
@@ -45,8 +45,11 @@ def open_pairs(spec: str, n: int, seed: int = 0) -> tuple[str, list[ImagePair]]:
     return collection.name, pairs
 
 
-def fit_head(model: StructuralModel, spec: str, dim: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Fit a head for a model without one, in place: on the training split if there is one, without labels.
+def fit_head(model: StructuralModel, spec: str, dim: int | None, seed: int = 0) -> list[tuple[str, str]]:
+    """Fit what a model lacks, in place: on the training split if there is one, without labels.
+
+    Args:
+        dim: of the head to fit; None for no head, to fit only weights of parts.
 
     Returns:
         (file, reason) of each image that could not be read.
@@ -54,14 +57,15 @@ def fit_head(model: StructuralModel, spec: str, dim: int, seed: int = 0) -> list
     Raises:
         UsageError: the model has a head already, or there are not more readable images than `dim`.
     """
-    if model.head_fitted:
+    if dim is not None and model.head_fitted:
         raise UsageError(f"the model {model.name} has a head already; leave out the dimension of a new one")
     collection = photographs(spec) if _is_photographs(spec) else open_dataset(spec)
     splits = collection.splits or [""] * len(collection)
     where = [i for i, split in enumerate(splits) if split == "train"] or list(range(len(collection)))
     files = [collection.file(i) for i in where]
-    fitting, unread = HeadFitting(dim, most=SAMPLE, seed=seed, required=True), dict[int, ImageError]()
-    fitting.fit_files(model, files, collection.name, unread=unread)
+    head = None if dim is None else HeadFitting(dim, most=SAMPLE, seed=seed, required=True)
+    unread: dict[int, ImageError] = {}
+    Fitting(model, head, seed=seed).files(files, collection.name, unread=unread)
     return [(str(files[i]), str(error)) for i, error in unread.items()]
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from diml.data import Collection
 from diml.embedding import Encoder, Preprocessing
+from diml.embedding.part_weights import depends_on_collection
 from diml.errors import ImageError, UsageError, first_line
 from diml.learning.batches.seeds import derived, seeded
 from diml.learning.run.learner import named
@@ -38,7 +39,8 @@ def bare_model(settings: TrainingSettings, name: str, own: StructuralModel | Non
 
     Raises:
         ModelError: there is no such model.
-        UsageError: the size, grid, dim or a frozen module does not fit the model.
+        UsageError: the size, grid, dim or a frozen module does not fit the model, or its weights of parts depend on a
+            collection.
     """
     chosen = settings.model
     if own is not None:
@@ -54,12 +56,19 @@ def bare_model(settings: TrainingSettings, name: str, own: StructuralModel | Non
             f"set model.dim={old.head.out_features}"
         )
     list(named(old.backbone, chosen.frozen))
+    if chosen.weights is not None:
+        found = found.with_weights(chosen.weights)
+    if depends_on_collection(found.encoder.weights):
+        raise UsageError(
+            f"expected weights that depend on no collection, as training changes its parts, got {found.weights}, those "
+            f"of {chosen.name}; set model.weights=uniform, and fit them to the trained model"
+        )
     pixels = prepared(old.preprocessing, settings)
-    encoder = Encoder(old.backbone, pixels, old.head, chosen.grid, chosen.resampling)
+    encoder = found.encoder.replace(preprocessing=pixels, grid=chosen.grid, resampling=chosen.resampling)
     _try(encoder, settings)
     loss = settings.loss
     matcher = Matcher(marginals=loss.marginals, weight=loss.weight, eps=loss.eps)
-    return StructuralModel(encoder, matcher, name, found.head_fitted_on)
+    return found.replace(encoder=encoder, matcher=matcher, name=name)
 
 
 def prepared(preprocessing: Preprocessing, settings: TrainingSettings) -> Preprocessing:
@@ -90,7 +99,7 @@ def fit_head(
     dim = settings.model.dim
     if settings.model.head == "random":
         with seeded(derived(settings.run.seed, HEAD)):
-            model.encoder.head = nn.Linear(model.encoder.channels, dim).to(model.encoder.device)
+            model.use_head(nn.Linear(model.encoder.channels, dim), None)
         return {}
     if len(train) <= dim:
         raise UsageError(

@@ -22,7 +22,7 @@ LAYERS, LOSS = 1, 2
 
 
 def groups(learner: Learner, optim: OptimSettings) -> list[dict[str, Any]]:
-    """Parameter groups with their own learning rates: backbone, head, loss; empty groups are left out.
+    """Parameter groups with their own learning rates: backbone, head, weights of parts, loss; empty ones are left out.
 
     The loss's own parameters (margins, proxies) have no weight decay, which would pull a margin to zero.
     """
@@ -31,6 +31,7 @@ def groups(learner: Learner, optim: OptimSettings) -> list[dict[str, Any]]:
     found = [
         _group("backbone", encoder.backbone, optim.lr, optim.weight_decay),
         _group("head", encoder.head, head_lr, optim.weight_decay),
+        _group("weights", encoder.weights, head_lr, optim.weight_decay),
         _group("loss", learner.objective, optim.loss_lr, 0.0),
     ]
     return [group for group in found if group["params"]]

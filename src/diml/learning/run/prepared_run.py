@@ -103,8 +103,8 @@ class PreparedRun:
         ]
         return f"{self.splits.train.name}: {', '.join(counts)}"
 
-    def objective(self, dim: int) -> Objective:
-        """The objective, with the same initial parameters in every process."""
+    def objective(self, dim: int, weighted: bool = False) -> Objective:
+        """The objective, with the same initial parameters in every process, for weighted maps or others."""
         if self.own_objective is not None:
             return copy.deepcopy(self.own_objective)
         loss = self.settings.loss
@@ -119,6 +119,7 @@ class PreparedRun:
                 weight=loss.weight,
                 eps=loss.eps,
                 options=loss.options,
+                weighted=weighted,
             )
 
     def initial_model(self, name: str, stage: Stage | None = None, left_out: LeftOut | None = None) -> StructuralModel:
@@ -131,6 +132,8 @@ class PreparedRun:
         if left_out is not None:
             left_out.note(unread)
         model.head_fitted_on = f"{len(self.splits.train) - len(unread)} training images of {self.splits.train.name}"
+        if model.encoder.weights is not None and list(model.encoder.weights.parameters()):
+            model.weights_fitted_on = model.head_fitted_on
         return model.cpu()
 
     def saved_model(self, folder: os.PathLike[str]) -> StructuralModel:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from diml.embedding import RESAMPLINGS
+from diml.embedding import RESAMPLINGS, parse_weights
+from diml.embedding.part_weights import depends_on_collection
 from diml.errors import DimlError
 from diml.evaluation import METRICS
 from diml.matching import MARGINALS, OF_PARTS
@@ -141,6 +142,8 @@ class ModelSettings(Section):
         head: how a model without a head gets one: PCA `"whitening"` of the training images, or a `"random"` projection.
         grid: rows and columns of the matching grid.
         resampling: how feature maps are resampled to that grid, see `diml.embedding.RESAMPLINGS`.
+        weights: how much each part counts, see `StructuralModel.with_weights`; None for the model's own. Rarity is
+            fitted to a collection after training.
         freeze_batch_norm: keep batch normalisation as it is.
         frozen: names of backbone modules that are not trained, including everything inside them.
     """
@@ -150,6 +153,7 @@ class ModelSettings(Section):
     head: Literal["whitening", "random"] = "whitening"
     grid: Grid = (4, 4)
     resampling: str = "area"
+    weights: str | None = None
     freeze_batch_norm: bool = True
     frozen: Names = ()
 
@@ -157,6 +161,17 @@ class ModelSettings(Section):
     @classmethod
     def _known(cls, name: str) -> str:
         return _one_of(name, RESAMPLINGS)
+
+    @field_validator("weights")
+    @classmethod
+    def _trainable(cls, name: str | None) -> str | None:
+        try:
+            known = name is None or not depends_on_collection(parse_weights(name, lambda: 1))
+        except DimlError:
+            known = False
+        if not known:
+            raise ValueError("uniform, norm, norm2, learned or a product of these (rarity is fitted after training)")
+        return name
 
 
 class LossSettings(Section):

@@ -122,7 +122,7 @@ def _train(run: PreparedRun, folder: RunFolder, resumed: bool, observer: Observe
     batches = run.batches(0, trainer.world_size)
     # The checkpoint brings the weights: only the shapes of the saved model matter here.
     model = run.saved_model(folder.model) if resumed else run.initial_model(folder.path.name, observer.stage, left_out)
-    objective = run.objective(model.dim)
+    objective = run.objective(model.dim, model.encoder.weights is not None)
     chosen = settings.model
     learner = Learner(model.encoder, objective, freeze_batch_norm=chosen.freeze_batch_norm, frozen=chosen.frozen)
     recorder = EpochRecorder(folder, model, run.splits.validation, settings, observer, left_out)
