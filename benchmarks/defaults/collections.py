@@ -101,8 +101,8 @@ class Fitted:
         queries = torch.tensor([a and b for a, b in zip(of, self.raw.query, strict=True)]).nonzero()[:, 0]
         gallery = torch.tensor([a and b for a, b in zip(of, self.raw.gallery, strict=True)]).nonzero()[:, 0]
         same = torch.equal(queries, gallery)
-        asked = self._weighted(queries, weights)
-        searched = asked if same else self._weighted(gallery, weights)
+        asked = self.maps(queries, weights)
+        searched = asked if same else self.maps(gallery, weights)
         labels = [[self.raw.labels[at] for at in where.tolist()] for where in (queries, gallery)]
         return Task(asked, labels[0], searched, labels[1], same)
 
@@ -112,7 +112,7 @@ class Fitted:
         return FeatureMaps(torch.cat(pieces), self.raw.maps.grid)
 
     @torch.no_grad()
-    def _weighted(self, at: Tensor, name: str) -> FeatureMaps:
+    def maps(self, at: Tensor, name: str) -> FeatureMaps:
         maps = self._headed(at)
         stored = maps.local.half().float()
         name, _, temperature = name.partition(" t=")

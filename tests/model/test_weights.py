@@ -156,3 +156,15 @@ def test_a_mask_as_weights():
     mask[:32] = 1
     weighted = maps.replace(weights=mask_weights(maps, mask))
     torch.testing.assert_close(weighted.pooled, maps.local[:, :8].mean(dim=1))
+
+
+def test_a_model_without_weights_and_transport_is_written_as_older_versions_read_it(tmp_path):
+    model = StructuralModel.wrap(torch.nn.Conv2d(3, 8, 32, 32))
+    config = model.config()
+    assert config["version"] == 2
+    assert set(config["matching"]) == {"marginals", "weight", "eps", "tolerance", "max_iterations", "mass"}
+    one_sided = model.with_matcher(transport="dustbin", bin_similarity=0.25)
+    assert one_sided.config()["version"] == 3
+    one_sided.save_pretrained(tmp_path)
+    again = StructuralModel.from_pretrained(tmp_path, backbone=torch.nn.Conv2d(3, 8, 32, 32))
+    assert (again.matcher.transport, again.matcher.bin_similarity) == ("dustbin", 0.25)

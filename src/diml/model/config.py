@@ -15,8 +15,8 @@ from diml.embedding.part_weights import name_of
 from diml.errors import ModelError
 from diml.matching import Matcher
 
-# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts. A model without
-# weights is written as version 2, which older versions of diml can read.
+# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport. A model
+# without either is written as version 2, which older versions of diml can read.
 FORMAT, VERSION = "diml-model", 3
 
 
@@ -49,14 +49,17 @@ def model_config(
     if name_of(encoder.weights) is None:
         raise ModelError("a model can only be saved with weights given by name; use with_weights(NAME)")
     weighted = encoder.weights is not None
+    matching = asdict(matcher)
+    if matcher.transport == "full":
+        del matching["transport"], matching["bin_similarity"]
     return {
         "format": FORMAT,
-        "version": VERSION if weighted else 2,
+        "version": VERSION if weighted or "transport" in matching else 2,
         "name": name,
         **embedding_config(encoder),
         "head_fitted_on": head_fitted_on,
         **({"weights_fitted_on": weights_fitted_on} if weighted else {}),
-        "matching": asdict(matcher),
+        "matching": matching,
     }
 
 
