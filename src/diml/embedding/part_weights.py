@@ -21,8 +21,8 @@ from diml.errors import UsageError
 MOST = 2048
 # How far similarity reaches by default, see `Rarity`.
 TEMPERATURE = 0.05
-# A part of the sample with a larger cosine is the part itself, up to rounding.
-SAME = 1 - 1e-4
+# A part of the sample with a larger cosine is the part itself, up to the precision of the model.
+SAME = 1 - 1e-3
 # Parts that are compared with the sample at once: 64 MB of similarities.
 CHUNK = 8192
 

@@ -15,8 +15,8 @@ from diml.embedding.part_weights import name_of
 from diml.errors import ModelError
 from diml.matching import Matcher
 
-# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport. A model
-# without either is written as version 2, which older versions of diml can read.
+# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport. Models
+# without either are written as version 2, which older versions of diml can read.
 FORMAT, VERSION = "diml-model", 3
 
 
