@@ -158,6 +158,7 @@ def test_names():
     for name in NAMES:
         assert name_of(parse_weights(name, lambda: 6)) == name
     assert parse_weights("uniform", lambda: 6) is None
+    assert name_of(Rarity(0.2)) is None
     assert name_of(Product([Norm(), nn.Identity()])) is None
     for name in ("norms", "norm*", "", "uniform*norm"):
         with pytest.raises(UsageError, match="uniform, norm, norm2, rarity, learned, or a product"):

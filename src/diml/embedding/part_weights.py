@@ -77,13 +77,17 @@ class Rarity(nn.Module):
     tensor([[1.3687, 3.1388]])
     """
 
-    name = "rarity"
     sample: Tensor
 
     def __init__(self, temperature: float = TEMPERATURE) -> None:
         super().__init__()
         self.temperature = temperature
         self.register_buffer("sample", torch.empty(0, 0))
+
+    @property
+    def name(self) -> str | None:
+        """None with another temperature than the default, which the name would not bring back."""
+        return "rarity" if self.temperature == TEMPERATURE else None
 
     @property
     def fitted(self) -> bool:
