@@ -88,3 +88,20 @@ def test_progress_and_the_row():
 def test_words_that_are_no_shortlist():
     with pytest.raises(UsageError, match="expected a whole number or 'all' for shortlist, got 'some'"):
         list(rank(maps(6, 3), matcher=Matcher(), shortlists=["some"], places=1))
+
+
+@pytest.mark.parametrize("transport", ["one-sided", "dustbin"])
+@pytest.mark.parametrize("among_themselves", [True, False])
+def test_other_transports(transport, among_themselves):
+    """Against the whole matrix, queries first: a one-sided similarity is not that of the gallery image with the query."""
+    random = torch.Generator().manual_seed(0)
+    maps = FeatureMaps(torch.randn(30, 4, 6, generator=random), (2, 2), weights=torch.rand(30, 4, generator=random))
+    matcher = Matcher(weight=1.0, transport=transport)
+    similarity = matcher.similarity(maps, FeatureMaps.cat([maps]))
+    gallery = None
+    if among_themselves:
+        similarity.fill_diagonal_(-torch.inf)
+    else:
+        gallery = prepare(maps)
+    found = exhaustive.best_of_all(matcher, prepare(maps), gallery, 5)
+    torch.testing.assert_close(similarity.gather(1, found), similarity.topk(5).values, atol=2e-6, rtol=0)

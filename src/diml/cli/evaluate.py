@@ -17,6 +17,7 @@ from diml.cli.options import (
     Marginals,
     Mass,
     ModelName,
+    Transport,
     Weight,
     Weights,
     load_model,
@@ -60,6 +61,7 @@ def evaluate(
     weight: Weight = None,
     eps: Eps = None,
     mass: Mass = None,
+    transport: Transport = None,
     protocol: Annotated[
         Protocol, typer.Option(help="published counts a query among its own relevant images, as in printed tables.")
     ] = Protocol.correct,
@@ -91,6 +93,7 @@ def evaluate(
         weight=weight,
         eps=eps,
         mass=mass,
+        transport=transport,
         bit_depth=bit_depth,
         device=device,
     )

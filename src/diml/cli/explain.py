@@ -19,6 +19,7 @@ from diml.cli.options import (
     Mass,
     ModelName,
     Region,
+    Transport,
     Weight,
     Weights,
     check_part,
@@ -80,6 +81,7 @@ def explain(
     weight: Weight = None,
     eps: Eps = None,
     mass: Mass = None,
+    transport: Transport = None,
     rollout: Annotated[
         int | None,
         typer.Option(help="For vision transformers: weigh parts by the attention of the last so many blocks."),
@@ -113,7 +115,16 @@ def explain(
     check_rollout(rollout, marginals, against)
     check_part(region, mask)
     if region or mask:
-        check_part_alone(region, {"--marginals": marginals, "--mass": mass, "--weight": weight, "--rollout": rollout})
+        check_part_alone(
+            region,
+            {
+                "--marginals": marginals,
+                "--mass": mass,
+                "--transport": transport,
+                "--weight": weight,
+                "--rollout": rollout,
+            },
+        )
     regions = [parse_region(each) for each in region or ()]
     check_out(out, [each for each in (a, b, rather_than, mask) if each is not None], page=not (rather_than or against))
 
@@ -131,6 +142,7 @@ def explain(
         weight=weight,
         eps=eps,
         mass=mass,
+        transport=transport,
         bit_depth=bit_depth,
         device=device,
     )

@@ -16,6 +16,7 @@ from diml.cli.options import (
     Marginals,
     Mass,
     ModelName,
+    Transport,
     Weight,
     Weights,
     check_weights,
@@ -74,6 +75,7 @@ def faithfulness(
     weight: Weight = None,
     eps: Eps = None,
     mass: Mass = None,
+    transport: Transport = None,
     seed: Annotated[int, typer.Option(help="Of the pairs, the ties, the noise and the intervals.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for pictures of the curves and dots.", **PATH)
@@ -94,6 +96,7 @@ def faithfulness(
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; expected a folder for the pictures as --out")
     matching: dict[str, Any] = {"marginals": marginals, "weight": weight, "eps": eps, "mass": mass}
+    matching["transport"] = transport
     matching_settings(**matching)  # checks them before a folder is made
     check_weights(weights)
     from diml.explanation.methods import methods

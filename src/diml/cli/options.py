@@ -46,6 +46,13 @@ Mass = Annotated[
         help="Share of the mass to match, above 0 to 1; below 1, parts may remain unmatched; the model's by default."
     ),
 ]
+Transport = Annotated[
+    str | None,
+    typer.Option(
+        help="full matches all parts of both images, one-sided all of the first with what they need of the second, "
+        "dustbin:0.3 leaves what is less alike than that; the model's by default."
+    ),
+]
 Weight = Annotated[
     float | None, typer.Option(help="Share of the matched parts in the similarity, 0..1; by default the model's.")
 ]
@@ -84,6 +91,7 @@ def load_model(
     grid: str | None = None,
     marginals: str | None = None,
     mass: float | None = None,
+    transport: str | None = None,
     weight: float | None = None,
     eps: float | None = None,
     weights: str | None = None,
@@ -98,7 +106,7 @@ def load_model(
         StoreError: the index cannot be opened.
     """
     shape = None if grid is None else parse_grid(grid)
-    changes = matching_settings(marginals=marginals, mass=mass, weight=weight, eps=eps)
+    changes = matching_settings(marginals=marginals, mass=mass, transport=transport, weight=weight, eps=eps)
     place = parse_device(device)
     if bit_depth is not None and not 1 <= bit_depth <= 16:
         raise UsageError(f"expected --bit-depth from 1 to 16, got {bit_depth}")
@@ -132,6 +140,7 @@ def matching_settings(
     *,
     marginals: str | None = None,
     mass: float | None = None,
+    transport: str | None = None,
     weight: float | None = None,
     eps: float | None = None,
 ) -> dict[str, Any]:
@@ -140,16 +149,29 @@ def matching_settings(
     Raises:
         UsageError: one of them is out of its range.
 
-    >>> matching_settings(weight=1.0)
-    {'weight': 1.0}
+    >>> matching_settings(weight=1.0, transport="dustbin:0.25")
+    {'weight': 1.0, 'transport': 'dustbin', 'bin_similarity': 0.25}
     """
     values = {"marginals": marginals, "mass": mass, "weight": weight, "eps": eps}
     changes: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if transport is not None:
+        changes["transport"], _, price = transport.partition(":")
+        if price:
+            changes["bin_similarity"] = _price(transport, price)
     if changes:
         from diml.matching import Matcher
 
         Matcher(**changes)  # checks the ranges
     return changes
+
+
+def _price(transport: str, price: str) -> float:
+    try:
+        if transport.startswith("dustbin:"):
+            return float(price)
+    except ValueError:
+        pass
+    raise UsageError(f"expected --transport full, one-sided, dustbin or dustbin:0.3, got {transport!r}")
 
 
 def parse_grid(text: str, option: str = "--grid") -> tuple[int, int]:

@@ -14,6 +14,7 @@ from diml.cli.options import (
     Mask,
     Mass,
     Region,
+    Transport,
     Weight,
     check_part,
     check_part_alone,
@@ -46,6 +47,7 @@ def search(
     weight: Weight = None,
     eps: Eps = None,
     mass: Mass = None,
+    transport: Transport = None,
     json: Json = False,
     out: Annotated[
         Path | None,
@@ -65,7 +67,8 @@ def search(
     existing(image, "image")
     check_part(region, mask)
     if region or mask:
-        check_part_alone(region, {"--marginals": marginals, "--mass": mass, "--weight": weight})
+        others = {"--marginals": marginals, "--mass": mass, "--transport": transport, "--weight": weight}
+        check_part_alone(region, others)
     regions = [parse_region(text) for text in region or ()]
     from diml.data import printable
     from diml.explanation import PAGES, PICTURES, check_no_source, check_output
@@ -74,7 +77,7 @@ def search(
     if out is not None:
         check_output(out, (*PICTURES, *PAGES))
         check_no_source(out, [image] if mask is None else [image, mask])
-    changes = matching_settings(marginals=marginals, mass=mass, weight=weight, eps=eps)
+    changes = matching_settings(marginals=marginals, mass=mass, transport=transport, weight=weight, eps=eps)
     opened = Index.open(index)
     if changes:
         opened = opened.with_matcher(**changes)

@@ -28,7 +28,7 @@ def best_of_all(
     Args:
         queries: of q images.
         gallery: of n images; None for the queries themselves, each left out of its own ranking. Each unordered pair is
-            then solved once, with the lower index first.
+            then solved once, with the lower index first, unless the transport is one-sided.
         places: number of images for each query.
         counter: called with the progress.
 
@@ -62,12 +62,14 @@ def _among_themselves(
     done = 0
     for tile in matcher.tiles(images, images):
         similarity = tile.similarity
+        # Of symmetric scores there are no tiles below the diagonal.
+        mirrored = matcher.symmetric and tile.rows != tile.columns
         if tile.rows == tile.columns:
             similarity = similarity.clone().fill_diagonal_(-torch.inf)
-        else:
+        if mirrored:
             kept.take(tile.columns, tile.rows, similarity.mT)
         kept.take(tile.rows, tile.columns, similarity)
-        done += similarity.numel() * (1 if tile.rows == tile.columns else 2)
+        done += similarity.numel() * (2 if mirrored else 1)
         if counter is not None:
             counter(done // n, n)
     return kept.indices

@@ -103,6 +103,7 @@ def evaluate_maps(
         weight=getattr(matcher, "weight", None),
         eps=getattr(matcher, "eps", None),
         mass=getattr(matcher, "mass", None),
+        transport=_name_of_transport(matcher),
     )
 
 
@@ -137,3 +138,8 @@ def _row(shortlist: Shortlist, measured: Tensor) -> dict[str, Any]:
 def _name_of_marginals(matcher: Reranker) -> str:
     marginals = getattr(matcher, "marginals", None)
     return marginals if isinstance(marginals, str) else "custom"
+
+
+def _name_of_transport(matcher: Reranker) -> str | None:
+    transport = getattr(matcher, "transport", None)
+    return f"dustbin:{matcher.bin_similarity:g}" if transport == "dustbin" else transport  # type: ignore[attr-defined]

@@ -32,7 +32,8 @@ class Evaluation:
         skipped: images that could not be read, and why.
         results: for each shortlist a row with the keys "shortlist" (a number, or "all") and `METRICS`; the values are
             fractions, 0..1.
-        weight, eps, mass: settings of the matching, see `diml.Matcher`; None for another reranker.
+        weight, eps, mass, transport: settings of the matching, see `diml.Matcher`; None for another reranker. A dustbin
+            is written with its price, as `dustbin:0.3`.
         weights: name of the weights of parts, and what they were fitted on.
     """
 
@@ -51,6 +52,7 @@ class Evaluation:
     weight: float | None = None
     eps: float | None = None
     mass: float | None = None
+    transport: str | None = None
     weights: str = "uniform"
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Evaluation:
             "weight": self.weight,
             "eps": self.eps,
             "mass": self.mass,
+            "transport": self.transport,
             "weights": self.weights,
         }
 
@@ -106,4 +109,6 @@ class Evaluation:
             lines.append(f"weight {self.weight:g}, eps {self.eps:g}")
         if self.mass is not None and self.mass < 1:
             lines.append(f"partial transport of mass {self.mass:g}")
+        if self.transport not in (None, "full"):
+            lines.append(f"transport {self.transport}")
         return "\n".join(lines)

@@ -27,6 +27,7 @@ def compare(
     weight: float | None = None,
     eps: float | None = None,
     mass: float | None = None,
+    transport: str | None = None,
     marginals: Any = None,
     grid: int | tuple[int, int] | None = None,
     bit_depth: int | None = None,
@@ -44,6 +45,7 @@ def compare(
         weight: share of the matched parts in the similarity, 0..1.
         eps: entropy of the matching, > 0: the larger, the softer.
         mass: share of the parts' mass that is matched, above 0 to 1.
+        transport: "full", "one-sided" or "dustbin", see `diml.Matcher`.
         marginals: how parts are weighed, such as `"uniform"` or `"cross_correlation"`.
         grid: matching grid: rows and columns, or one number for both.
         bit_depth: bits of the samples in 16-bit images, such as 12, where the files do not say it.
@@ -67,7 +69,7 @@ def compare(
     from diml.model import StructuralModel
 
     loaded = model if isinstance(model, StructuralModel) else _named(os.fspath(model))
-    settings = {"weight": weight, "eps": eps, "mass": mass, "marginals": marginals}
+    settings = {"weight": weight, "eps": eps, "mass": mass, "transport": transport, "marginals": marginals}
     changes = {name: value for name, value in settings.items() if value is not None}
     if changes:
         loaded = loaded.with_matcher(**changes)

@@ -17,10 +17,11 @@ def summary(report: Faithfulness) -> str:
     height, width = report.grid
     matching = report.matching
     mass = f", mass {matching['mass']:g}" if matching["mass"] < 1 else ""
+    transport = "" if matching.get("transport", "full") == "full" else f", transport {matching['transport']}"
     return (
         f"{report.dataset}: {report.pairs} pairs of {report.groups} classes or photographs, seed {report.seed}\n"
         f"model {report.model}, grid {height}x{width}, {matching['marginals']} marginals, "
-        f"weight {matching['weight']:g}, eps {matching['eps']:g}{mass}\n"
+        f"weight {matching['weight']:g}, eps {matching['eps']:g}{mass}{transport}\n"
         f"head: {'none' if report.head is None else f'fitted on {report.head}'}"
     )
 

@@ -60,7 +60,15 @@ class MatchSettings:
         return self.transport != "one-sided" and not isinstance(self.marginals, tuple)
 
     def replace(self, **changes: object) -> Self:
-        """The same settings with some of them changed."""
+        """The same settings with some of them changed.
+
+        A partial transport is a full one of a smaller mass: a mass below 1 takes the place of another transport, and
+        another transport that of a mass below 1, unless both are given.
+        """
+        if "mass" in changes and changes["mass"] != 1 and "transport" not in changes:
+            changes["transport"] = "full"
+        if changes.get("transport", "full") != "full" and "mass" not in changes:
+            changes["mass"] = 1.0
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
     def of_images(self, a: slice, b: slice) -> Self:

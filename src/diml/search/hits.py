@@ -106,8 +106,8 @@ class SearchResult:
     def to_dict(self, *, index: str | None = None, query: str | None = None) -> dict[str, Any]:
         """The document that `diml search --json` prints.
 
-        `part` is present if a part was looked for, and each of `marginals`, `weight`, `eps` and `mass` if it differs
-        from the setting of the index's model.
+        `part` is present if a part was looked for, and each of `marginals`, `weight`, `eps`, `mass`, `transport` and
+        `bin_similarity` if it differs from the setting of the index's model.
 
         Args:
             index, query: names to use; by default the path of the index, and that of the query, if it has one.

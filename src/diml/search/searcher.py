@@ -63,7 +63,9 @@ class Searcher:
 def changed_settings(own: Matcher, query: Query) -> dict[str, Any]:
     """The settings that a query is matched with and that differ from those of the index; for a part only `eps`."""
     used = query.model.matcher
-    names = ("marginals", "weight", "eps", "mass") if query.part is None else ("eps",)
+    names = ("marginals", "weight", "eps", "mass", "transport") if query.part is None else ("eps",)
+    if used.transport == "dustbin" and query.part is None:
+        names = (*names, "bin_similarity")
     return {name: getattr(used, name) for name in names if _differ(getattr(used, name), getattr(own, name))}
 
 
