@@ -149,8 +149,9 @@ class Agreement:
 
         Returns:
             `image, against, images, similarity, residual, regions, parts, each`, then `model, grid, weight, marginals,
-            converged`, `part` of a part query, and `mass` below 1. `similarity` is the mean over the `images` others;
-            `parts` holds all parts of the image, the largest mean `contribution` first, with `cell`, `box` and
+            converged`, `part` of a part query, and `mass` below 1, `transport` and `bin_similarity` where it is not
+            full. `similarity` is the mean over the `images` others; `parts` holds all parts of the image, the largest
+            mean `contribution` first, with `cell`, `box` and
             `deviation`; contributions and `residual` sum to `similarity`. `each` names the others with their
             `similarity`, the most similar first.
         """

@@ -97,7 +97,8 @@ class MethodExplanation:
         Returns:
             `a, b, model, method, grid`; `similarity` by the model; `accounts_for`, `total` and `residual`: what the
             heat of a claims to sum to, and its error; `heat_a, heat_b`, (h, w) as lists of rows; `correspondence`,
-            (r_a, r_b) likewise; `mass` below 1. What the method does not provide is None.
+            (r_a, r_b) likewise; `mass` below 1, `transport` and `bin_similarity` where it is not full. What the method
+            does not provide is None.
         """
         result = self.result
         return {
@@ -187,7 +188,7 @@ def explain_by_method(
     maps_a, maps_b = (model.encode(image.readable).to("cpu") for image in (first, second))
     seen_a, seen_b = (as_the_model_sees(model, image.readable) for image in (first, second))
     result = chosen.explain(MethodInput(in_input_size(model), seen_a, seen_b, maps_a, maps_b))
-    conditions = Conditions(model.name, mass=model.matcher.mass)
+    conditions = Conditions.of(model.name, "", model.matcher)
     return MethodExplanation(chosen, result, model.explain(maps_a, maps_b), first, second, conditions)
 
 

@@ -30,7 +30,7 @@ class PartLead:
     Attributes:
         cell: (row, column) of the part in the query's grid.
         box: `x0, y0, x1, y1` in pixels of the query; None where the geometry is unknown.
-        a, b: the sum of the contributions of all pairs that the part is in, with a and with b; may be negative.
+        a, b: what it contributes with a and with b, see `diml.explanation.heat`; may be negative.
     """
 
     cell: tuple[int, int]
@@ -151,7 +151,8 @@ class Contrast:
 
         Returns:
             `query, a, b, similarity_a, similarity_b, difference, residual, regions, parts`, then `model, grid, weight,
-            marginals, converged`, `part` of a part query, and `mass` below 1. `parts` holds all parts of the query, the
+            marginals, converged`, `part` of a part query, and `mass` below 1, `transport` and `bin_similarity`
+            where it is not full. `parts` holds all parts of the query, the
             largest `difference` first: `cell` is `[row, column]` from 0, `box` `[x0, y0, x1, y1]` in pixels of the
             query or None, `a` and `b` what the part contributes to either similarity, `difference` is `a - b`. The
             differences and `residual` sum to `difference`.

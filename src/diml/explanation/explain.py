@@ -179,7 +179,7 @@ def _match(query: Query, image: NamedImage) -> Match:
 
 
 def _conditions(query: Query) -> Conditions:
-    return Conditions(query.model.name, query.marginals, query.model.matcher.mass, query.part)
+    return Conditions.of(query.model.name, query.marginals, query.model.matcher, query.part)
 
 
 def _patches(match: Match, query: RolloutQuery, rollout: Rollout) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class LeadRegion:
     Attributes:
         cells: (row, column) of the parts in the query's grid, row by row.
         box: `x0, y0, x1, y1` around them in pixels of the query; None where the geometry is unknown.
-        a, b: the sum of the contributions of all pairs that the parts are in, with a and with b; may be negative.
+        a, b: what the parts contribute to the similarity with a and with b, see `part_contributions`; may be negative.
         a_cells, b_cells: the region of a, and of b, that contributes most with them; disjoint from those of other
             regions, so it may be empty.
     """

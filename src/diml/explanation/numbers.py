@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diml.errors import UsageError
+from diml.explanation.words import NOTICEABLE
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -70,8 +71,9 @@ def around(maps: FeatureMaps, cells: Sequence[int]) -> Box | None:
 def heat(match: Match) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
     """Where the similarity comes from: how much each cell of either image contributes to it.
 
-    A cell's heat is the sum of the contributions of all pairs that it is in, so the heat of one image sums to the
-    similarity less the residual. It is negative where a cell counts against the similarity.
+    A cell's heat is the sum of the contributions of all pairs that it is in, and what a dustbin adds for it, see
+    `part_contributions`, so the heat of one image sums to the similarity less the residual. It is negative where a cell
+    counts against the similarity.
 
     Returns:
         (h, w) of the first image and (h, w) of the second, each of its own grid.
@@ -80,5 +82,25 @@ def heat(match: Match) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
         UsageError: the match is not of one pair of images.
     """
     match = one_pair(match)
-    contributions = match.contributions[0].detach()
-    return contributions.sum(dim=1).reshape(match.maps_a.grid), contributions.sum(dim=0).reshape(match.maps_b.grid)
+    a, b = part_contributions(match)
+    return a[0].reshape(match.maps_a.grid), b[0].reshape(match.maps_b.grid)
+
+
+def part_contributions(match: Match) -> tuple[Float[Tensor, "n r_a"], Float[Tensor, "n r_b"]]:
+    """What each part of a, and of b, contributes: either sums to the similarity less the residual.
+
+    It is the sum over all pairs that the part is in. With a dustbin of price c the unmatched mass of a part adds
+    `w c` times that mass, as if it were matched with similarity c. That is twice its own entry in
+    `Match.unmatched_contributions`: as much mass is unmatched in the other image, and belongs to no part of this one.
+    """
+    pairs = match.contributions.detach()
+    left_a, left_b = (2 * each.detach() for each in match.unmatched_contributions)
+    return pairs.sum(dim=2) + left_a, pairs.sum(dim=1) + left_b
+
+
+def leaves_unmatched(match: Match) -> bool:
+    """Whether parts of a match of one pair may stay unmatched; what only lacks convergence is no reason."""
+    if match.mass < 1 or match.bin_similarity is not None:
+        return True
+    left = max(scalar(each.sum(dim=1)) for each in match.unmatched)
+    return left > scalar(match.transport.error) + NOTICEABLE

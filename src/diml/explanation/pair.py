@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diml.explanation.conditions import UNKNOWN, Conditions
 from diml.explanation.files import write
 from diml.explanation.images import FIRST, SECOND, NamedImage
-from diml.explanation.numbers import check_parts, one_pair, plain_box, scalar
+from diml.explanation.numbers import check_parts, leaves_unmatched, one_pair, plain_box, scalar
 from diml.explanation.pair_words import pair_lines, pair_words
 from diml.explanation.region_words import carried_sentence, region_lines
 
@@ -82,13 +82,18 @@ class PairExplanation:
 
         Returns:
             `a, b, model, grid, weight, marginals, similarity, structural, pooled, residual, regions, matches,
-            converged`, then `grid_b` where the two grids differ, `patches` of a rollout, `part` of a part query, and
-            `mass` below 1. `regions` holds groups of pairs of parts: `kind` is `region` for at most five pairs of
-            regions that correspond, the largest contribution first, then comes `remainder`; their contributions and
-            `residual` sum to `similarity`. `matches` holds all `r_a * r_b` pairs of parts, the largest `contribution`
-            first (it may be negative). Cells are `[row, column]` from 0, boxes
-            `[x0, y0, x1, y1]` in pixels of the originals, or None where the geometry is unknown. `residual` is
-            `similarity` minus the sum of the contributions.
+            converged`, then `grid_b` where the two grids differ, `patches` of a rollout, `part` of a part query,
+            `mass` below 1, and `transport` where it is not full, with `bin_similarity` for a dustbin. `regions` holds
+            groups of pairs of parts: `kind` is `region` for at most five pairs of regions that correspond, the largest
+            contribution first, then come `background`, `unmatched` (where there are such cells) and `remainder`; their
+            contributions and `residual` sum to `similarity`. `matches` holds all `r_a * r_b` pairs of parts, the
+            largest `contribution` first (it may be negative). Cells are `[row, column]` from 0, boxes
+            `[x0, y0, x1, y1]` in pixels of the originals, or None where the geometry is unknown.
+
+            Where parts may stay unmatched there are also `unmatched`, the shares of a and of b (0 to 1) that found no
+            counterpart; `unmatched_a` and `unmatched_b`, the same for each part, row by row, which sum to these; and
+            `unmatched_contribution`, what a dustbin adds for them: `weight * bin_similarity / 2` times the sum of both
+            shares, 0 otherwise. `residual` is `similarity` minus the sum of the contributions of `matches` and this.
         """
         match, entries = self.match, [_entry(pair) for pair in _all_pairs(self.match)]
         document: dict[str, Any] = {
@@ -101,7 +106,7 @@ class PairExplanation:
             "similarity": self.similarity,
             "structural": scalar(match.structural),
             "pooled": scalar(match.pooled),
-            "residual": self.similarity - sum(entry["contribution"] for entry in entries),
+            "residual": self.similarity - sum(entry["contribution"] for entry in entries) - _left_contribution(match),
             "regions": [pair.to_dict() for pair in self.regions()],
             "matches": entries,
             "converged": bool(match.converged[0]),
@@ -110,6 +115,8 @@ class PairExplanation:
             document["grid_b"] = list(match.maps_b.grid)
         if self.patches is not None:
             document["patches"] = self.patches
+        if leaves_unmatched(match) or self.conditions.unusual().get("transport"):
+            document |= _left(match)
         return document | self.conditions.unusual()
 
     def describe(self, parts: int | None = None) -> str:
@@ -152,6 +159,21 @@ def _all_pairs(match: Match) -> list[PartPair]:
     from dataclasses import replace
 
     return replace(match, part_weights=None).parts()
+
+
+def _left(match: Match) -> dict[str, Any]:
+    """What found no counterpart, in total and part by part."""
+    a, b = (each.detach()[0].tolist() for each in match.unmatched)
+    return {
+        "unmatched": [sum(a), sum(b)],
+        "unmatched_a": a,
+        "unmatched_b": b,
+        "unmatched_contribution": _left_contribution(match),
+    }
+
+
+def _left_contribution(match: Match) -> float:
+    return sum(scalar(each.sum(dim=1)) for each in match.unmatched_contributions)
 
 
 def _entry(pair: PartPair) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diml.explanation.numbers import scalar
+from diml.explanation.numbers import leaves_unmatched, scalar
+from diml.explanation.region_words import unmatched_sentence
 from diml.explanation.words import (
     NOTICEABLE,
     SCALE,
@@ -39,6 +40,9 @@ def pair_words(match: Match, shown: Sequence[PartPair] = (), carried: str = "") 
         carried: the sentence about the regions that are listed beside these words, if they are.
     """
     sentences = [_scale(match), _composition(match) if match.chosen is None else _chosen_only(len(match.chosen))]
+    if leaves_unmatched(match):
+        shares = [scalar(each.sum(dim=1)) for each in match.unmatched]
+        sentences += [text for text in [unmatched_sentence((shares[0], shares[1]))] if text]
     if carried:
         sentences.append(carried)
     if shown:
@@ -64,9 +68,15 @@ def _same(match: Match) -> bool:
 def _composition(match: Match) -> str:
     parts, whole = _fraction(match.weight), _fraction(1 - match.weight)
     pooled, structural = number(scalar(match.pooled)), number(scalar(match.structural))
+    as_a_whole = f"{whole[0].upper()}{whole[1:]} of it comes from the images as a whole (pooled similarity {pooled})"
+    text = f"{as_a_whole} and {parts}"
+    if match.bin_similarity is None:
+        return f"{text} from their matched parts (structural similarity {structural})."
+    left = match.bin_similarity * (1 - scalar(match.plan.sum(dim=(1, 2))))
+    matched = number(scalar(match.structural) - left)
     return (
-        f"{whole[0].upper()}{whole[1:]} of it comes from the images as a whole (pooled similarity {pooled}) "
-        f"and {parts} from their matched parts (structural similarity {structural})."
+        f"{text} from their parts (structural similarity {structural}: {matched} from what is matched, {number(left)} "
+        f"from what is not, which counts as if it were matched with similarity {number(match.bin_similarity, 2)})."
     )
 
 
@@ -92,6 +102,9 @@ def _accounted(match: Match, shown: Sequence[PartPair]) -> str:
     these = "The pair of parts shown accounts" if len(shown) == 1 else f"The {len(shown)} pairs of parts shown account"
     text = f"{these} for {number(sum_shown)} of it" + (f" ({share})" if share else "")
     left = pair_count(match) - len(shown)
+    if match.bin_similarity is not None:
+        pairs = f"{left:,} weaker pair{'s' if left > 1 else ''} and what found no" if left else "what found no"
+        return text + f"; {pairs} counterpart make{'' if left else 's'} up the rest."
     if left == 0:
         return text + rest_clause(left)
     return text + f"; {left:,} weaker pair{'s make' if left > 1 else ' makes'} up the rest."

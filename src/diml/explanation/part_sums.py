@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diml.errors import UsageError
 from diml.explanation.marks import Box
-from diml.explanation.numbers import cell_boxes
+from diml.explanation.numbers import cell_boxes, part_contributions
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -82,12 +82,11 @@ def _of_match(match: Match, image: FeatureMaps) -> PartSums:
     same = match.maps_a.grid == image.grid and match.maps_a.dim == image.dim
     if not same or bool((match.maps_a.local != image.local).any()):
         raise UsageError("expected matches with the same image first, got matches of different images")
-    contributions = match.contributions.detach()
     return PartSums(
         image,
-        contributions.sum(dim=2),
+        part_contributions(match)[0],
         match.similarity.detach(),
-        contributions.argmax(dim=2),
+        match.contributions.detach().argmax(dim=2),
         [cell_boxes(match.maps_b, k) for k in range(len(match))],
         _sizes(match.maps_b),
         match.maps_b.grid,

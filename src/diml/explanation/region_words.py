@@ -14,9 +14,15 @@ REGIONS_HOW = (
     "A region is a group of neighbouring parts. Two regions correspond where their parts are matched with each other "
     "and add much to the similarity."
 )
-REMAINDER = "Everything else, the parts outside and the pairs of parts across regions,"
-# The same group in tables.
-REMAINDER_ROW = "everything else"
+OTHERS = {
+    "background": "The background, parts of little weight,",
+    "unmatched": "What found no counterpart",
+    "remainder": "Everything else, the parts outside and the pairs of parts across regions,",
+}
+# The same groups in tables.
+NAMES = {"background": "background", "unmatched": "no counterpart", "remainder": "everything else"}
+# From this share of an image on, words say that it found no counterpart.
+WORTH_SAYING = 0.005
 ROWS, COLUMNS = ("upper", "", "lower"), ("left", "", "right")
 ALONE = {("upper", ""): "top", ("lower", ""): "bottom", ("", ""): "centre"}
 
@@ -35,15 +41,29 @@ def carried_sentence(regions: RegionPairs) -> str:
 
 
 def region_lines(match: Match, regions: RegionPairs) -> list[str]:
-    """A sentence for each pair of regions, the largest contribution first, then one for everything else."""
+    """A sentence for each pair of regions, the largest contribution first, then one for each other group."""
     places = digits(max((abs(pair.contribution) for pair in regions), default=0.0))
     lines = []
     for rank, pair in enumerate(regions.named, start=1):
         a = region_place(pair.a_cells, pair.a_box, match.maps_a.grid)
         b = region_place(pair.b_cells, pair.b_box, match.maps_b.grid)
         lines.append(f"Region {rank} {_adds(pair, regions, places)}: {a} in the first image, {b} in the second.")
-    rest = [pair for pair in regions if pair.kind == "remainder" and _told(pair)]
-    return lines + [f"{REMAINDER} {_adds(pair, regions, places)}." for pair in rest]
+    others = [pair for pair in regions if pair.kind != "region" and _told(pair)]
+    return lines + [f"{OTHERS[pair.kind]} {_adds(pair, regions, places)}." for pair in others]
+
+
+def unmatched_sentence(shares: tuple[float, float]) -> str:
+    """Which shares of the two images found no counterpart; empty where that is hardly anything.
+
+    >>> unmatched_sentence((0.412, 0.12))
+    '41 % of the first image and 12 % of the second found no counterpart.'
+    >>> unmatched_sentence((0.001, 0.03))
+    '3.0 % of the second image found no counterpart.'
+    """
+    a, b = (percent(share, 1.0) if share >= WORTH_SAYING else "" for share in shares)
+    if a and b:
+        return f"{a} of the first image and {b} of the second found no counterpart."
+    return f"{a or b} of the {'first' if a else 'second'} image found no counterpart." if a or b else ""
 
 
 def region_note(pair: RegionPair, regions: RegionPairs) -> str:

@@ -15,7 +15,7 @@ from diml.explanation.outlines import CellGrid
 from diml.explanation.pair import PairExplanation
 from diml.explanation.pair_words import pair_words
 from diml.explanation.region_marks import RegionPairMark, region_pair_marks
-from diml.explanation.region_words import REGIONS_HOW, REMAINDER_ROW, carried_sentence, region_note
+from diml.explanation.region_words import NAMES, REGIONS_HOW, carried_sentence, region_note
 from diml.explanation.words import number, percent
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _draw_crops(
 def _column(match: Match, regions: RegionPairs, shown: Sequence[RegionPairMark]) -> TextColumn:
     rows = [Row(mark.tag, mark.pair.contribution, region_note(mark.pair, regions)) for mark in shown]
     rows += [
-        Row(None, pair.contribution, region_note(pair, regions), REMAINDER_ROW)
+        Row(None, pair.contribution, region_note(pair, regions), NAMES[pair.kind])
         for pair in regions
         if pair.kind != "region"
     ]
