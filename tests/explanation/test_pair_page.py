@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from diml.errors import UsageError
-from diml.explanation import NamedImage, PairExplanation, save_page
+from diml.explanation import NamedImage, PairExplanation, heat, save_page
 from diml.explanation.html import pair_page
 from diml.explanation.words import number
-from diml.matching import find_part
+from diml.matching import Matcher, find_part
 
 EVIL = "\"><script>alert('x')</script><img src=x onerror=alert(1)> {{data}} </style>.jpg"
 
 
-def match_page(match, image_a, image_b, parts=6, title_a="first image", title_b="second image"):
+def match_page(match, image_a, image_b, parts=None, title_a="first image", title_b="second image"):
     a, b = NamedImage("", title_a, image_a), NamedImage("", title_b, image_b)
     return pair_page(PairExplanation(match, a, b), parts)
 
@@ -63,12 +63,44 @@ def test_the_numbers_are_those_of_the_match(match, image_a, image_b):
 
 def test_the_list_stands_there_without_scripts(match, image_a, image_b):
     page = match_page(match, image_a, image_b, parts=3)
-    assert page.count("<li>") == 64
+    assert page.count("<li>", page.index('id="pairs"')) == 64
     assert "192 weaker pairs are omitted beyond the slider's 64" in page
-    assert page.count('class="crop"') == 128
+    assert page.count('class="crop"', page.index('id="pairs"')) == 128
     assert number(float(match.similarity[0])) in page
-    assert "hidden" not in page.split("<ol")[1].split("</ol>")[0]
+    assert all("hidden" not in piece.split("</ol>")[0].replace("aria-hidden", "") for piece in page.split("<ol")[1:])
     assert 'max="64" value="3"' in page
+
+
+def test_regions_come_first_and_add_up(match, image_a, image_b):
+    page, regions = match_page(match, image_a, image_b), match.regions()
+    assert page.index('id="regions"') < page.index('id="deeper"') < page.index('id="pairs"')
+    items = re.findall(r"<b>Region (\d)</b>, (\S+)\s% of the similarity", page)
+    assert [int(rank) for rank, _ in items] == list(range(1, len(regions.named) + 1))
+    rest = float(re.search(r"<b>Everything else</b>, (\S+)\s%", page)[1])
+    assert sum(float(share) for _, share in items) + rest == pytest.approx(100, abs=0.6 * (len(items) + 1))
+    assert page.count('<path class="region"') == 2 * len(regions.named)
+    assert page.count('<g class="disc">') == 2 * len(regions.named)
+    told = numbers_of(page)["regions"]
+    assert [len(each["a"]) for each in told] == [len(pair.a_cells) for pair in regions.named]
+    assert 'class="unmatched"' not in page
+
+
+def test_only_a_number_of_parts_opens_the_fold(match, image_a, image_b):
+    assert '<details id="deeper">' in match_page(match, image_a, image_b)
+    assert '<details id="deeper" open>' in match_page(match, image_a, image_b, parts=3)
+
+
+def test_unmatched_parts_are_hatched_and_told(maps_of, image_a, image_b):
+    match = Matcher(transport="dustbin", bin_similarity=0.4).tight().match(maps_of(1), maps_of(2, size=(60, 90)))
+    page, regions = match_page(match, image_a, image_b), match.regions()
+    (left,) = [pair for pair in regions if pair.kind == "unmatched"]
+    assert page.count('<path class="unmatched"') == bool(left.a_cells) + bool(left.b_cells) > 0
+    assert "<b>No counterpart</b>" in page
+    data = numbers_of(page)
+    for name, heat_of, maps in zip("ab", heat(match), (match.maps_a, match.maps_b), strict=True):
+        assert data["heat"][name] == pytest.approx(heat_of.flatten().tolist(), abs=1e-8)
+        assert sum(data["heat"][name]) == pytest.approx(float(match.similarity), abs=1e-6)
+        assert sum(data["unmatched"][name]) / maps.parts == pytest.approx(regions.unmatched["ab".index(name)], abs=1e-3)
 
 
 def test_names_are_harmless(match, image_a, image_b, tmp_path):

@@ -18,7 +18,7 @@ pytestmark = [
 EVIL = '"><script>document.title="harmed"</script>.jpg'
 
 
-def match_page(match, image_a, image_b, parts=6, title_a="first image", title_b="second image"):
+def match_page(match, image_a, image_b, parts=None, title_a="first image", title_b="second image"):
     a, b = NamedImage("", title_a, image_a), NamedImage("", title_b, image_b)
     return pair_page(PairExplanation(match, a, b), parts)
 
@@ -58,6 +58,12 @@ def opened(browser, tmp_path):
 @pytest.fixture
 def html(match, image_a, image_b):
     return match_page(match, image_a, image_b, title_a=EVIL, title_b="b.jpg", parts=4)
+
+
+@pytest.fixture
+def folded(match, image_a, image_b):
+    """The page as it opens by default, with its regions."""
+    return match_page(match, image_a, image_b, title_a=EVIL, title_b="b.jpg")
 
 
 def labels(page, side):
@@ -143,11 +149,11 @@ def test_it_tells_those_who_cannot_see(opened, html):
 def test_the_slider_says_how_many_pairs(opened, html):
     page = opened(html)
     assert page.locator("#pairs li:visible").count() == 4
-    assert page.locator("#side-a .number").count() == 4
+    assert page.locator("#side-a .number:visible").count() == 4
     page.locator("#shown").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator("#pairs li:visible").count() == 5
-    assert page.locator("#side-b .number").count() == 5
+    assert page.locator("#side-b .number:visible").count() == 5
     assert page.inner_text("#count") == "5"
     page.keyboard.press("Home")
     assert page.locator("#pairs li:visible").count() == 0
@@ -170,6 +176,55 @@ def test_heat_shows_what_each_part_brings(opened, html, match):
     assert shown == pytest.approx(match.contributions[0].sum(1).tolist(), abs=6e-4)
 
 
+def veils(page, side):
+    opacities = page.locator(f"#side-{side} .veil").evaluate_all("all => all.map(v => Number(v.style.fillOpacity))")
+    return [i for i, each in enumerate(opacities) if each == 0]
+
+
+def test_regions_show_until_the_fold_is_opened(opened, folded, match):
+    page = opened(folded)
+    named = match.regions().named
+    assert page.locator("#side-a path.region:visible").count() == len(named)
+    assert page.locator("#regions li:visible").count() == len(named)
+    assert not page.locator("#pairs").is_visible()
+    page.locator("#side-a .cell").nth(6).hover()
+    assert page.locator("#side-a path.region:visible").count() == 0
+    page.mouse.move(2, 2)
+    page.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#side-a .mark")
+    assert page.locator("#side-a path.region:visible").count() == 0
+    assert page.locator("#pairs li:visible").count() == 6
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#side-a path.region")
+    assert page.locator("#side-a .mark").count() == 0
+
+
+def test_a_region_of_the_list_lights_up_in_both(opened, folded, match):
+    page = opened(folded)
+    page.locator("#regions li").first.focus()
+    pair = match.regions().named[0]
+    for side, cells in (("a", pair.a_cells), ("b", pair.b_cells)):
+        assert veils(page, side) == [row * 4 + column for row, column in cells]
+    assert page.inner_text("#said").startswith("Region 1, ")
+    page.keyboard.press("Escape")
+    assert len(veils(page, "a")) == 16
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_numbers_are_centred_on_their_discs(opened, folded, width):
+    page = opened(folded, viewport={"width": width, "height": 800})
+    offsets = page.locator("g.disc, svg.badge").evaluate_all("""all => all.filter(e => e.checkVisibility()).map(e => {
+        const [c, t] = ["circle", "text"].map(kind => e.querySelector(kind).getBoundingClientRect());
+        return [t.x + t.width / 2 - c.x - c.width / 2, t.y + t.height / 2 - c.y - c.height / 2, c.height];
+    })""")
+    assert offsets
+    for across, down, height in offsets:
+        assert abs(across) < 0.06 * height
+        assert abs(down) < 0.12 * height  # the box of a text is that of its font, not of its digits
+        assert height > 12
+
+
 def test_a_narrow_dark_screen(opened, html):
     page = opened(html, viewport={"width": 360, "height": 740}, color_scheme="dark", has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -181,8 +236,11 @@ def test_a_narrow_dark_screen(opened, html):
     assert size >= 10
 
 
-def test_without_scripts_the_list_is_complete(opened, html):
-    page = opened(html, java_script_enabled=False)
+def test_without_scripts_the_lists_are_complete(opened, folded, match):
+    page = opened(folded, java_script_enabled=False)
+    assert page.locator("#regions li:visible").count() == len(match.regions().named)
+    assert page.locator("#side-b path.region:visible").count() == len(match.regions().named)
+    page.locator("summary").click()
     assert page.locator("#pairs li:visible").count() == 64
     assert not page.locator("#controls").is_visible()
     assert "Without scripts" in page.inner_text("noscript")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diml.explanation import Agreement, Conditions, Contrast, PairExplanation, PartSums, heat
+from diml.explanation.drawing import pair_figure
 from diml.explanation.words import percent
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher
@@ -103,3 +104,13 @@ def test_heats_contrasts_and_agreements_add_up(maps_of, settings):
     agreement = Agreement(PartSums.of([one, other]))
     assert sum(part.contribution for part in agreement.parts()) == pytest.approx(agreement.similarity, abs=1e-9)
     assert abs(agreement.residual) < 1e-9
+
+
+def test_pictures_hatch_what_is_unmatched(maps_of, match):
+    drawn = matched(maps_of, {"transport": "dustbin", "bin_similarity": 0.4})
+    (left,) = [pair for pair in drawn.regions() if pair.kind == "unmatched"]
+    for each, expected in ((drawn, bool(left.a_cells) + bool(left.b_cells)), (match, 0)):
+        figure = pair_figure(PairExplanation(each))
+        hatched = [patch for axes in figure.axes for patch in axes.patches if patch.get_gid() == "unmatched"]
+        assert len(hatched) == expected
+        assert ("no counterpart" in [text.get_text() for text in figure.texts]) == bool(expected)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diml.explanation.images import NamedImage
 from diml.explanation.marks import Box, Mark, Size, chosen_boxes, marks_of, original_size
-from diml.explanation.region_marks import RegionPairMark, region_pair_marks
+from diml.explanation.region_marks import Cell, RegionPairMark, region_pair_marks, unmatched_cells
 from diml.explanation.words import SCALE, number, percent, signed, without_middle
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ def hit_size(hit: Hit) -> Size:
 def hit_regions(hit: Hit) -> list[RegionPairMark]:
     """The regions of the query (a) and of a hit (b) that correspond, as they are drawn."""
     return region_pair_marks(hit.match.regions())
+
+
+def hit_unmatched(hit: Hit) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
+    """The cells of the query and of a hit that found no counterpart."""
+    return unmatched_cells(hit.match.regions())
 
 
 def hit_marks(hit: Hit, query_size: Size, parts: int | None) -> list[Mark]:

@@ -141,7 +141,8 @@ class PairExplanation:
         Args:
             path: .png, .svg or .pdf for a picture; .html for a page whose parts light up what they are matched with.
             parts: draw so many of the strongest pairs of parts in place of the regions, from 1; a picture shows 16 at
-                most. A page holds both, and the reader can change the number of pairs.
+                most. A page holds both: the pairs are in a fold, which this opens, and the reader can change their
+                number.
 
         Raises:
             UsageError: `parts` is below 1, another ending, or a folder that does not exist.
@@ -151,7 +152,7 @@ class PairExplanation:
         from diml.explanation.drawing import pair_figure
         from diml.explanation.html import pair_page
 
-        write(path, lambda: pair_figure(self, parts), lambda: pair_page(self, parts or 6))
+        write(path, lambda: pair_figure(self, parts), lambda: pair_page(self, parts))
 
 
 def _all_pairs(match: Match) -> list[PartPair]:

@@ -54,3 +54,9 @@ def region_pair_marks(regions: RegionPairs) -> list[RegionPairMark]:
 def region_marks(cells: Sequence[tuple[Cell, ...]], values: Sequence[float]) -> list[RegionMark]:
     """Regions of one image as they are drawn, numbered in the given order."""
     return [RegionMark(tag, each) for tag, each in zip(tags(values), cells, strict=True)]
+
+
+def unmatched_cells(regions: RegionPairs) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
+    """The cells of a and of b that are listed as unmatched: pictures and pages hatch them."""
+    found = [pair for pair in regions if pair.kind == "unmatched"]
+    return (found[0].a_cells, found[0].b_cells) if found else ((), ())

@@ -13,6 +13,7 @@ from diml.explanation.hits import (
     hit_marks,
     hit_regions,
     hit_size,
+    hit_unmatched,
     reading,
     share_text,
     thumbnail_image,
@@ -96,11 +97,12 @@ def _draw_hit(page: Page, cell: tuple[float, float, float], hit: Hit, query: Sea
     right = page.image(thumbnail_image(hit), (x + QUERY + GAP, y, x + CELL, y + tall), hit_size(hit))
     regions = hit_regions(hit) if parts is None else []
     if parts is None:
-        for panel, maps, marks in (
-            (left, hit.match.maps_a, [mark.a for mark in regions]),
-            (right, hit.match.maps_b, [mark.b for mark in regions]),
+        cells_a, cells_b = hit_unmatched(hit)
+        for panel, maps, marks, cells in (
+            (left, hit.match.maps_a, [mark.a for mark in regions], cells_a),
+            (right, hit.match.maps_b, [mark.b for mark in regions], cells_b),
         ):
-            draw_regions(page, panel, CellGrid.of(maps, panel.size), marks, badge=6, slim=0.6)
+            draw_regions(page, panel, CellGrid.of(maps, panel.size), marks, unmatched=cells, badge=6, slim=0.6)
     for box in query.chosen:
         page.outline(left, box, 1.4)
     draw_marks(page, left, right, hit_marks(hit, query.size, parts), badge=6, slim=0.6)

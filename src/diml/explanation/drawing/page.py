@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 INK, FAINT, EDGE = "#1a1a1a", "#5f5f5f", "#b0b0b0"
 CHOSEN = "#F0E442"
+# Of cells that found no counterpart; lines that count against are hatched the other way.
+HATCH, HATCHED = r"\\\\", "#5f5f5f"
 # Longest side of an image in pixels; more than a page shows only makes the file slow and large.
 ENOUGH_PIXELS = 900
 

@@ -14,14 +14,14 @@ from diml.explanation.marks import chosen_boxes
 from diml.explanation.outlines import CellGrid
 from diml.explanation.pair import PairExplanation
 from diml.explanation.pair_words import pair_words
-from diml.explanation.region_marks import RegionPairMark, region_pair_marks
+from diml.explanation.region_marks import RegionPairMark, region_pair_marks, unmatched_cells
 from diml.explanation.region_words import NAMES, REGIONS_HOW, carried_sentence, region_note
 from diml.explanation.words import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from diml.matching import Match, RegionPairs
+    from diml.matching import Match, RegionPair, RegionPairs
 
 # All in inches: a row of pairs of crops beneath the images.
 HEADING, BADGE, CROP, BETWEEN, LEAST = 0.5, 0.3, 1.0, 0.35, 3
@@ -47,7 +47,7 @@ def pair_regions_figure(explanation: PairExplanation) -> Figure:
     below = MARGIN + TITLE + layout.tall
     height = max(below + (HEADING + BADGE + CROP if shown else 0), MARGIN + column.height) + MARGIN
     page = Page(layout.text + COLUMN + MARGIN, height)
-    _draw_images(page, layout, match, (a, b), shown)
+    _draw_images(page, layout, match, (a, b), shown, regions)
     if shown:
         _draw_crops(page, layout, below, match, (a, b), shown, regions)
     column.draw(page, layout.text, MARGIN)
@@ -60,13 +60,15 @@ def _draw_images(
     match: Match,
     images: tuple[DrawnImage, DrawnImage],
     shown: Sequence[RegionPairMark],
+    regions: RegionPairs,
 ) -> None:
     cells = layout.cells(MARGIN + TITLE, layout.tall)
     marks = [mark.a for mark in shown], [mark.b for mark in shown]
     for side, (image, maps) in enumerate(zip(images, (match.maps_a, match.maps_b), strict=True)):
         page.title(image.title, cells[side][0], MARGIN, cells[side][2] - cells[side][0])
         panel = page.image(image.picture, cells[side], image.size)
-        draw_regions(page, panel, CellGrid.of(maps, image.size), marks[side])
+        unmatched = unmatched_cells(regions)[side]
+        draw_regions(page, panel, CellGrid.of(maps, image.size), marks[side], unmatched=unmatched)
         for box in chosen_boxes(match, image.size) if side == 0 else ():
             page.outline(panel, box)
 
@@ -100,9 +102,14 @@ def _draw_crops(
 def _column(match: Match, regions: RegionPairs, shown: Sequence[RegionPairMark]) -> TextColumn:
     rows = [Row(mark.tag, mark.pair.contribution, region_note(mark.pair, regions)) for mark in shown]
     rows += [
-        Row(None, pair.contribution, region_note(pair, regions), NAMES[pair.kind])
+        Row(None, pair.contribution, region_note(pair, regions), NAMES[pair.kind], _hatched(pair))
         for pair in regions
         if pair.kind != "region"
     ]
     words = pair_words(match, carried=carried_sentence(regions))
     return TextColumn.of(words, "The regions that correspond", REGIONS_HOW, rows)
+
+
+def _hatched(pair: RegionPair) -> bool:
+    """Whether cells of this group are hatched in the images: what is unmatched may be spread over matched cells."""
+    return pair.kind == "unmatched" and bool(pair.a_cells or pair.b_cells)

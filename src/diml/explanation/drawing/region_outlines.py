@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diml.explanation.drawing.page import Page, Panel, lifted
+from diml.explanation.drawing.page import HATCH, HATCHED, Page, Panel, lifted
 from diml.explanation.images import blank
 from diml.explanation.outlines import Cell, CellGrid, Loop, outline
 
@@ -20,10 +20,22 @@ LINE, FADED = 2.6, 0.62
 
 
 def draw_regions(
-    page: Page, panel: Panel, of: CellGrid, marks: Sequence[RegionMark], badge: float = 9, slim: float = 1
+    page: Page,
+    panel: Panel,
+    of: CellGrid,
+    marks: Sequence[RegionMark],
+    *,
+    unmatched: Sequence[Cell] = (),
+    badge: float = 9,
+    slim: float = 1,
 ) -> None:
-    """Outline and number regions of an image; what is in none of them is faded. `slim` scales the lines."""
+    """Outline and number regions of an image; what is in none of them is faded, and what is unmatched hatched.
+
+    `slim` scales the lines.
+    """
     fade(panel, of, [cell for mark in marks for cell in mark.cells])
+    if unmatched:
+        hatch(panel, of, unmatched)
     for mark in [mark for mark in reversed(marks) if mark.cells]:
         draw_outline(panel, of, mark, LINE * slim)
     for mark in marks:
@@ -50,6 +62,14 @@ def fade(panel: Panel, of: CellGrid, kept: Sequence[Cell]) -> None:
     frame: Loop = [(0.0, 0.0), (0.0, float(height)), (float(width), float(height)), (float(width), 0.0)]
     path = _path([frame, *outline(kept, of)])
     panel.axes.add_patch(PathPatch(path, facecolor="white", edgecolor="none", alpha=FADED, zorder=2, gid="faded"))
+
+
+def hatch(panel: Panel, of: CellGrid, cells: Sequence[Cell]) -> None:
+    """Hatch the cells of an image that found no counterpart."""
+    from matplotlib.patches import PathPatch
+
+    style = {"facecolor": "none", "edgecolor": HATCHED, "linewidth": 0.0, "hatch": HATCH}
+    panel.axes.add_patch(PathPatch(_path(outline(cells, of)), zorder=2.5, gid="unmatched", **style))
 
 
 def draw_crop(page: Page, image: DrawnImage, cell: Box, of: CellGrid, mark: RegionMark) -> None:

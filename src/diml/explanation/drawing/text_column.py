@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diml.explanation.drawing.page import FAINT, Page, leading, paragraphs
+from diml.explanation.drawing.page import EDGE, FAINT, HATCH, HATCHED, Page, leading, paragraphs
 from diml.explanation.marks import Tag
 from diml.explanation.words import CAVEAT, Words, digits, signed
 
@@ -23,13 +23,14 @@ MOST_ROWS = 16
 class Row:
     """A line of the table: the tag of what is marked, what it contributes, and a note.
 
-    Without a tag the row is of what is not marked, and `name` says what that is.
+    Without a tag the row is of what is not marked, and `name` says what that is; `hatched`, how images show it.
     """
 
     tag: Tag | None
     value: float
     note: str = ""
     name: str = ""
+    hatched: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def _draw_row(page: Page, x: float, y: float, row: Row, strongest: float) -> Non
 
     if row.tag is not None:
         page.badge(x + 0.11, y + 0.09, row.tag)
+    elif row.hatched:
+        _swatch(page, x + 0.02, y + 0.18)
     page.text(x + 0.95, y + 0.09, signed(row.value, digits(strongest)), 9.5, ha="right", va="center")
     page.text(x + 1.05, y + 0.09, row.note, 9.5, color=FAINT, va="center")
     longest = COLUMN - 2.0
@@ -86,3 +89,15 @@ def _draw_row(page: Page, x: float, y: float, row: Row, strongest: float) -> Non
     bar.set(hatch="////" if dashed else None, transform=page.figure.transFigure)
     page.figure.add_artist(bar)
     page.text(x + 2.05, y + 0.085, row.name, 7.5, va="center")
+
+
+def _swatch(page: Page, x: float, y: float) -> None:
+    """A hatched square: how images show what found no counterpart; (x, y) is its lower left corner."""
+    from matplotlib.patches import Rectangle
+
+    square = Rectangle(page.place(x, y), 0.18 / page.width, 0.18 / page.height, facecolor="none", edgecolor=HATCHED)
+    square.set(hatch=HATCH * 2, linewidth=0.0, transform=page.figure.transFigure)
+    frame = Rectangle(page.place(x, y), 0.18 / page.width, 0.18 / page.height, fill=False, edgecolor=EDGE)
+    frame.set(linewidth=0.6, transform=page.figure.transFigure)
+    for patch in (square, frame):
+        page.figure.add_artist(patch)

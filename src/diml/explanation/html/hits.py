@@ -12,11 +12,12 @@ from diml.explanation.hits import (
     hit_marks,
     hit_regions,
     hit_size,
+    hit_unmatched,
     reading,
     share_text,
 )
 from diml.explanation.html.page import fill, image_uri, jpeg_uri, template, text
-from diml.explanation.html.regions import region_shapes
+from diml.explanation.html.regions import hatching, region_shapes
 from diml.explanation.images import NO_IMAGE, blank
 from diml.explanation.marks import Box, Mark, Size, inset, spread
 from diml.explanation.numbers import check_parts
@@ -54,6 +55,7 @@ def hits_page(result: SearchResult, parts: int | None = None) -> str:
     query = SearchedImage.of(result)
     values = {
         "name": text(query.title),
+        "hatching": hatching(1.0),
         "data": image_uri(query.picture or blank(), QUERY_PIXELS),
         "found": text(_found(result)),
         "reading": text(reading(result, parts)),
@@ -111,9 +113,14 @@ def _drawing(hit: Hit, query: SearchedImage, shown: list[Mark]) -> str:
 def _region_drawing(hit: Hit, query: SearchedImage) -> str:
     left, right, tall = _frames(hit, query)
     regions = hit_regions(hit)
-    on_query = region_shapes(_in_frame(hit.match.maps_a, left), [mark.a for mark in regions], _path_of(left), 1.0)
-    on_hit = region_shapes(_in_frame(hit.match.maps_b, right), [mark.b for mark in regions], _path_of(right), 1.0)
-    marked = on_query + on_hit
+    sides = (
+        (hit.match.maps_a, left, [mark.a for mark in regions]),
+        (hit.match.maps_b, right, [mark.b for mark in regions]),
+    )
+    marked = "".join(
+        region_shapes(_in_frame(maps, frame), marks, _path_of(frame), 1.0, unmatched)
+        for (maps, frame, marks), unmatched in zip(sides, hit_unmatched(hit), strict=True)
+    )
     return _both(hit, query, (left, right, tall), marked, "the regions that correspond are outlined")
 
 

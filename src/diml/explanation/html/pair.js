@@ -7,6 +7,8 @@ const greeting = said.textContent;
 const slider = document.getElementById("shown");
 const heatBox = document.getElementById("heat");
 const items = [...document.querySelectorAll("#pairs li")];
+const regionItems = [...document.querySelectorAll("#regions li")];
+const deeper = document.getElementById("deeper");
 const MINUS = "\u2212";
 
 function draw(kind, attributes, parent, content) {
@@ -41,7 +43,9 @@ function side(name, columns, cells, row) {
   layers.grid.setAttribute("aria-labelledby", "name-" + name);
   const self = { name, svg, layers, columns, cells, row, at: 0 };
   self.mass = cells.map((_, i) => sum(row(i).map((pair) => pair.mass)));
-  self.heat = cells.map((_, i) => sum(row(i).map((pair) => pair.contribution)));
+  self.heat = data.heat[name];
+  self.unmatched = data.unmatched[name];
+  self.regions = svg.querySelector(".regions");
   self.veils = cells.map((box) => draw("rect", { class: "veil", ...place(box) }, layers.veils));
   self.where = (i) => `row ${Math.floor(i / columns) + 1}, column ${i % columns + 1}`;
   let line;
@@ -96,16 +100,19 @@ function render() {
     for (const key of ["rings", "labels", "marks"]) one.layers[key].replaceChildren();
     one.cells.forEach((_, i) => veil(one, i, "#000", 0));
   }
-  if (what) (what.side ? lightPart : lightPair)(what);
-  else if (heatBox.checked) showHeat();
-  else showMarks();
+  const region = what && what.region !== undefined;
+  for (const one of sides) one.regions.style.display = region || !(what || deeper.open) ? "" : "none";
+  if (region) lightRegion(what);
+  else if (what) (what.side ? lightPart : lightPair)(what);
+  else if (deeper.open) (heatBox.checked ? showHeat : showMarks)();
   const text = what ? what.text : greeting;
   if (said.textContent !== text) said.textContent = text;
 }
 
 function lightPart(what) {
   const one = what.side, other = otherOf(one), found = one.row(what.i), mass = one.mass[what.i];
-  const shares = found.map((each) => (mass > 0 ? each.mass / mass : 0)), largest = Math.max(...shares);
+  const matched = 1 - one.unmatched[what.i];
+  const shares = found.map((each) => (mass > 0 ? matched * each.mass / mass : 0)), largest = Math.max(...shares);
   ring(one, what.i, one.heat[what.i] < 0);
   label(one, what.i, signed(one.heat[what.i]), false);
   const order = found.map((_, k) => k).sort((k, l) => shares[l] - shares[k]);
@@ -121,9 +128,18 @@ function lightPart(what) {
 function sentence(one, other, i, order, shares, found) {
   const contributes = `${one.name.toUpperCase()}, ${one.where(i)}, contributes ${signed(one.heat[i])} to the similarity.`;
   if (!(one.mass[i] > 0)) return contributes + (one === a && data.chosen ? " It is not among the chosen parts." : " The matching gives it no mass.");
+  const left = one.unmatched[i] >= 0.005 ? ` ${percent(one.unmatched[i])} of its mass found no counterpart.` : "";
   const told = order.filter((k) => shares[k] >= 0.005).map((k) =>
     `${other.where(k)} (${percent(shares[k])} of its mass, alike ${number(found[k].alike, 2)}, ${signed(found[k].contribution)})`);
-  return `${contributes} In ${other.name.toUpperCase()} it is matched with ${told.join("; ")}.`;
+  if (!told.length) return contributes + left;
+  return `${contributes} In ${other.name.toUpperCase()} it is matched with ${told.join("; ")}.${left}`;
+}
+
+function lightRegion(what) {
+  for (const one of sides) {
+    const kept = new Set(what.region[one.name]);
+    one.cells.forEach((_, i) => veil(one, i, "#000", kept.has(i) ? 0 : 0.7));
+  }
 }
 
 function lightPair(what) {
@@ -176,7 +192,7 @@ function mark(one, k, i, at, n, u) {
   const cx = x + width * (at + 1) / (n + 1), cy = y + dy + Math.min(11 * u, height / 2);
   const badge = [
     draw("circle", { cx, cy, r: 9 * u, fill: colour, stroke: ink, "stroke-width": u }, loose),
-    draw("text", { class: "number", x: cx, y: cy, fill: ink, "font-size": 11 * u }, loose, k + 1),
+    draw("text", { class: "number", x: cx, y: cy, dy: ".35em", fill: ink, "font-size": 11 * u }, loose, k + 1),
   ];
   return [boxes, badge];
 }
@@ -212,20 +228,22 @@ function slide() {
   render();
 }
 
-items.forEach((item, k) => {
-  const [i, j] = data.pairs[k], what = { i, j, rank: k + 1 };
+function selectable(item, what) {
   item.tabIndex = 0;
   item.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") point(what); });
   item.addEventListener("pointerleave", () => point(null));
   item.addEventListener("focus", () => hold(what));
   item.addEventListener("blur", () => hold(null));
   item.addEventListener("keydown", (event) => { if (event.key === "Escape") item.blur(); });
-});
+}
+items.forEach((item, k) => selectable(item, { i: data.pairs[k][0], j: data.pairs[k][1], rank: k + 1 }));
+regionItems.forEach((item, k) => selectable(item, { region: data.regions[k], text: data.regions[k].text }));
 for (const i of data.chosen || []) {
   for (const kind of ["lift", "chosen"]) draw("rect", { class: kind, ...place(data.a.cells[i]) }, a.layers.chosen);
 }
 slider.addEventListener("input", slide);
 heatBox.addEventListener("change", render);
+deeper.addEventListener("toggle", render);
 new ResizeObserver(render).observe(document.body);
 document.getElementById("controls").hidden = said.hidden = false;
 slide();
