@@ -16,7 +16,7 @@ from diml.explanation.drawing import hits_figure
 from diml.explanation.hits import hit_marks, reading
 from diml.explanation.html import hits_page
 from diml.explanation.words import number, percent, signed
-from diml.matching import find_part
+from diml.matching import Matcher, find_part
 from diml.model import PartQuery, QueryPart, WholeQuery
 from diml.search import Hit, SearchResult
 
@@ -242,3 +242,19 @@ def test_regions_are_outlined_on_the_query_and_on_each_hit(result, hits, image_a
     pairs = hits_page(found, parts=3)
     assert 'class="region"' not in pairs
     assert "<details>" not in pairs
+
+
+def test_hits_hatch_what_a_dustbin_leaves(maps_of, result, image_a):
+    left = Matcher(transport="dustbin", bin_similarity=0.4).tight().match(maps_of(1), maps_of(2, size=(60, 90)))
+    found = result([hit(1, "a.jpg", None, b"", left)], image_a)
+    regions = left.regions()
+    (unmatched,) = [pair for pair in regions if pair.kind == "unmatched"]
+    hatched = bool(unmatched.a_cells) + bool(unmatched.b_cells)
+    assert hatched > 0
+    page, figure = hits_page(found), hits_figure(found)
+    assert page.count('<path class="unmatched"') == hatched
+    assert page.count('id="hatch"') == 1
+    drawn = [patch for axes in figure.axes for patch in axes.patches if patch.get_gid() == "unmatched"]
+    assert len(drawn) == hatched
+    total = sum(pair.contribution for pair in regions) + regions.residual
+    assert total == pytest.approx(float(left.similarity), abs=1e-9)

@@ -12,6 +12,8 @@ from diml.explanation.words import CAVEAT, Words, digits, signed
 # All in inches.
 COLUMN = 3.9
 ROW = 0.27
+# A bar that is shorter does not hold the name of its row.
+NAMED = 0.95
 BODY, SMALL = 10.0, 8.5
 # Of rows without a tag.
 UNMARKED = "#d9d9d9"
@@ -88,7 +90,8 @@ def _draw_row(page: Page, x: float, y: float, row: Row, strongest: float) -> Non
     bar = Rectangle(at, wide, tall, facecolor=colour, edgecolor="black", linewidth=0.4)
     bar.set(hatch="////" if dashed else None, transform=page.figure.transFigure)
     page.figure.add_artist(bar)
-    page.text(x + 2.05, y + 0.085, row.name, 7.5, va="center")
+    # A bar that is too short for the name has it beside it, where it crosses no edge.
+    page.text(x + 2.05 + (length if length < NAMED else 0), y + 0.085, row.name, 7.5, va="center")
 
 
 def _swatch(page: Page, x: float, y: float) -> None:

@@ -147,8 +147,10 @@ def _region_item(mark: RegionPairMark, a: EmbeddedImage, b: EmbeddedImage, regio
 def _region_crop(name: str, image: EmbeddedImage, mark: RegionMark) -> str:
     """A region cut out, the rest of its box faded."""
     x0, y0, x1, y1 = image.of.around(mark.cells)
-    fade = f"M{x0:.1f} {y0:.1f}H{x1:.1f}V{y1:.1f}H{x0:.1f}Z{path_data(image.of, mark.cells)}"
-    return _crop(name, (x0, y0, x1, y1), f'<path class="fade" fill-rule="evenodd" d="{fade}"/>')
+    around = path_data(image.of, mark.cells)
+    fade = f"M{x0:.1f} {y0:.1f}H{x1:.1f}V{y1:.1f}H{x0:.1f}Z{around}"
+    cut = f'<path class="cut" stroke="{mark.tag.colour}" d="{around}"/>'
+    return _crop(name, (x0, y0, x1, y1), f'<path class="fade" fill-rule="evenodd" d="{fade}"/>{cut}')
 
 
 def _other_item(pair: RegionPair, regions: RegionPairs) -> str:
