@@ -36,6 +36,25 @@ def test_the_drop_is_that_of_the_similarity(small_model, noise_image, input_of):
     assert abs(found.heat_a[1, 2].item() - (before - after).item()) < 1e-6
 
 
+def test_the_other_image_can_be_covered(small_model, noise_image, input_of):
+    """A one-sided match is not symmetric: the sides stay where they are."""
+    model = small_model(transport="one-sided", weight=1.0)
+    given = input_of(model, noise_image(1), noise_image(2))
+    method = Occlusion(side="b")
+    found = method.explain(given)
+    assert found.heat_a is None
+    assert "a cell of B" in method.summary
+    assert "nothing about A" in method.limitation
+    pixels = input_pixels(model, noise_image(2))
+    by_hand = pixels.clone()
+    by_hand[:, 8:16, 16:24] = pixels.mean((1, 2), keepdim=True)
+    after = model.similarity(given.maps_a, embed_pixels(model, by_hand[None]))[0, 0]
+    before = model.similarity(given.maps_a, given.maps_b)[0, 0]
+    assert abs(found.heat_b[1, 2].item() - (before - after).item()) < 1e-6
+    with pytest.raises(UsageError, match="expected a or b as the side to cover, got 'c'"):
+        Occlusion(side="c")
+
+
 def test_larger_windows_are_averaged_over_the_cells_below_them(small_model, noise_image, one_cell, input_of):
     model = small_model(one_cell((0, 0)), weight=0.0)
     a = noise_image(1)

@@ -12,7 +12,9 @@ from diml.explanation.numbers import heat, scalar
 
 @dataclass(frozen=True)
 class Bilinear:
-    """`(a_i . b_j) / (r_a r_b |pooled_a| |pooled_b|)` for each pair of cells, summing to the pooled similarity.
+    """`alpha_i beta_j (a_i . b_j) / (|pooled_a| |pooled_b|)` for each pair of cells, summing to the pooled similarity.
+
+    The weights of the parts, alpha and beta, are `1 / r` for a model without weights.
 
     The activation decomposition of Zhu, Yang and Chen (*Visual Explanation for Deep Metric Learning*, arXiv
     1909.12977): the heat of a cell is the sum of its row, its correspondence the row itself. It accounts for the pooled
@@ -28,6 +30,5 @@ class Bilinear:
     def explain(self, pair: MethodInput) -> MethodResult:
         # At weight 0 a contribution is the pooled share alone, whatever the plan.
         match = unmatched(pair)
-        return MethodResult(
-            *heat(match), match.contributions[0].clamp(min=0), scalar(match.pooled), "pooled similarity"
-        )
+        shares = match.contributions[0]
+        return MethodResult(*heat(match), shares.clamp(min=0), scalar(match.pooled), "pooled similarity", shares)

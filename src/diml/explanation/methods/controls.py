@@ -33,7 +33,7 @@ class RandomControl:
         heat_a = torch.rand(a.grid, generator=generator, dtype=torch.float64)
         heat_b = torch.rand(b.grid, generator=generator, dtype=torch.float64)
         correspondence = torch.rand(a.parts, b.parts, generator=generator, dtype=torch.float64)
-        return MethodResult(heat_a, heat_b, correspondence)
+        return MethodResult(heat_a, heat_b, correspondence, contributions=correspondence)
 
 
 def _digest(maps: FeatureMaps) -> int:

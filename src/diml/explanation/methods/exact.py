@@ -40,12 +40,12 @@ class ExactTransport:
             raise UsageError("the method emd needs scipy, which is not installed; run pip install 'diml[mat]'")
 
     def explain(self, pair: MethodInput) -> MethodResult:
-        match = matched(pair, {"mass": 1.0})
+        match = matched(pair, {"mass": 1.0, "transport": "full"})
         plan = exact_plan(match.local_similarity[0], match.plan[0].sum(dim=1), match.plan[0].sum(dim=0))
         shares = plan * match.local_similarity[0]
         heat_a = shares.sum(dim=1).reshape(pair.maps_a.grid)
         heat_b = shares.sum(dim=0).reshape(pair.maps_b.grid)
-        return MethodResult(heat_a, heat_b, plan, float(shares.sum()), "structural similarity without entropy")
+        return MethodResult(heat_a, heat_b, plan, float(shares.sum()), "structural similarity without entropy", shares)
 
 
 def exact_plan(

@@ -54,6 +54,8 @@ class MethodResult:
             within a row have a meaning.
         total: the number that the heat of each image claims to sum to.
         accounts_for: the name of that number, such as "pooled similarity"; empty without a `total`.
+        contributions: (r_a, r_b), how much each pair of parts contributes; may be negative. They sum to the `total`
+            where there is one and nothing stays unmatched.
     """
 
     heat_a: Float[Tensor, "h w"] | None = None
@@ -61,6 +63,7 @@ class MethodResult:
     correspondence: Float[Tensor, "r_a r_b"] | None = None
     total: float | None = None
     accounts_for: str = ""
+    contributions: Float[Tensor, "r_a r_b"] | None = None
 
     @property
     def residual(self) -> float | None:

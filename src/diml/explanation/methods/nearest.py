@@ -13,7 +13,9 @@ from diml.explanation.methods.structural import unmatched
 
 @dataclass(frozen=True)
 class NearestPatch:
-    """Max-sim: part i of a corresponds to `argmax_j S_ij`; a cell's heat is `max_j S_ij / r_a`.
+    """Max-sim: part i of a corresponds to `argmax_j S_ij`; a cell's heat is `alpha_i max_j S_ij`.
+
+    The weights of the parts, alpha, are `1 / r_a` for a model without weights.
 
     The patch correspondences of Taesiri, Nguyen and Nguyen (*Visual correspondence-based explanations improve AI
     robustness and human-AI team accuracy*, NeurIPS 2022) without a limit on how often a part may be chosen. The heat of
@@ -29,10 +31,11 @@ class NearestPatch:
     corresponds: ClassVar[bool] = True
 
     def explain(self, pair: MethodInput) -> MethodResult:
-        local = unmatched(pair).local_similarity[0]
-        a, b = pair.maps_a, pair.maps_b
+        match = unmatched(pair)
+        local, a, b = match.local_similarity[0], match.maps_a, match.maps_b
+        alpha, beta = a.weights_or_uniform[0], b.weights_or_uniform[0]
         best, at = local.max(dim=1)
-        heat_a = (best / a.parts).reshape(a.grid)
-        heat_b = (local.amax(dim=0) / b.parts).reshape(b.grid)
-        chosen = F.one_hot(at, b.parts).to(local) / a.parts
-        return MethodResult(heat_a, heat_b, chosen, float(best.mean()), "mean best local similarity")
+        heat_a = (alpha * best).reshape(a.grid)
+        heat_b = (beta * local.amax(dim=0)).reshape(b.grid)
+        chosen = alpha[:, None] * F.one_hot(at, b.parts).to(local)
+        return MethodResult(heat_a, heat_b, chosen, float(heat_a.sum()), "mean best local similarity", chosen * local)

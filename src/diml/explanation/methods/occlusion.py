@@ -16,28 +16,28 @@ from diml.explanation.methods.pixels import embed_pixels, filling, hidden, input
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Similarity-based saliency (SBSM): a window slides over image a, and the drop of the similarity is the heat.
+    """Similarity-based saliency (SBSM): a window slides over one image, and the drop of the similarity is the heat.
 
     `heat_i = mean over the windows that cover cell i of (s(a, b) - s(a without the window, b))` (Dong, Collins, Hoogs,
-    *Explainability for Content-Based Image Retrieval*, CVPR Workshops 2019). Only image a is covered, so there is no
-    `heat_b`. It embeds one image per window, and its heat has no sum of its own.
+    *Explainability for Content-Based Image Retrieval*, CVPR Workshops 2019). Only one image is covered, so the other
+    has no heat. It embeds one image per window, and its heat has no sum of its own.
 
     Args:
         name: of this variant.
         window: side of the window in cells, >= 1; it moves by one cell.
         fill: what hides a cell, see `FILLS`.
         batch_size: images per pass of the model.
+        side: the image that the window slides over, "a" or "b".
 
     Raises:
-        UsageError: `window` < 1, or an unknown fill.
+        UsageError: `window` < 1, an unknown fill, or another side.
     """
 
     name: str = "sbsm"
     window: int = 1
     fill: str = "mean"
     batch_size: int = 32
-    summary: ClassVar[str] = "how far the similarity falls when a cell of A is painted over with the mean colour"
-    limitation: ClassVar[str] = "it says nothing about B, and what the cells take away need not sum to the similarity"
+    side: str = "a"
     heats: ClassVar[bool] = True
     corresponds: ClassVar[bool] = False
 
@@ -45,18 +45,35 @@ class Occlusion:
         filling(self.fill)
         if self.window < 1:
             raise UsageError(f"expected a window of at least 1 cell, got {self.window}")
+        if self.side not in ("a", "b"):
+            raise UsageError(f"expected a or b as the side to cover, got {self.side!r}")
+
+    @property
+    def summary(self) -> str:
+        return f"how far the similarity falls when a cell of {self.side.upper()} is painted over with the mean colour"
+
+    @property
+    def limitation(self) -> str:
+        other = "B" if self.side == "a" else "A"
+        return f"it says nothing about {other}, and what the cells take away need not sum to the similarity"
 
     def explain(self, pair: MethodInput) -> MethodResult:
-        model, grid = pair.model, pair.maps_a.grid
-        pixels = input_pixels(model, pair.image_a)
+        covers_a = self.side == "a"
+        model, grid = pair.model, (pair.maps_a if covers_a else pair.maps_b).grid
+        pixels = input_pixels(model, pair.image_a if covers_a else pair.image_b)
         covered = windows(grid, self.window)
         copies = hidden(pixels, filling(self.fill)(pixels), covered, grid)
         maps = embed_pixels(model, torch.cat([pixels[None], copies]), self.batch_size)
         every = torch.arange(len(maps))
-        scores = model.matcher.pairs(maps, pair.maps_b.to(maps.device), every, torch.zeros_like(every)).similarity
+        only = torch.zeros_like(every)
+        if covers_a:
+            scores = model.matcher.pairs(maps, pair.maps_b.to(maps.device), every, only).similarity
+        else:
+            scores = model.matcher.pairs(pair.maps_a.to(maps.device), maps, only, every).similarity
         drop = (scores[0] - scores[1:]).double().cpu()
         weight = covered.double()
-        return MethodResult(heat_a=(weight.mT @ drop / weight.sum(dim=0)).reshape(grid))
+        heat = (weight.mT @ drop / weight.sum(dim=0)).reshape(grid)
+        return MethodResult(heat_a=heat) if covers_a else MethodResult(heat_b=heat)
 
 
 def windows(grid: tuple[int, int], side: int) -> Bool[Tensor, "n r"]:

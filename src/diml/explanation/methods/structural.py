@@ -37,7 +37,9 @@ class Structural:
         match = matched(pair, self.changes)
         changed = ", ".join(f"{key} {value}" for key, value in self.changes.items())
         accounts_for = f"similarity with {changed}" if changed else "similarity"
-        return MethodResult(*heat(match), match.plan[0], scalar(match.similarity), accounts_for)
+        return MethodResult(
+            *heat(match), match.plan[0], scalar(match.similarity), accounts_for, match.contributions[0].detach()
+        )
 
 
 # Variants explain another number than the one that the model ranks by.
