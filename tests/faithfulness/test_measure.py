@@ -169,12 +169,13 @@ def test_when_nothing_can_be_read(small_model):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"measures": ("magic",)}, "expected one of the measures deletion, correspondence, stability, got 'magic'"),
+        ({"measures": ("magic",)}, "expected one of the measures deletion, objects, .* interactions, got 'magic'"),
         ({"fills": ("white",)}, "expected one of the fills blur, mean, got 'white'"),
         ({"against": ["identity"]}, "the method identity gives no heat to compare with; use random or centre"),
         ({"against": ["magic"]}, "expected one of the methods .*, got 'magic'"),
         ({"steps": 0}, "expected steps >= 1, got 0"),
         ({"stable_pairs": 0}, "expected stable pairs >= 1, got 0"),
+        ({"subsets": 0}, "expected subsets >= 1, got 0"),
         ({"seed": -1}, "expected a seed from 0 to 4294967295, got -1"),
         ({"batch_size": 0}, "expected batch size >= 1, got 0"),
     ],

@@ -50,6 +50,16 @@ def test_only_the_test_half_is_looked_at():
     assert {pair.group for pair in pairs_of_classes(collection(*"aabb", splits=others), 10)} == {"a", "b"}
 
 
+def test_queries_come_first_and_only_with_the_gallery_of_their_class():
+    splits = ["query", "gallery", "gallery", "train", "query", "query", "gallery"]
+    pairs = pairs_of_classes(collection(*"aaaabbb", splits=splits), 10)
+    assert set(both(pairs)) == {(f"x/{i}.png", f"x/{j}.png") for i, j in ((0, 1), (0, 2), (4, 6), (5, 6))}
+    assert {pair.measured for pair in pairs} == {"b"}
+    assert len({pair.a.name for pair in pairs[:3]}) == 3
+    with pytest.raises(DatasetError, match="x: expected a query with a gallery image of its class, got none"):
+        pairs_of_classes(collection(*"ab", splits=["query", "gallery"]), 10)
+
+
 def test_classes_of_single_images_are_refused():
     with pytest.raises(DatasetError, match="x: expected a class with at least two images, got none"):
         pairs_of_classes(collection(*"abc"), 10)

@@ -68,6 +68,24 @@ def test_each_point_of_a_curve_is_the_similarity_of_the_image_so_hidden(small_mo
                 torch.testing.assert_close(found[p, step], expected, atol=2e-6, rtol=0)
 
 
+def test_the_measured_image_is_hidden_and_a_one_sided_match_keeps_its_sides(small_model, seen):
+    from dataclasses import replace
+
+    model = small_model(transport="one-sided", weight=1.0)
+    [each] = seen(model, (1, 2))
+    mixed = [each, replace(each, pair=replace(each.pair, measured="b"))]
+    heats = [torch.rand(4, 4, generator=torch.Generator().manual_seed(s)) for s in (5, 6)]
+    curves = removal_curves(model, mixed, {"some": heats}, steps=1)["some"]
+    given = each.given
+    hidden = [blurred(input_pixels(model, image))[None] for image in (given.image_a, given.image_b)]
+    blurred_a, blurred_b = (embed_pixels(model, image) for image in hidden)
+    expected = [
+        [model.similarity(given.maps_a, given.maps_b), model.similarity(blurred_a, given.maps_b)],
+        [model.similarity(given.maps_a, given.maps_b), model.similarity(given.maps_a, blurred_b)],
+    ]
+    torch.testing.assert_close(curves.deletion[:, :, 0], torch.tensor(expected).double(), atol=2e-6, rtol=0)
+
+
 def test_all_methods_begin_and_end_alike(small_model, seen):
     model = small_model()
     pairs = seen(model, (1, 2))

@@ -45,7 +45,26 @@ def faithfulness(
     ] = None,
     measure: Annotated[
         list[str] | None,
-        typer.Option("--measure", help="deletion, correspondence or stability; may be repeated; by default all."),
+        typer.Option(
+            "--measure",
+            help="deletion, objects, correspondence, stability or interactions; may be repeated; by default all but "
+            "interactions.",
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns path and mask, and optionally other_mask and kind: masks of the object, and "
+            "of another object, for the heat on the object. Paths are relative to the folder of the images.",
+            **PATH,
+        ),
+    ] = None,
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns a,b,ax,ay,bx,by: points that correspond in two images, for the keypoints.",
+            **PATH,
+        ),
     ] = None,
     pairs: Annotated[int, typer.Option(help="The largest number of pairs of images.")] = 200,
     steps: Annotated[int, typer.Option(help="Steps of deletion and insertion, at most one for each cell.")] = 8,
@@ -62,6 +81,13 @@ def faithfulness(
         typer.Option("--keypoint-grid", help="Grid for the keypoints; by default the model's own, 7 and 14."),
     ] = None,
     stable_pairs: Annotated[int, typer.Option(help="The largest number of pairs for the stability.")] = 20,
+    subsets: Annotated[
+        int | None,
+        typer.Option(
+            help="Copies of each image with hidden cells, for the interactions; by default 8 for each cell.",
+            show_default=False,
+        ),
+    ] = None,
     grid: Grid = None,
     dim: Annotated[
         int | None,
@@ -86,7 +112,8 @@ def faithfulness(
 ) -> None:
     """Measure how far explanations can be trusted: deletion and insertion, correct keypoints, residuals, stability.
 
-    Deletion embeds up to 2 (steps - 1) images for each pair, method with a heat, and fill.
+    Deletion embeds up to 2 (steps - 1) images for each pair, method with a heat, and fill; interactions embed twice as
+    many as --subsets for each pair and fill.
 
     Example: diml faithfulness photos --model lite0 --method structural --method nearest --out faith
     """
@@ -99,9 +126,11 @@ def faithfulness(
     matching["transport"] = transport
     matching_settings(**matching)  # checks them before a folder is made
     check_weights(weights)
+    if masks is None and "objects" in (measure or ()):
+        raise UsageError("expected --masks with --measure objects, got none; name a table with the columns path,mask")
     from diml.explanation.methods import methods
     from diml.faithfulness import (
-        MEASURES,
+        USUAL,
         FaithfulnessSettings,
         fit_head,
         make_folder,
@@ -110,9 +139,18 @@ def faithfulness(
     )
 
     chosen = methods(method or ())
-    measures, fills, over = tuple(measure or MEASURES), tuple(fill), tuple(against)
-    settings = FaithfulnessSettings(measures, fills, steps, over, grids, stable_pairs, batch_size, seed)
-    name, opened = open_pairs(data, pairs, seed)
+    settings = FaithfulnessSettings(
+        measures=tuple(measure or USUAL),
+        fills=tuple(fill),
+        steps=steps,
+        against=tuple(against),
+        grids=grids,
+        stable_pairs=stable_pairs,
+        subsets=subsets,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    name, opened = open_pairs(data, pairs, seed, masks=masks, points=points)
     if out is not None:
         make_folder(out)  # before the slow work
     loaded = load_model(model, grid=grid, weights=weights, device=device, **matching)

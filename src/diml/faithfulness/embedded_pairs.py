@@ -10,8 +10,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from diml.explanation.methods.method import MethodInput
+from diml.errors import ImageError, UsageError
+from diml.explanation.methods.method import MethodInput, MethodResult
 from diml.explanation.methods.pixels import in_input_size
+from diml.faithfulness.object_heat import CellMasks
 from diml.faithfulness.pairs import ImagePair, KnownPoints, LazyImage
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
@@ -25,11 +27,26 @@ class EmbeddedPair:
         pair: the original images.
         given: what an explanation method gets: the images in the model's input size and their maps, on the CPU.
         points: known correspondences in pixels of `given`, if any; those that a crop cut off are left out.
+        masks: what the cells of the measured image show, if it is known.
     """
 
     pair: ImagePair
     given: MethodInput
     points: KnownPoints | None
+    masks: CellMasks | None = None
+
+    @property
+    def measured_pixels(self) -> Image.Image:
+        return self.given.image_a if self.pair.measured == "a" else self.given.image_b
+
+    @property
+    def other_maps(self) -> FeatureMaps:
+        """The maps of the image that is not measured."""
+        return self.given.maps_b if self.pair.measured == "a" else self.given.maps_a
+
+    def measured_heat(self, result: MethodResult) -> Float[Tensor, "h w"] | None:
+        """The heat of the measured image; None where the method gives none for it."""
+        return result.heat_a if self.pair.measured == "a" else result.heat_b
 
 
 def embed_pairs(
@@ -41,7 +58,8 @@ def embed_pairs(
     """Read and embed the images of these pairs, each once.
 
     Returns:
-        The embedded pairs, and name and reason of the images that cannot be read; their pairs are left out.
+        The embedded pairs, and name and reason of the images and masks that cannot be read or do not fit their image;
+        their pairs are left out.
     """
     images = {image.name: image for pair in pairs for image in (pair.a, pair.b)}
     names = list(images)
@@ -64,7 +82,11 @@ def embed_pairs(
         a, b = pair.a.name, pair.b.name
         if a in pixels and b in pixels:
             given = MethodInput(whole, pixels[a], pixels[b], maps[a], maps[b])
-            embedded.append(EmbeddedPair(pair, given, frames.points(pair)))
+            try:
+                embedded.append(EmbeddedPair(pair, given, frames.points(pair), frames.masks(pair, model.grid)))
+            except (ImageError, UsageError) as error:
+                assert pair.masks is not None
+                failed.append((pair.masks.object.name, str(error)))
     return embedded, failed
 
 
@@ -74,10 +96,11 @@ class _Frames:
     def __init__(self, model: StructuralModel) -> None:
         self.preprocessing = model.encoder.preprocessing
         self.visible: dict[str, tuple[float, float, float, float]] = {}
+        self.size: dict[str, tuple[int, int]] = {}
 
     def read(self, image: LazyImage) -> Image.Image:
         pixels = self.preprocessing(image.read())
-        self.visible[image.name] = pixels.visible
+        self.visible[image.name], self.size[image.name] = pixels.visible, pixels.size
         return Image.fromarray(pixels.values.permute(1, 2, 0).contiguous().numpy())
 
     def points(self, pair: ImagePair) -> KnownPoints | None:
@@ -89,6 +112,13 @@ class _Frames:
         size = torch.tensor([width, height], dtype=torch.float64)
         inside = torch.stack([(p >= 0) & (p < size) for p in (a, b)]).all(dim=0).all(dim=1)
         return KnownPoints(a[inside], b[inside], mirrored[inside])
+
+    def masks(self, pair: ImagePair, grid: tuple[int, int]) -> CellMasks | None:
+        if pair.masks is None:
+            return None
+        name, other = pair.measured_image.name, pair.masks.other
+        mask = pair.masks.object.read()
+        return CellMasks.of(grid, self.visible[name], self.size[name], mask, None if other is None else other.read())
 
     def _within(self, points: Float[Tensor, "k 2"], image: LazyImage) -> Float[Tensor, "k 2"]:
         x0, y0, x1, y1 = self.visible[image.name]

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+
+from jaxtyping import Float
+from torch import Tensor
 
 from diml.errors import DatasetError
 from diml.evaluation.protocol import Progress
 from diml.explanation.methods.method import Method, MethodResult
+from diml.explanation.methods.occlusion import Occlusion
 from diml.explanation.methods.pixels import in_input_size
 from diml.explanation.methods.registry import methods
 from diml.faithfulness.embedded_pairs import EmbeddedPair, embed_pairs
+from diml.faithfulness.interactions import check_subset_count, reference_interactions
 from diml.faithfulness.keypoint_grids import measure_keypoints
+from diml.faithfulness.object_rows import (
+    InteractionReliability,
+    InteractionScores,
+    interaction_reliability,
+    interaction_scores,
+    object_scores,
+)
 from diml.faithfulness.pairs import ImagePair
 from diml.faithfulness.removal import MEASURED, removal_curves
 from diml.faithfulness.report import CompletenessScores, Faithfulness, RemovalScores
@@ -50,6 +62,7 @@ def measure_faithfulness(
     """
     settings, progress = settings or FaithfulnessSettings(), progress or (lambda stage, done, total: None)
     measured = _with_controls(chosen, settings)
+    _check_subsets(model, settings)
     embedded, skipped = embed_pairs(model, pairs, settings.batch_size, partial(progress, "embedding"))
     if not embedded:
         first = f", such as {skipped[0][1]}" if skipped else ""
@@ -61,6 +74,8 @@ def measure_faithfulness(
     )
     results, seconds = _explain(embedded, measured, progress)
     removal, shares = _removal(model, embedded, results, settings, progress)
+    against = tuple(dict.fromkeys(settings.against))
+    found = _interactions(embedded, results, settings, progress)
     return Faithfulness(
         dataset=dataset,
         model=model.name,
@@ -70,12 +85,16 @@ def measure_faithfulness(
         grid=model.grid,
         matching=_matcher_settings(model),
         seed=settings.seed,
-        against=tuple(dict.fromkeys(settings.against)),
+        weights=model.weights + (f", fitted on {model.weights_fitted_on}" if model.weights_fitted_on else ""),
+        against=against,
         shares=shares,
         stable_pairs=min(len(embedded), settings.stable_pairs) if "stability" in settings.measures else 0,
         removal=removal,
         accounts=_completeness(embedded, measured, results, seconds, settings, progress),
         keypoints=keypoints,
+        objects=object_scores(results, embedded, against, settings.seed) if "objects" in settings.measures else [],
+        interactions=[row for rows, _ in found for row in rows],
+        reliability=[known for _, known in found],
         skipped=(*skipped, *grids_skipped),
     )
 
@@ -94,7 +113,7 @@ def _explain(
     results: dict[str, list[MethodResult]] = {method.name: [] for method in measured}
     seconds: dict[str, list[float]] = {method.name: [] for method in measured}
     for at, each in enumerate(embedded):
-        for method in measured:
+        for method in _on_side(measured, each.pair.measured):
             start = time.perf_counter()
             result = method.explain(each.given)
             seconds[method.name].append(time.perf_counter() - start)
@@ -113,7 +132,7 @@ def _removal(
     """Rows of deletion and insertion, and the shares at which their curves are recorded."""
     rows: list[RemovalScores] = []
     shares: list[float] = []
-    heats = {name: [each.heat_a for each in found if each.heat_a is not None] for name, found in results.items()}
+    heats = {name: _heats(found, embedded) for name, found in results.items()}
     heats = {name: found for name, found in heats.items() if found}
     groups = [each.pair.group for each in embedded]
     for fill in settings.fills if "deletion" in settings.measures else ():
@@ -135,6 +154,46 @@ def _removal(
             for name, each in curves.items()
         )
     return rows, shares
+
+
+def _heats(found: Sequence[MethodResult], embedded: Sequence[EmbeddedPair]) -> list[Float[Tensor, "h w"]]:
+    heats = [pair.measured_heat(each) for each, pair in zip(found, embedded, strict=True)]
+    return [heat for heat in heats if heat is not None]
+
+
+def _on_side(measured: Sequence[Method], side: str) -> list[Method]:
+    """The methods so that each explains this image: occlusion covers only one."""
+    return [replace(method, side=side) if isinstance(method, Occlusion) else method for method in measured]
+
+
+def _check_subsets(model: StructuralModel, settings: FaithfulnessSettings) -> None:
+    """Refuse too few subsets before the slow work.
+
+    Raises:
+        UsageError: see `reference_interactions`.
+    """
+    if "interactions" in settings.measures and settings.subsets is not None:
+        check_subset_count(settings.subsets, model.grid[0] * model.grid[1])
+
+
+def _interactions(
+    embedded: Sequence[EmbeddedPair], results: Results, settings: FaithfulnessSettings, progress: Progress
+) -> list[tuple[list[InteractionScores], InteractionReliability]]:
+    """For each fill the rows, and how far the reference can be relied on."""
+    found = []
+    for fill in settings.fills if "interactions" in settings.measures else ():
+        references = reference_interactions(
+            embedded,
+            fill=fill,
+            subsets=settings.subsets,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            progress=partial(progress, f"hiding cells, {fill}"),
+        )
+        rows = interaction_scores(results, references, embedded, fill, settings.against, settings.seed)
+        count = references[0].subsets
+        found.append((rows, interaction_reliability(references, embedded, fill, count, settings.seed)))
+    return found
 
 
 def _completeness(

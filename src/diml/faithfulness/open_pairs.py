@@ -10,6 +10,7 @@ import torch
 from diml.data import open_dataset, open_folder
 from diml.data.keypoints import Keypoints, cub_keypoints
 from diml.errors import ImageError, UsageError
+from diml.faithfulness.known import with_masks, with_points
 from diml.faithfulness.pairs import ImagePair, KnownPoints, pairs_of_classes
 from diml.faithfulness.warped_pairs import photographs, warped_pairs
 from diml.files import user_path
@@ -19,7 +20,9 @@ from diml.model import Fitting, HeadFitting, StructuralModel
 SAMPLE = 1000
 
 
-def open_pairs(spec: str, n: int, seed: int = 0) -> tuple[str, list[ImagePair]]:
+def open_pairs(
+    spec: str, n: int, seed: int = 0, *, masks: Path | None = None, points: Path | None = None
+) -> tuple[str, list[ImagePair]]:
     """The name of a collection, and at most n pairs from it.
 
     Args:
@@ -28,12 +31,19 @@ def open_pairs(spec: str, n: int, seed: int = 0) -> tuple[str, list[ImagePair]]:
             pairs of a class, with the part annotations of `cub200:DIR` if they exist.
         n: the largest number of pairs.
         seed: of the random choice.
+        masks, points: tables of what is known of the images of a labelled collection, see `with_masks` and
+            `with_points`; their paths are relative to the folder of the collection.
 
     Raises:
-        UsageError: the collection does not exist.
+        UsageError: the collection or a table does not exist, or masks or points of photographs, which are warped.
         DatasetError: its layout is not the expected one, or no class has two images.
     """
     if _is_photographs(spec):
+        if masks is not None or points is not None:
+            raise UsageError(
+                "masks and points are of the images of a labelled collection, and photographs are paired with warped "
+                "copies of themselves; leave them out, or name a collection"
+            )
         collection = photographs(spec)
         return collection.name, warped_pairs(collection, n, seed)
     collection = open_dataset(spec)
@@ -42,6 +52,10 @@ def open_pairs(spec: str, n: int, seed: int = 0) -> tuple[str, list[ImagePair]]:
     if kind == "cub200" and any((user_path(folder) / place / "parts").is_dir() for place in ("", "CUB_200_2011")):
         keypoints = cub_keypoints(user_path(folder))
         pairs = [with_keypoints(pair, keypoints, collection.root) for pair in pairs]
+    if masks is not None:
+        pairs = with_masks(pairs, masks, collection.root)
+    if points is not None:
+        pairs = with_points(pairs, points, collection.root)
     return collection.name, pairs
 
 

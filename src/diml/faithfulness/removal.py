@@ -22,7 +22,7 @@ MEASURED = ("similarity", "pooled")
 
 @dataclass(frozen=True, eq=False)
 class RemovalCurves:
-    """How the similarity of n pairs falls and rises as cells of image a are removed or inserted, most important first.
+    """How the similarity of n pairs falls and rises as cells of one image are removed or inserted, hottest first.
 
     Attributes:
         shares: (k,) share of the cells that are removed or inserted, 0 to 1.
@@ -51,7 +51,7 @@ def removal_curves(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, RemovalCurves]:
-    """Hide the cells of image a in the order of their heat, embed what is left, and record the similarity to b.
+    """Hide the cells of the measured image in the order of their heat, and record the similarity of what is left.
 
     RISE's deletion and insertion (Petsiuk, Das, Saenko, BMVC 2018), for the similarity of a pair as in CorrRISE (Lu,
     Xu, Ebrahimi, WACV 2024). With a good explanation the similarity falls early in deletion, so that the area is small,
@@ -61,7 +61,7 @@ def removal_curves(
     Args:
         model: for images in its input size, see `in_input_size`.
         pairs: n pairs.
-        heats: by method, one heat of image a for each pair. Ties are broken at random.
+        heats: by method, one heat of the measured image for each pair. Ties are broken at random.
         fill: what replaces hidden cells, `blur` or `mean`.
         steps: number of steps at which images are embedded, at least 1 and at most the number of cells.
         batch_size: images per pass of the model.
@@ -128,18 +128,23 @@ def _scores(
     batch_size: int,
     progress: Callable[[int, int], None],
 ) -> dict[tuple[int, bytes], Float[Tensor, "2"]]:
-    """The similarity and the pooled similarity of every copy of an image a with its b, by pair and mask."""
+    """The similarity and the pooled similarity of every copy with the other image of its pair, by pair and mask."""
     if not pairs:
         return {}
-    maps_b = FeatureMaps.cat([each.given.maps_b for each in pairs]).to(model.encoder.device)
+    others = FeatureMaps.cat([each.other_maps for each in pairs]).to(model.encoder.device)
     total, scores = sum(map(len, wanted)), {}
     copies = _copies(model, pairs, wanted, fill)
     while some := list(itertools.islice(copies, batch_size)):
         maps = embed_pixels(model, torch.stack([pixels for _, _, pixels in some]), batch_size)
-        of_b = torch.tensor([p for p, _, _ in some])
-        found = model.matcher.pairs(maps, maps_b, torch.arange(len(some)), of_b)
-        values = torch.stack([found.similarity, found.pooled], dim=1).double().cpu()
-        scores.update({(p, key): value for (p, key, _), value in zip(some, values, strict=True)})
+        for side in ("a", "b"):
+            at = [k for k, (p, _, _) in enumerate(some) if pairs[p].pair.measured == side]
+            if at:
+                copy, of = torch.tensor(at), torch.tensor([some[k][0] for k in at])
+                scorer = model.matcher.pairs
+                # A one-sided transport asks whether a is in b, so the sides are not exchanged.
+                found = scorer(maps, others, copy, of) if side == "a" else scorer(others, maps, of, copy)
+                values = torch.stack([found.similarity, found.pooled], dim=1).double().cpu()
+                scores.update({some[k][:2]: value for k, value in zip(at, values, strict=True)})
         progress(len(scores), total)
     return scores
 
@@ -147,9 +152,9 @@ def _scores(
 def _copies(
     model: StructuralModel, pairs: Sequence[EmbeddedPair], wanted: Sequence[Mapping[bytes, Tensor]], fill: str
 ) -> Iterator[tuple[int, bytes, Tensor]]:
-    """Every image a with each of its masks hidden."""
+    """Every measured image with each of its masks hidden."""
     for p, (each, masks) in enumerate(zip(pairs, wanted, strict=True)):
-        pixels = input_pixels(model, each.given.image_a)
+        pixels = input_pixels(model, each.measured_pixels)
         filled = filling(fill)(pixels)
         for key, mask in masks.items():
             yield p, key, hidden(pixels, filled, mask[None], model.grid)[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diml.faithfulness.intervals import Estimate
+from diml.faithfulness.object_rows import Compared, InteractionReliability, InteractionScores, ObjectScores
 from diml.files import user_path
 
 
@@ -94,11 +95,14 @@ class Faithfulness:
         grid: of the model.
         matching: the settings of the model's matcher.
         seed: of all random numbers.
+        weights: name of the weights of parts, and what they were fitted on.
         against: the methods over which gains are reported.
         shares: of the cells, at which the curves were recorded.
         stable_pairs: number of pairs on which the stability was measured.
         removal, accounts, keypoints: rows by method; `accounts` holds completeness, stability and time.
-        skipped: name and reason of images that cannot be read, and of grids that the model cannot give.
+        objects: rows by method, on the pairs with masks.
+        interactions, reliability: rows by fill and method, and by fill.
+        skipped: name and reason of images and masks that cannot be read, and of grids that the model cannot give.
     """
 
     dataset: str
@@ -109,20 +113,26 @@ class Faithfulness:
     grid: tuple[int, int]
     matching: Mapping[str, Any]
     seed: int
+    weights: str = "uniform"
     against: Sequence[str] = ("random", "centre")
     shares: Sequence[float] = ()
     stable_pairs: int = 0
     removal: Sequence[RemovalScores] = ()
     accounts: Sequence[CompletenessScores] = ()
     keypoints: Sequence[KeypointScores] = ()
+    objects: Sequence[ObjectScores] = ()
+    interactions: Sequence[InteractionScores] = ()
+    reliability: Sequence[InteractionReliability] = ()
     skipped: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
     def to_dict(self) -> dict[str, Any]:
         """What `diml faithfulness --json` prints, as plain Python values; what is undefined is None."""
         return {
             **asdict(self),
-            "removal": [_plain(row) for row in self.removal],
-            "keypoints": [_plain(row) for row in self.keypoints],
+            **{
+                name: [_plain(row) for row in getattr(self, name)]
+                for name in ("removal", "keypoints", "objects", "interactions", "reliability")
+            },
             "skipped": [{"path": name, "reason": reason} for name, reason in self.skipped],
         }
 
@@ -146,13 +156,13 @@ class Faithfulness:
         return write_figures(self, user_path(folder))
 
 
-def _plain(row: RemovalScores | KeypointScores) -> dict[str, Any]:
+def _plain(row: Any) -> dict[str, Any]:
     return {**asdict(row), **{key: _estimates(value) for key, value in vars(row).items() if _estimates(value)}}
 
 
 def _estimates(value: Any) -> dict[str, Any] | None:
     """An estimate, or several by name, as plain values; None for anything else."""
-    if isinstance(value, Estimate):
+    if isinstance(value, Estimate | Compared):
         return value.to_dict()
     if isinstance(value, Mapping) and any(isinstance(each, Estimate) for each in value.values()):
         return {name: each.to_dict() for name, each in value.items()}

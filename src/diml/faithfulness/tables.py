@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from diml.faithfulness.intervals import Estimate
+from diml.faithfulness.object_tables import interaction_tables, interval, object_tables
 from diml.faithfulness.report import Faithfulness, KeypointScores, RemovalScores
 from diml.markdown import table
 
@@ -23,12 +23,19 @@ def summary(report: Faithfulness) -> str:
         f"model {report.model}, grid {height}x{width}, {matching['marginals']} marginals, "
         f"weight {matching['weight']:g}, eps {matching['eps']:g}{mass}{transport}\n"
         f"head: {'none' if report.head is None else f'fitted on {report.head}'}"
+        + (f"\nweights of parts: {report.weights}" if report.weights != "uniform" else "")
     )
 
 
 def tables(report: Faithfulness) -> str:
     """All tables, each under a line that says what it shows."""
-    parts = [*_removals(report), *_keypoints(report), *_accounts(report)]
+    parts = [
+        *_removals(report),
+        *object_tables(report.objects, report.against),
+        *interaction_tables(report.interactions, report.reliability, report.against),
+        *_keypoints(report),
+        *_accounts(report),
+    ]
     return "\n\n".join(f"{words}\n\n{rows}" for words, rows in parts)
 
 
@@ -47,7 +54,7 @@ def _removals(report: Faithfulness) -> Iterator[tuple[str, str]]:
 
 def _removal(row: RemovalScores) -> list[str]:
     def gains(by: Mapping[str, Estimate]) -> list[str]:
-        return ["-" if name == row.method else _interval(gain, "+.3f") for name, gain in by.items()]
+        return ["-" if name == row.method else interval(gain, "+.3f") for name, gain in by.items()]
 
     return [
         row.method,
@@ -68,14 +75,14 @@ def _keypoints(report: Faithfulness) -> Iterator[tuple[str, str]]:
         yield words, table(["method", "right cell", "or beside it", "mass", "left for right"], map(_keypoint, rows))
         kinds = [kind for kind in rows[0].by_kind if kind]
         if len(kinds) > 1:
-            words = f"Right cell by what was done to the photograph, {grid[0]}x{grid[1]} cells, percent"
+            words = f"Right cell by kind of pair, {grid[0]}x{grid[1]} cells, percent"
             lines = [[row.method, *(_percent(row.by_kind.get(kind)) for kind in kinds)] for row in rows]
             lines.append(["at best", *(_percent(rows[0].best_by_kind.get(kind)) for kind in kinds)])
             yield words, table(["method", *kinds], lines)
 
 
 def _keypoint(row: KeypointScores) -> list[str]:
-    return [row.method, *(_interval(each, ".1f", 100) for each in (row.right, row.near, row.mass, row.confused))]
+    return [row.method, *(interval(each, ".1f", 100) for each in (row.right, row.near, row.mass, row.confused))]
 
 
 def _accounts(report: Faithfulness) -> Iterator[tuple[str, str]]:
@@ -97,13 +104,6 @@ def _accounts(report: Faithfulness) -> Iterator[tuple[str, str]]:
         for row in report.accounts
     ]
     yield words, table(["method", "accounts for", "residual", "distance", *changes, "ms"], rows, left=2)
-
-
-def _interval(value: Estimate, form: str, factor: float = 1) -> str:
-    if math.isnan(value.mean):
-        return "-"
-    mean, low, high = (format(factor * number, form) for number in (value.mean, value.low, value.high))
-    return mean if math.isnan(value.low) else f"{mean} [{low}, {high}]"
 
 
 def _percent(value: float | None) -> str:
