@@ -51,20 +51,7 @@ class Task:
 def raw_maps(name: str, folder: Path, cache: Path, grid: int = 4) -> Raw:
     """The maps of `folder/NAME/data.csv`, or where it lies below benchmarks/NAME/data; embedded once."""
     collection = open_table(folder / name / "data.csv")
-    store = cache / f"{name}-{grid}.pt"
-    if store.is_file():
-        local = torch.load(store, weights_only=True)
-    else:
-        model = StructuralModel.from_pretrained("lite0").with_grid(grid)
-        files = [collection.file(at) for at in range(len(collection))]
-        blocks = []
-        for batch in model.stream(files):
-            if batch.failures:
-                raise batch.failures[0][1]
-            blocks.append(batch.maps.local.half())
-        local = torch.cat(blocks)
-        cache.mkdir(parents=True, exist_ok=True)
-        torch.save(local, store)
+    local = embedded([collection.file(at) for at in range(len(collection))], cache / f"{name}-{grid}.pt", grid)
     halves = _column(collection, "half") or list(collection.splits or [])
     roles = _column(collection, "role")
     return Raw(
@@ -74,6 +61,22 @@ def raw_maps(name: str, folder: Path, cache: Path, grid: int = 4) -> Raw:
         [role == "query" for role in roles] if roles else [True] * len(collection),
         [role == "gallery" for role in roles] if roles else [True] * len(collection),
     )
+
+
+def embedded(files: list[Path], store: Path, grid: int) -> torch.Tensor:
+    """(n, r, c) float16 maps of lite0 without head and weights; kept in a file, and read from it the next time."""
+    if store.is_file():
+        stored: torch.Tensor = torch.load(store, weights_only=True)
+        return stored
+    model = StructuralModel.from_pretrained("lite0").with_weights(None).with_grid(grid)
+    blocks = []
+    for batch in model.stream(files):
+        if batch.failures:
+            raise batch.failures[0][1]
+        blocks.append(batch.maps.local.half())
+    store.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(torch.cat(blocks), store)
+    return torch.cat(blocks)
 
 
 def _column(collection: Collection, name: str) -> list[str]:
@@ -94,7 +97,7 @@ class Fitted:
         means = torch.cat([raw.maps[piece].mean for piece in torch.split(at, 512)])
         self.head = fit_whitening(means, DIM)
         some = at[torch.randperm(len(at), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
-        self.sample = self._headed(some).local.flatten(0, 1)
+        self.sample = self._headed(raw.maps[some]).local.flatten(0, 1)
 
     def task(self, of: list[bool], weights: str) -> Task:
         """The images in `of`, asking and searched; maps as an index stores them, in float16."""
@@ -107,13 +110,16 @@ class Fitted:
         return Task(asked, labels[0], searched, labels[1], same)
 
     @torch.no_grad()
-    def _headed(self, at: Tensor) -> FeatureMaps:
-        pieces = [self.head(self.raw.maps.local[piece].float()) for piece in torch.split(at, 512)]
-        return FeatureMaps(torch.cat(pieces), self.raw.maps.grid)
+    def _headed(self, raw: FeatureMaps) -> FeatureMaps:
+        return FeatureMaps(torch.cat([self.head(piece.float()) for piece in torch.split(raw.local, 512)]), raw.grid)
+
+    def maps(self, at: Tensor, weights: str) -> FeatureMaps:
+        return self.weighted(self.raw.maps[at], weights)
 
     @torch.no_grad()
-    def maps(self, at: Tensor, name: str) -> FeatureMaps:
-        maps = self._headed(at)
+    def weighted(self, raw: FeatureMaps, name: str) -> FeatureMaps:
+        """Raw maps after the head, in float16 as an index stores them, with weights."""
+        maps = self._headed(raw)
         stored = maps.local.half().float()
         name, _, temperature = name.partition(" t=")
         scheme = parse_weights(name, lambda: DIM)
