@@ -37,10 +37,9 @@ def queries_of(folder: Path, cache: Path, name: str, kind: str, grid: int) -> tu
     return FeatureMaps(local, (grid, grid)), [row["label"] for row in rows]
 
 
-def rows_of(
-    raw: Raw, fitted: Fitted, changed: tuple[FeatureMaps, list[str]], asked: str, matcher: Matcher
-) -> list[str]:
-    test = [not train for train in raw.train]
+def cells(fitted: Fitted, changed: tuple[FeatureMaps, list[str]], asked: str, matcher: Matcher) -> list[str]:
+    """Pooled and re-ranked, without weights and as asked."""
+    test = [not train for train in fitted.raw.train]
     found = []
     for weights in ("uniform", asked):
         task = fitted.task(test, weights)
