@@ -27,9 +27,9 @@ class FaithfulnessSettings:
         against: methods with a heat; the gains of all methods over these are reported.
         grids: for the keypoints; None for the model's own grid, 7x7 and 14x14, as far as the model can give them.
         stable_pairs: pairs on which the stability is measured, >= 1.
-        subsets: copies of each image for the interactions, see `reference_interactions`; None for its default.
         batch_size: images per pass of the model, >= 1.
         seed: of ties, bootstrap and noise, 0 to 2^32 - 1.
+        subsets: copies of each image for the interactions, see `reference_interactions`; None for its default.
 
     Raises:
         UsageError: an unknown measure, fill or method, a method without heat in `against`, or a number out of range.
@@ -41,9 +41,9 @@ class FaithfulnessSettings:
     against: Sequence[str] = ("random", "centre")
     grids: Sequence[Grid] | None = None
     stable_pairs: int = 20
-    subsets: int | None = None
     batch_size: int = 32
     seed: int = 0
+    subsets: int | None = None
 
     def __post_init__(self) -> None:
         for measure in self.measures:
