@@ -11,7 +11,8 @@ BAD = {
     "--weight": ("1.5", "expected weight from 0 (pooled only) to 1 (structural only), got 1.5"),
     "--eps": ("0", "eps"),
     "--mass": ("nan", "mass"),
-    "--marginals": ("magic", "expected marginals to be one of uniform, cross_correlation, got 'magic'"),
+    "--transport": ("dustbin:x", "expected --transport full, one-sided, dustbin or dustbin:0.3, got 'dustbin:x'"),
+    "--marginals": ("magic", "expected marginals to be one of uniform, cross_correlation, apc, sc, got 'magic'"),
 }
 
 

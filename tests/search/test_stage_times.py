@@ -24,8 +24,17 @@ def short(monkeypatch):
 
 def test_backends_agree_with_float64():
     speeds = list(measure_backends((2, 3), 16, 5, torch.device("cpu")))
-    assert [(s.backend, s.marginals) for s in speeds] == [
-        (backend, scheme) for scheme in ("uniform", "cross_correlation") for backend in ("torch", "cpu", "cuda")
+    cases = [
+        *(
+            (f"{scheme}{weighted}", "full")
+            for scheme in ("uniform", "cross_correlation")
+            for weighted in ("", ", weighted")
+        ),
+        ("uniform, weighted", "one-sided"),
+        ("uniform, weighted", "dustbin"),
+    ]
+    assert [(s.backend, s.marginals, s.transport) for s in speeds] == [
+        (backend, *case) for case in cases for backend in ("torch", "cpu", "cuda")
     ]
     for found in speeds:
         if found.backend == "cuda":

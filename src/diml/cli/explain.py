@@ -146,7 +146,7 @@ def explain(
         bit_depth=bit_depth,
         device=device,
     )
-    check_fitted(loaded)
+    check_fitted(loaded, weights)
     part: dict[str, Any] = {"regions": regions, "mask": mask}
     explanation: Explanation | MethodExplanation
     if against is not None and beside is not None:
@@ -190,9 +190,9 @@ def agreement_with(
     return agreement
 
 
-def check_fitted(model: StructuralModel) -> None:
-    """Two images are no collection, to which weights could be fitted."""
-    if not model.weights_ready:
+def check_fitted(model: StructuralModel, weights: str | None) -> None:
+    """Two images are no collection, to which weights that were asked for could be fitted."""
+    if weights is not None and not model.weights_ready:
         raise UsageError(
             f"the weights {model.weights} are not fitted to a collection; make an index with them, "
             f"diml index FOLDER --into NAME.diml --weights '{model.weights}', and use --model NAME.diml"

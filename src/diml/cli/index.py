@@ -10,7 +10,7 @@ import typer
 from diml.cli.options import BitDepth, Device, Grid, Weights, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
 from diml.cli.path_options import PATH
-from diml.errors import UsageError
+from diml.errors import StoreError, UsageError
 
 
 def index(
@@ -60,6 +60,7 @@ def index(
     collection = as_collection(folder, labels_from)
     if is_index(into):
         Index.open(into)  # errors of the index are raised before a model is loaded
+        _check_weights(into, weights)
     chosen = model or (str(into) if is_index(into) else "lite0")
     loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device)
     with progress_bar("embedding") as progress:
@@ -86,3 +87,13 @@ def index(
     counts = ", ".join(f"{count} {name}" for name, count in done.items() if count or name == "added")
     rate = f", {report.images_per_second:.1f} images/s" if report.images_per_second else ""
     typer.echo(f"{into}: {counts}; {len(made)} images in all{rate}")
+
+
+def _check_weights(into: Path, weights: str | None) -> None:
+    from diml.search.manifest import Manifest
+
+    stored = Manifest.read(into).weights
+    if weights not in (None, stored):
+        raise StoreError(
+            f"expected weights {stored}, those of {into}, got {weights}; leave the weights out, or make another index"
+        )

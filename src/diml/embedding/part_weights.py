@@ -66,7 +66,7 @@ class Rarity(nn.Module):
 
     y are parts of the collection, a sample that `fit` draws: an inverse document frequency for parts. A part of the
     sample is not compared with itself: of the y that equal x_i one is left out, so that it makes no difference which
-    parts were drawn. A part that is all zero has no direction and weighs 0.
+    parts were drawn. A part that is all zero has no direction and weighs 0. Before it is fitted, all are equally rare.
 
     Args:
         temperature: t, how far similarity reaches: a part at cosine `1 - t` of another counts 1/e of an equal one.
@@ -113,10 +113,7 @@ class Rarity(nn.Module):
 
     def forward(self, local: Float[Tensor, "n r d"]) -> Float[Tensor, "n r"]:
         if not self.fitted:
-            raise UsageError(
-                "the weights by rarity are not fitted to a collection; call model.fit_weights(images), make an index "
-                "with them, or use the model of such an index"
-            )
+            return _full(local).new_ones(local.shape[:2])
         _check_dim(local, self.sample.shape[1])
         unit = _unit(local)
         rows = unit.flatten(0, 1)

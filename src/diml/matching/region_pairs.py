@@ -37,8 +37,8 @@ class RegionPair:
 
     Attributes:
         kind: `"region"`: a connected set of cells in either image that correspond; `"background"`: the cells of little
-            weight; `"unmatched"`: the cells outside of regions more than half of whose mass found no counterpart, and
-            what a dustbin adds for all unmatched mass; `"remainder"`: all other cells, and the pairs of cells of
+            weight; `"unmatched"`: the other cells more than half of whose mass found no counterpart, and what a dustbin
+            adds for all unmatched mass; `"remainder"`: all other cells, and the pairs of cells of
             different groups.
         a_cells, b_cells: (row, column) of the cells, row by row.
         a_box, b_box: `x0, y0, x1, y1` around the cells, in pixels of the originals; None where there are no cells, or
@@ -125,7 +125,7 @@ def region_pairs(match: Match, n: int = 5) -> RegionPairs:
     light_a, light_b = _backgrounds(match)
     left_a, left_b = _unmatched(match)
     owners = tuple(
-        np.where(light, BACKGROUND, np.where(left & (owner == NO_REGION), UNMATCHED, owner))
+        np.where(light, BACKGROUND, np.where(left, UNMATCHED, owner))
         for owner, light, left in ((a, light_a, left_a), (b, light_b, left_b))
     )
     return _account(match, values, (owners[0], owners[1]), similarity)
@@ -137,12 +137,12 @@ def _values(match: Match) -> CellValues:
     Those join every cell with every other: half of its row goes to a cell of a, half of its column to a cell of b.
     """
     pooled = _numbers(match.pooled_contributions)
-    light_a, light_b = _backgrounds(match)
-    free = ~light_a
+    (light_a, light_b), (left_a, left_b) = _backgrounds(match), _unmatched(match)
+    free = ~light_a & ~left_a
     if match.chosen is not None:
         free &= np.isin(np.arange(len(free)), match.chosen)
     a = Cells(match.maps_a.grid, pooled.sum(axis=1) / 2, free)
-    b = Cells(match.maps_b.grid, pooled.sum(axis=0) / 2, ~light_b)
+    b = Cells(match.maps_b.grid, pooled.sum(axis=0) / 2, ~light_b & ~left_b)
     return CellValues(_numbers(match.structural_contributions), a, b)
 
 

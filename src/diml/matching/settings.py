@@ -62,10 +62,10 @@ class MatchSettings:
     def replace(self, **changes: object) -> Self:
         """The same settings with some of them changed.
 
-        A partial transport is a full one of a smaller mass: a mass below 1 takes the place of another transport, and
-        another transport that of a mass below 1, unless both are given.
+        A partial transport is a full one of a smaller mass: a mass that is given takes the place of another transport,
+        and another transport that of a mass below 1, unless both are given.
         """
-        if "mass" in changes and changes["mass"] != 1 and "transport" not in changes:
+        if "mass" in changes and "transport" not in changes:
             changes["transport"] = "full"
         if changes.get("transport", "full") != "full" and "mass" not in changes:
             changes["mass"] = 1.0

@@ -13,13 +13,16 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from diml.embedding import Encoder, TimmBackbone, lite0, lite0_preprocessing, load_weights, parse_weights
+from diml.embedding import Encoder, Preprocessing, TimmBackbone, lite0, lite0_preprocessing, load_weights, parse_weights
 from diml.errors import ModelError, UsageError, first_line
 from diml.files import user_path, write_atomic
 from diml.matching import Matcher
 from diml.model.config import preprocessing_of, read_config
 
 T = TypeVar("T")
+# What models that were not trained compare with; chosen by benchmarks/defaults on training halves, see docs/weights.md.
+UNTRAINED_WEIGHTS = "norm*rarity"
+UNTRAINED_MATCHER = Matcher(transport="one-sided", weight=0.85)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -40,7 +43,7 @@ def load(spec: str, backbone: nn.Module | None = None) -> Loaded:
         ModelError: there is no such model, or it cannot be loaded.
     """
     if spec == "lite0":
-        return Loaded(Encoder(lite0(), lite0_preprocessing()), Matcher(), "lite0", None)
+        return _untrained(lite0(), lite0_preprocessing(), "lite0")
     if spec.startswith("timm:"):
         return _from_timm(spec)
     folder = user_path(spec)
@@ -82,7 +85,12 @@ def _from_timm(spec: str) -> Loaded:
     backbone = TimmBackbone(architecture, from_hub=weights == "hub")
     if weights not in ("hub", "random"):
         load_weights(backbone, user_path(weights))
-    return Loaded(Encoder(backbone, backbone.preprocessing()), Matcher(), f"timm:{architecture}", None)
+    return _untrained(backbone, backbone.preprocessing(), f"timm:{architecture}")
+
+
+def _untrained(backbone: nn.Module, preprocessing: Preprocessing, name: str) -> Loaded:
+    weights = parse_weights(UNTRAINED_WEIGHTS, lambda: 0)
+    return Loaded(Encoder(backbone, preprocessing, weights=weights), UNTRAINED_MATCHER, name, None)
 
 
 def _from_folder(folder: Path, backbone: nn.Module | None) -> Loaded:

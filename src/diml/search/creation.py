@@ -18,6 +18,7 @@ from diml.errors import StoreError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import Fitting, HeadFitting, StructuralModel, head_dim
 from diml.model.head import DIM
+from diml.model.storage import UNTRAINED_WEIGHTS
 from diml.search.blocks import Block, blocks
 from diml.search.decoding import with_decoding_of
 from diml.search.features_only import features_model
@@ -145,6 +146,9 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
             f"expected grid {stored}, that of {folder}, got {given}; leave the grid out, or make another index"
         )
     model = with_decoding_of(folder, model)
+    if manifest.weights == "uniform" and model.weights == UNTRAINED_WEIGHTS and not model.weights_ready:
+        # The default of untrained models, which an index made before there was one keeps without.
+        model = model.with_weights(None)
     if model.weights != manifest.weights:
         raise StoreError(
             f"expected weights {manifest.weights}, those of {folder}, got {model.weights}; leave the weights out, or "

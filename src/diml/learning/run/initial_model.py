@@ -19,6 +19,7 @@ from diml.learning.run.learner import named
 from diml.learning.run.settings import TrainingSettings
 from diml.matching import Matcher
 from diml.model import HeadFitting, StructuralModel
+from diml.model.storage import UNTRAINED_WEIGHTS
 
 # The share of the side that the field's protocol keeps: resize to 256, crop to 224.
 CENTRE = 0.875
@@ -58,6 +59,9 @@ def bare_model(settings: TrainingSettings, name: str, own: StructuralModel | Non
     list(named(old.backbone, chosen.frozen))
     if chosen.weights is not None:
         found = found.with_weights(chosen.weights)
+    elif found.weights == UNTRAINED_WEIGHTS and not found.weights_ready:
+        # The default of untrained models, which is fitted to a collection.
+        found = found.with_weights(None)
     if depends_on_collection(found.encoder.weights):
         raise UsageError(
             f"expected weights that depend on no collection, as training changes its parts, got {found.weights}, those "
