@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15)
     runs = parser.parse_args().runs
-    model = StructuralModel.from_pretrained("lite0")
+    model = StructuralModel.from_pretrained("lite0").with_weights(None).with_matcher(transport="full", weight=0.5)
     drawings = sorted(SAMPLE.glob("emoji/*/noto.png"))[:19]
     everything = model.encode([*sorted(SAMPLE.glob("photos/*.jpg")), *drawings])
     maps = model.encode([CAT, VIEW, OTHER])

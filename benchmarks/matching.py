@@ -46,7 +46,7 @@ def features(kept: Path | None) -> tuple[FeatureMaps, list[int]]:
 
         from diml.embedding import fit_whitening
 
-        model = StructuralModel.from_pretrained("lite0").with_grid((7, 7))
+        model = StructuralModel.from_pretrained("lite0").with_weights(None).with_grid((7, 7))
         fitted_on, evaluated = halves(open_dataset(str(DATA)), "test")
         head = fit_whitening(embedded(model.with_grid((1, 1)), fitted_on).mean, 128)
         maps = on_grid(embedded(model, evaluated), 4, head)

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def features() -> FeatureMaps:
-    model = StructuralModel.from_pretrained("lite0")
+    model = StructuralModel.from_pretrained("lite0").with_weights(None)
     collection = open_folder(SAMPLE)
     files = [collection.file(k) for k in range(len(collection))]
     # 240 images are fewer than a head of 128 numbers asks for by default.

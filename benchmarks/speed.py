@@ -44,7 +44,7 @@ def row(what: str, value: float, unit: str, bound: str) -> None:
 
 def indexing(folder: Path, runs: int) -> None:
     """Indexing against the bare backbone's forward pass on ready tensors, in turn."""
-    model = StructuralModel.from_pretrained("lite0")
+    model = StructuralModel.from_pretrained("lite0").with_weights(None).with_matcher(transport="full", weight=0.5)
     images = len(open_folder(folder))
     backbone, ready = model.encoder.backbone, torch.rand(32, 3, 224, 224)
     ratios, rates = [], []
@@ -64,7 +64,7 @@ def indexing(folder: Path, runs: int) -> None:
 
 def reranking(folder: Path, runs: int) -> None:
     """Re-ranking 100 candidates from stored maps against embedding the query."""
-    model = StructuralModel.from_pretrained("lite0")
+    model = StructuralModel.from_pretrained("lite0").with_weights(None).with_matcher(transport="full", weight=0.5)
     collection = open_folder(folder)
     files = [collection.file(i) for i in range(len(collection))]
     model.fit_head(files[:300], dim=128)

@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--shortlist", type=int, default=100)
     options = parser.parse_args()
     torch.manual_seed(0)
-    model = StructuralModel.from_pretrained(options.model).with_grid(options.grid)
+    model = StructuralModel.from_pretrained(options.model).with_weights(None).with_grid(options.grid)
     maps, images = embedded(model, open_dataset(options.data))
     labels = images.known_labels
     print(

@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--grids", type=int, nargs="+", default=[4, 7])
     parser.add_argument("--dims", type=int, nargs="+", default=[128, 256], help="0 for the backbone's own channels")
     options = parser.parse_args()
-    model = StructuralModel.from_pretrained("lite0").with_grid((7, 7))
+    model = StructuralModel.from_pretrained("lite0").with_weights(None).with_grid((7, 7))
     fitted_on, evaluated = halves(open_dataset(str(options.data)), options.half)
     pooled, maps = embedded(model.with_grid((1, 1)), fitted_on).mean, embedded(model, evaluated)
     labels = evaluated.known_labels

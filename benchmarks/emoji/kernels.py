@@ -105,7 +105,7 @@ def hits(index: Index, queries: list[FeatureMaps], shortlist: Shortlist) -> list
 
 def searches(collection: Collection, queries: int, runs: int) -> None:
     """Search for images of the index, leaving the query itself out of the hits."""
-    model = StructuralModel.from_pretrained("lite0")
+    model = StructuralModel.from_pretrained("lite0").with_weights(None).with_matcher(transport="full", weight=0.5)
     # Images that are stored already are not embedded again; an index that an earlier run left unfinished is completed.
     (Index.open(INDEX) if INDEX.exists() else Index.create(INDEX, model, dim=128)).add(collection)
     at = range(0, len(collection), max(1, len(collection) // queries))[:queries]
