@@ -18,8 +18,9 @@ def said(match, shown=()):
 def test_the_score_and_its_composition(match):
     text = said(match)
     assert f"Similarity {number(float(match.similarity[0]))}" in text
-    assert f"Half of it comes from the images as a whole (pooled similarity {number(float(match.pooled[0]))})" in text
-    assert f"half from their matched parts (structural similarity {number(float(match.structural[0]))})" in text
+    pooled, structural = number(float(match.pooled[0])), number(float(match.structural[0]))
+    assert f"It adds half of how similar the images are as a whole (pooled similarity {pooled})" in text
+    assert f"and half of how similar their matched parts are (structural similarity {structural})." in text
     assert "shown" not in text
     assert "converged" not in text
     assert "residual" not in text
@@ -27,8 +28,8 @@ def test_the_score_and_its_composition(match):
 
 def test_another_weight_is_named(unequal):
     text = said(unequal)
-    assert "70 % of it comes from the images as a whole" in text
-    assert "30 % from their matched parts" in text
+    assert "70 % of how similar the images are as a whole" in text
+    assert "30 % of how similar their matched parts are" in text
 
 
 def test_what_the_shown_pairs_account_for(match):

@@ -68,14 +68,14 @@ def _same(match: Match) -> bool:
 def _composition(match: Match) -> str:
     parts, whole = _fraction(match.weight), _fraction(1 - match.weight)
     pooled, structural = number(scalar(match.pooled)), number(scalar(match.structural))
-    as_a_whole = f"{whole[0].upper()}{whole[1:]} of it comes from the images as a whole (pooled similarity {pooled})"
-    text = f"{as_a_whole} and {parts}"
+    as_a_whole = f"how similar the images are as a whole (pooled similarity {pooled})"
+    text = f"It adds {whole} of {as_a_whole} and {parts} of how similar"
     if match.bin_similarity is None:
-        return f"{text} from their matched parts (structural similarity {structural})."
+        return f"{text} their matched parts are (structural similarity {structural})."
     left = match.bin_similarity * (1 - scalar(match.plan.sum(dim=(1, 2))))
     matched = number(scalar(match.structural) - left)
     return (
-        f"{text} from their parts (structural similarity {structural}: {matched} from what is matched, {number(left)} "
+        f"{text} their parts are (structural similarity {structural}: {matched} from what is matched, {number(left)} "
         f"from what is not, which counts as if it were matched with similarity {number(match.bin_similarity, 2)})."
     )
 
