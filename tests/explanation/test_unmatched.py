@@ -74,7 +74,7 @@ def test_words_of_a_dustbin(maps_of):
     text, (left_a, left_b) = said.describe(), said.regions().unmatched
     a, b = percent(left_a, 1.0), percent(left_b, 1.0)
     assert f"{a} of the first image and {b} of the second found no counterpart." in text
-    composition = next(line for line in text.splitlines() if line.startswith("Half of it"))
+    composition = next(line for line in text.splitlines() if line.startswith("It adds half"))
     _, structural, from_matched, from_unmatched, price = numbers(composition)
     assert price == 0.3
     assert from_matched + from_unmatched == pytest.approx(structural, abs=1.1e-3)
