@@ -247,8 +247,9 @@ def test_another_method_as_a_document(diml, tmp_path):
     found = document(diml("explain", CAT, VIEW, "--method", "structural", "--json", "--out", tmp_path / "x.png"))
     assert list(found) == [
         *("a", "b", "model", "method", "grid", "similarity", "accounts_for", "total", "residual"),
-        *("heat_a", "heat_b", "correspondence"),
+        *("heat_a", "heat_b", "correspondence", "transport"),
     ]
+    assert found["transport"] == "one-sided"
     assert (found["a"], found["b"], found["model"], found["method"]) == (str(CAT), str(VIEW), "lite0", "structural")
     assert found["similarity"] == found["total"] == usual["similarity"]
     for pair in usual["matches"]:
