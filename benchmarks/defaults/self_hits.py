@@ -2,10 +2,11 @@
 
     python -m benchmarks.defaults.self_hits --data DATA [--weights uniform]
 
-Each of the first 1,000 gallery images of a test half asks for itself among its shortlist of 100. Entropy spreads every plan, so a copy
-whose parts are all alike can score above the image itself. Prints the share of images that find themselves first, and
-for those that do not: whether the winner has the same maps (a duplicate), or else its structural similarity and that of
-the image with itself, and how far the parts of either differ among themselves (mean cosine of two parts).
+Each of the first 1,000 gallery images of a test half asks for itself among its shortlist of 100. Entropy spreads every
+plan, so a copy whose parts are all alike can score above the image itself. Prints the share of images that find
+themselves first, and for those that do not: whether the winner has the same maps (a duplicate), or else its structural
+similarity and that of the image with itself, and how far the parts of either differ among themselves (mean cosine of
+two parts).
 """
 
 from __future__ import annotations
