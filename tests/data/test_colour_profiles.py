@@ -94,7 +94,10 @@ def test_a_photograph_is_similar_to_itself_in_another_space(tmp_path: Path, spac
 
     content = profile(*SPACES[space])
     stored_in(photo(), content).save(tmp_path / "x.jpg", icc_profile=content, quality=95)
-    assert StructuralModel.from_pretrained("lite0").similarity(photo(), tmp_path / "x.jpg") >= 0.99
+    model = StructuralModel.from_pretrained("lite0")
+    plain = model.with_weights(None).with_matcher(transport="full", weight=0.5)
+    assert plain.similarity(photo(), tmp_path / "x.jpg") >= 0.99
+    assert model.similarity(photo(), tmp_path / "x.jpg") >= model.similarity(photo(), photo()) - 0.005
 
 
 def test_srgb_by_its_numbers_changes_nothing(tmp_path: Path) -> None:
