@@ -38,7 +38,7 @@ COMMANDS = [
         "Why a cat rather than a dog?",
         f"diml explain {QUERY} {OTHER} --rather-than {DOG} --model {OUT}/emoji.diml --out {OUT}/rather-than.png",
     ),
-    ("And two photographs of one cat?", f"diml explain {CAT} {VIEW} --out {OUT}/why-photos.png"),
+    ("And two photographs of one cat?", f"diml explain {VIEW} {CAT} --out {OUT}/why-photos.png"),
     ("How often is the best hit right?", f"diml evaluate sample/emoji --model {OUT}/emoji.diml"),
 ]
 

@@ -52,7 +52,9 @@ def test_training_settings():
 @pytest.mark.slow
 def test_an_index_is_searched_by_it(tmp_path):
     model = StructuralModel.from_pretrained("lite0").with_matcher(marginals="sharp")
-    Index.create(tmp_path / "photos.diml", model, dim=0).add([CAT, VIEW])
+    index = Index.create(tmp_path / "photos.diml", model, dim=0)
+    index.add([CAT, VIEW])
+    model = index.model  # its weights are fitted on the two images
     for shortlist in (100, "all"):
         hits = Index.open(tmp_path / "photos.diml").search(VIEW, 2, shortlist).hits
         assert [hit.path for hit in hits] == [VIEW.name, CAT.name]

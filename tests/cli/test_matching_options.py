@@ -30,14 +30,17 @@ def test_evaluate_matches_with_the_settings_given(diml, shapes):
         return json.loads(diml("evaluate", shapes, "--shortlist", "all", "--grid", 2, "--json", *options).out)
 
     default, pooled, soft = measured(), measured("--weight", 0), measured("--weight", 0.75, "--eps", 1, "--mass", 0.9)
-    assert (default["weight"], default["eps"], default["mass"]) == (0.5, 0.05, 1.0)
-    assert (soft["weight"], soft["eps"], soft["mass"]) == (0.75, 1.0, 0.9)
+    assert [default[name] for name in ("weight", "eps", "mass", "transport")] == [0.85, 0.05, 1.0, "one-sided"]
+    assert [soft[name] for name in ("weight", "eps", "mass", "transport")] == [0.75, 1.0, 0.9, "full"]
     coarse = json.loads(diml("evaluate", shapes, "--shortlist", 0, "--grid", 2, "--json").out)
     assert {**pooled["results"][0], "shortlist": 0} == coarse["results"][0]
 
 
 @pytest.mark.slow
 def test_the_summary_names_settings_that_are_not_the_default(diml, shapes):
-    assert "weight" not in diml("evaluate", shapes, "--shortlist", 0, "--grid", 1).out
-    said = diml("evaluate", shapes, "--shortlist", 0, "--grid", 1, "--eps", 0.1).out
-    assert "\nweight 0.5, eps 0.1\n" in said
+    plain = ("evaluate", shapes, "--shortlist", 0, "--grid", 1, "--weights", "uniform", "--transport", "full")
+    assert "weight" not in diml(*plain, "--weight", 0.5).out
+    assert "\nweight 0.5, eps 0.1\n" in diml(*plain, "--weight", 0.5, "--eps", 0.1).out
+    said = diml("evaluate", shapes, "--shortlist", 0, "--grid", 1).out
+    assert "\nweights of parts: norm*rarity, fitted on 8 of the 8 images of " in said
+    assert "\nweight 0.85, eps 0.05\ntransport one-sided\n" in said

@@ -97,8 +97,9 @@ def test_search_with_other_settings(diml, refused, shapes_index, query):
         "marginals": "cross_correlation",
     }
     assert all(hit["similarity"] == hit["structural"] for hit in document["hits"])
-    assert json.loads(diml(*asked, "--mass", 0.5).out)["mass"] == 0.5
-    assert json.loads(diml(*asked, "--weight", 0.5, "--mass", 1).out) == usual
+    partial = json.loads(diml(*asked, "--mass", 0.5).out)
+    assert (partial["mass"], partial["transport"]) == (0.5, "full")
+    assert json.loads(diml(*asked, "--weight", 0.85, "--transport", "one-sided").out) == usual
     part = json.loads(diml(*asked, "--eps", 0.1, "--region", "0,0,35,25").out)
     assert part["eps"] == 0.1
     refused(2, "--weight cannot be combined with --region", *asked, "--weight", 1, "--region", "0,0,35,25")

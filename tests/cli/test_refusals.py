@@ -178,6 +178,7 @@ def test_a_first_index_that_fails_leaves_no_index(refused, diml, shapes, tmp_pat
     assert not into.exists()
     bad.mkdir()
     (bad / "text.jpg").write_text("no image")
+    refused(1, "can be read; the first: ", "index", bad, "--into", into)
     refused(1, "text.jpg", "index", bad, "--into", into)
     refused(1, "text.jpg", "index", bad, "--into", into, "--strict")
     assert not (into / "manifest.json").exists()

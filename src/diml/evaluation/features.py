@@ -98,7 +98,7 @@ class Embedder:
         sample = fitting.sample(len(train))
         for _, maps in self._stream(fitting.bare, train, sample, "embedding the training half"):
             fitting.take(maps)
-        return fitting.finish(len(train), name)
+        return fitting.finish(len(train), name, self._unread())
 
     def _fit_on_evaluated(self, fitting: Fitting, evaluated: Collection) -> tuple[bool, list[Block]]:
         """Returns whether a head was fitted, and the maps of the sample, which are not embedded again."""
@@ -106,11 +106,13 @@ class Embedder:
         blocks = list(self._stream(fitting.bare, evaluated, sample, "embedding", of=len(evaluated)))
         for _, maps in blocks:
             fitting.take(maps)
-        headed = fitting.finish(
-            len(evaluated), evaluated.name + ", the evaluated images themselves, without their labels"
-        )
+        said = f"{evaluated.name}, the evaluated images themselves, without their labels"
+        headed = fitting.finish(len(evaluated), said, self._unread())
         with torch.no_grad():
             return headed, [(at, _half(self.model.encoder.finished(maps))) for at, maps in blocks]
+
+    def _unread(self) -> str:
+        return self.skipped[0].reason if self.skipped else ""
 
     def _own_head(self) -> str:
         on = self.model.head_fitted_on

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diml.embedding.part_weights import MOST as PARTS
 from diml.embedding.part_weights import depends_on_collection
-from diml.errors import ImageError, UsageError
+from diml.errors import DatasetError, ImageError
 from diml.feature_maps import FeatureMaps
 
 if TYPE_CHECKING:
@@ -97,21 +97,25 @@ class Fitting:
         else:
             self._taken += len(maps)
 
-    def finish(self, images: int, name: str) -> bool:
+    def finish(self, images: int, name: str, unread: str = "") -> bool:
         """Fit, and return whether there is a new head.
 
         Args:
             images: number of images in the collection.
             name: name of the collection, for the descriptions that are stored with the model.
+            unread: why the first image of the sample could not be read, if one could not.
 
         Raises:
-            UsageError: too few images for a required head, no image to fit weights on, or images that are all alike.
+            UsageError: too few images for a required head, or images that are all alike.
+            DatasetError: no image to fit weights on could be read.
         """
         headed = self.head is not None and self.head.fit(self.model, self._means, images, name)
         if not self.model.weights_ready:
             if not self._parts:
-                raise UsageError(
-                    f"expected images to fit the weights {self.model.weights} on, got none of {name} that can be read"
+                first = f"; the first: {unread}" if unread else ""
+                raise DatasetError(
+                    f"none of the {len(self.sampled)} images that the weights {self.model.weights} are to be fitted on "
+                    f"can be read{first}"
                 )
             parts = torch.cat(self._parts)[:, None].to(self.model.encoder.device)
             maps = self.model.encoder.replace(weights=None).finished(FeatureMaps(parts, (1, 1)))
@@ -145,4 +149,4 @@ class Fitting:
             done += len(batch.indices) + len(batch.failures)
             if progress is not None:
                 progress(done, len(which))
-        return self.finish(len(files), name)
+        return self.finish(len(files), name, str(next(iter(unread.values()))) if unread else "")

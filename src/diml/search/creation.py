@@ -240,7 +240,8 @@ def _with_fitting(
         sample.append(block)
         fitting.take(block.maps)
         seen(block)
-    fitting.finish(len(items), name)
+    failures = [error for block in sample for _, error in block.failures]
+    fitting.finish(len(items), name, str(failures[0]) if failures else "")
     # A copy on the CPU, where the maps are.
     encoder = copy.deepcopy(fitted.encoder.replace(backbone=nn.Identity())).to("cpu")
     return fitted, [block.finished(encoder) for block in sample]
