@@ -73,9 +73,9 @@ class StructuralModel(nn.Module):
     ) -> StructuralModel:
         """Load a model.
 
-        `lite0` and timm models, which were not trained to compare, weigh parts by `norm*rarity` (by norm alone until the
-        rarity is fitted) and match one-sided with weight 0.85, so a compared with b asks whether a is in b. Folders and
-        indices match as they were saved.
+        `lite0` and timm models, which were not trained to compare, weigh parts by `norm*rarity` (by norm alone until
+        the rarity is fitted) and match one-sided with weight 0.85, so a compared with b asks whether a is in b. Folders
+        and indices match as they were saved.
 
         Args:
             name_or_folder: one of
