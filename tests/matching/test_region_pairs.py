@@ -243,3 +243,14 @@ class TestWeightsAndUnmatched:
         assert unmatched.b_cells == tuple((k // 4, k % 4) for k in range(8, 16))
         assert regions.unmatched == pytest.approx((0.5, 0.5), abs=1e-3)
         assert unmatched.contribution == pytest.approx(0.5 * 0.8 * 0.5, abs=1e-3)
+
+
+def test_scraps_have_no_name():
+    """Two parts that hardly weigh and match beside a large match: a region of 2 % would only distract."""
+    local = torch.eye(16, dtype=torch.float64)[None]
+    weights = torch.full((1, 16), 0.05, dtype=torch.float64)
+    weights[0, [0, 1]] = 1.0
+    maps = FeatureMaps(local, (4, 4), weights=weights)
+    regions = Matcher().tight().match(maps, maps).regions()
+    assert all(pair.share >= 0.05 for pair in regions.named)
+    assert {cell for pair in regions.named for cell in pair.a_cells} == {(0, 0), (0, 1)}

@@ -263,7 +263,8 @@ class Match:
         pairs and the residual sum to `similarity`.
 
         Regions are grown to carry as much as they can, and then reduced to the cells that carry 70 % of the
-        similarity together. They are found by a greedy search: there may be others that carry more.
+        similarity together; those that carry less than 5 % are given up. They are found by a greedy search: there may
+        be others that carry more.
 
         Raises:
             UsageError: this Match holds several pairs of images, or n < 1.

@@ -57,6 +57,13 @@ class RegionSearch:
                 return
             left -= removed
 
+    def drop(self, least: float) -> None:
+        """Give up regions that are worth less than this altogether."""
+        for region in np.flatnonzero(self.worth() < least).tolist():
+            for side, at in enumerate(self.sides):
+                for cell in np.flatnonzero(at.owner == region).tolist():
+                    self._place(side, cell, region, -1)
+
     def _place(self, side: int, cell: int, region: int, sign: int) -> None:
         self.sides[side].place(cell, region, sign)
         self.sides[1 - side].worth[:, region] += sign * self.pairs[side][cell]

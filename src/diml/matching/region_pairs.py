@@ -24,6 +24,8 @@ Owners = NDArray[np.int64]
 
 # Regions grow while they gain, and are then reduced to the cells that carry this share of the similarity.
 CARRIED = 0.7
+# A region that carries less than this share is not worth a name.
+SCRAP = 0.05
 # A cell is background if it weighs less than this share of what it would weigh if all cells weighed the same.
 LIGHT = 0.5
 # A cell is unmatched if a larger share of its mass found no counterpart.
@@ -120,7 +122,9 @@ def region_pairs(match: Match, n: int = 5) -> RegionPairs:
     search = RegionSearch(values, merged_regions(values, n))
     search.improve()
     if similarity > 0:
+        search.drop(SCRAP * similarity)
         search.reduce(CARRIED * similarity)
+        search.drop(SCRAP * similarity)
     a, b = _in_order(search)
     light_a, light_b = _backgrounds(match)
     left_a, left_b = _unmatched(match)
