@@ -44,7 +44,7 @@ class StructuralModel(nn.Module):
     >>> model = StructuralModel.from_pretrained("lite0")
     >>> maps = model.encode([Image.new("RGB", (64, 48), "red"), Image.new("RGB", (64, 48), "blue")])
     >>> maps
-    FeatureMaps(n=2, grid=4x4, dim=1280, torch.float32, cpu)
+    FeatureMaps(n=2, grid=4x4, dim=1280, torch.float32, cpu, weighted)
     >>> match = model.explain(maps[0], maps[1])
     >>> abs(match.contributions.sum().item() - match.similarity.item()) < 1e-10
     True
