@@ -12,38 +12,19 @@ its area that the true mask covers. The masks are used for nothing else.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from benchmarks.defaults.choose import TRANSPORTS
 from benchmarks.defaults.collections import NAMES, Fitted, Raw, raw_maps
+from benchmarks.defaults.object_masks import coverage, masks_of
 from diml.data import open_table
 from diml.markdown import table
 from diml.matching import Match, Matcher
-
-
-def masks_of(folder: Path, paths: list[str]) -> list[Path]:
-    """The masks of the objects in images of a collection."""
-    described = folder / "metadata.jsonl"
-    if described.is_file():
-        lines = (json.loads(line) for line in described.read_text(encoding="utf-8").splitlines())
-        by_path = {line["path"]: line["mask"] for line in lines}
-        return [folder / by_path[path] for path in paths]
-    return [folder / path.replace("images/", "masks/", 1) for path in paths]
-
-
-def coverage(mask: Path, grid: int) -> torch.Tensor:
-    """(r,) the share of each cell that the object covers."""
-    with Image.open(mask) as image:
-        small = image.convert("L").resize((8 * grid, 8 * grid), Image.Resampling.BOX)
-    cells = torch.from_numpy(np.asarray(small, dtype=np.float64) / 255).reshape(grid, 8, grid, 8)
-    return cells.mean(dim=(1, 3)).reshape(-1)
 
 
 def pairs_of(raw: Raw, count: int) -> Iterator[tuple[int, int]]:
