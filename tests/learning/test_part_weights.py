@@ -63,5 +63,38 @@ def test_the_gradient_of_the_weights_is_exact_for_the_pooled_half() -> None:
 
 
 def test_a_loss_refuses_transports_that_leave_parts() -> None:
-    with pytest.raises(UsageError, match="expected the transport 'full' in a loss"):
+    with pytest.raises(UsageError, match="expected the transport 'full' or 'dustbin' in a loss"):
         PairMeasure(Matcher(transport="one-sided"))
+
+
+class TestDustbin:
+    def test_values_are_those_of_the_matcher(self) -> None:
+        maps, other = weighted_maps().detach(), weighted_maps(1).detach()
+        matcher = Matcher(transport="dustbin", bin_similarity=0.1, weight=0.7, tolerance=1e-7, max_iterations=20_000)
+        measure = PairMeasure(matcher)
+        expected = matcher.similarity(maps, other)
+        torch.testing.assert_close(measure.matrix(maps, other), expected, atol=1e-6, rtol=0)
+        i, j = torch.tensor([0, 5, 2]), torch.tensor([3, 3, 1])
+        torch.testing.assert_close(measure.pairs(maps, other, i, j), expected[i, j], atol=1e-6, rtol=0)
+        own = matcher.similarity(maps, maps)
+        torch.testing.assert_close(measure.matrix(maps), own, atol=1e-5, rtol=0)
+
+    def test_the_price_is_learned(self) -> None:
+        """Its gradient is `w (1 - sum T)`, as the plan is held fixed, through the tanh."""
+        distance = StructuralSimilarity((2, 2), "uniform", transport="dustbin", bin_similarity="learned").double()
+        assert abs(distance.bin_similarity - 0.3) < 1e-6
+        maps = FeatureMaps(weighted_maps().local.detach(), (2, 2))
+        distance(flattened(maps)).sum().backward()
+        i, j = torch.arange(6).repeat_interleave(6), torch.arange(6).repeat(6)
+        plan = Matcher(transport="dustbin", bin_similarity=distance.bin_similarity).plans(maps, maps, i, j).plan
+        expected = 0.5 * (1 - plan.sum(dim=(1, 2))).sum() * (1 - 0.3**2)
+        assert distance.bin.grad.item() == pytest.approx(expected.item(), rel=1e-3)
+        torch.optim.SGD(distance.parameters(), lr=0.01).step()
+        assert distance.bin_similarity < 0.3
+        distance(flattened(maps))
+
+    def test_what_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="expected bin_similarity to be a number or 'learned', got 'x'"):
+            StructuralSimilarity((2, 2), transport="dustbin", bin_similarity="x")
+        with pytest.raises(UsageError, match="expected the transport 'dustbin' for a learned"):
+            StructuralSimilarity((2, 2), bin_similarity="learned")

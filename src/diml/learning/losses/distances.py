@@ -15,7 +15,7 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.learning.losses.pair_measure import DISTANCE, SIMILARITY, CosineFunction, PairMeasure
 from diml.matching import Matcher, UnitMaps, prepare
-from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE, WEIGHT
+from diml.matching.defaults import BIN_SIMILARITY, EPS, MAX_ITERATIONS, TOLERANCE, TRANSPORT, WEIGHT
 from diml.matching.kernels import as_int64, checked_indices
 
 
@@ -46,6 +46,8 @@ class _StructuralBase(distances.BaseDistance):
         *,
         dim: int | None = None,
         weighted: bool = False,
+        transport: str = TRANSPORT,
+        bin_similarity: float | str = BIN_SIMILARITY,
         **settings: Any,
     ) -> None:
         super().__init__(normalize_embeddings=False, is_inverted=self.inverted, **settings)
@@ -54,8 +56,26 @@ class _StructuralBase(distances.BaseDistance):
         self.grid = grid
         self.dim = dim
         self.weighted = weighted
-        self.measure = PairMeasure(Matcher(marginals, weight, eps, tolerance, max_iterations), self.formula)
+        learned = isinstance(bin_similarity, str)
+        if learned and bin_similarity != "learned":
+            raise UsageError(f"expected bin_similarity to be a number or 'learned', got {bin_similarity!r}")
+        if learned and transport != "dustbin":
+            raise UsageError(f"expected the transport 'dustbin' for a learned bin_similarity, got {transport!r}")
+        price = BIN_SIMILARITY if learned else float(bin_similarity)
+        # The learned price is tanh of a parameter, so that it stays within -1..1.
+        self.bin = torch.nn.Parameter(torch.tensor(price).atanh()) if learned else None
+        matcher = Matcher(marginals, weight, eps, tolerance, max_iterations, transport=transport, bin_similarity=price)
+        self.measure = PairMeasure(matcher, self.formula, self._learned_price if learned else None)
         self._asked: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def bin_similarity(self) -> float:
+        """The present price of what stays unmatched, -1..1, for `Matcher.bin_similarity`."""
+        return self.measure.matcher.bin_similarity if self.bin is None else float(self._learned_price().detach())
+
+    def _learned_price(self) -> Tensor:
+        assert self.bin is not None
+        return self.bin.tanh().clamp(-0.99, 0.99)
 
     def units(self, embeddings: Float[Tensor, "n width"]) -> UnitMaps:
         """The unit rows of flattened maps.
@@ -144,6 +164,10 @@ class StructuralSimilarity(_StructuralBase):
         max_iterations: iterations after which an unconverged pair stops.
         dim: d; if given, embeddings of (r + 1) * d numbers are taken to end in a model's own pooled vector.
         weighted: embeddings have r more numbers, the weights of the parts; proxies then have weights of their own.
+        transport: "full", or "dustbin" for parts that may stay unmatched.
+        bin_similarity: the price of what stays unmatched, a number from -1 to below 1; or "learned", which starts at
+            0.3 and is the only parameter of this distance (as the bin of SuperGlue, Sarlin et al. 2020). Search with
+            what was learned: `model.with_matcher(transport="dustbin", bin_similarity=distance.bin_similarity)`.
         settings: passed to `BaseDistance`, such as `power`.
 
     Raises:

@@ -5,7 +5,10 @@ the cosine of the pooled vectors:
 
     (1 - w) f(p) + w sum_ij T_ij f(S_ij)
 
-with `f(x) = x` for the similarity and `f(x) = sqrt(2 - 2 x + 1e-6)`, the length of the chord, for the distance (Zhao et
+With a dustbin of price c, what stays unmatched counts as matched with similarity c, and `w f(c) (1 - sum_ij T_ij)` is
+added.
+
+Here `f(x) = x` for the similarity and `f(x) = sqrt(2 - 2 x + 1e-6)`, the length of the chord, for the distance (Zhao et
 al. 2021, with w = 1/2). Given the plan, the derivative by `S_ij` is `w T_ij f'(S_ij)`. Weights of parts learn through
 the pooled vectors; in the plan they are fixed. Weight 0 needs no plan.
 """
@@ -14,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -61,6 +63,7 @@ class PairMeasure:
     Args:
         matcher: settings of the matching; with weight 0 only pooled vectors are compared.
         formula: `SIMILARITY`, -1..1, or `DISTANCE`, 0.001..2.
+        price: gives the price c of a dustbin where it is learned, a tensor without axes; by default the matcher's.
 
     >>> import torch
     >>> from diml.learning.losses.pair_measure import DISTANCE
@@ -72,17 +75,31 @@ class PairMeasure:
 
     matcher: Matcher
     formula: CosineFunction = SIMILARITY
+    price: Callable[[], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.matcher.marginals, tuple):
             raise UsageError(
                 "expected a marginal scheme by name, got weights of certain images; every batch contains other images"
             )
-        if self.matcher.transport != "full":
+        if self.matcher.transport == "one-sided":
             raise UsageError(
-                f"expected the transport 'full' in a loss, whose plan matches all of both images, got "
-                f"{self.matcher.transport!r}; use it when searching with the trained model"
+                "expected the transport 'full' or 'dustbin' in a loss, which compares images in no order, got "
+                "'one-sided'; use it when searching with the trained model"
             )
+
+    def _priced(self) -> tuple[Matcher, Tensor | None]:
+        """The matcher with the present price, and this price; None without a dustbin."""
+        if self.matcher.transport != "dustbin":
+            return self.matcher, None
+        if self.price is None:
+            return self.matcher, torch.tensor(self.matcher.bin_similarity)
+        price = self.price()
+        return self.matcher.replace(bin_similarity=float(price.detach())), price
+
+    def _unmatched(self, price: Tensor, left: Tensor) -> Tensor:
+        """What the mass adds that stayed unmatched."""
+        return self.matcher.weight * self.formula.value(price.to(left)) * left
 
     @property
     def description(self) -> str:
@@ -118,8 +135,12 @@ class PairMeasure:
 
     def _each(self, a: UnitMaps, b: UnitMaps, i: Tensor, j: Tensor) -> Tensor:
         with exact(a.rows):
-            plan = self.matcher.plans(a, b, i, j).plan if self.matcher.weight else None
-            return _pairs(a.rows.index_select(0, i), b.rows.index_select(0, j), plan, self.matcher.weight, self.formula)
+            matcher, price = self._priced()
+            plan = matcher.plans(a, b, i, j).plan if matcher.weight else None
+            found = _pairs(a.rows.index_select(0, i), b.rows.index_select(0, j), plan, matcher.weight, self.formula)
+            if price is None or plan is None:
+                return found
+            return found + self._unmatched(price, 1 - plan.sum(dim=(1, 2)))
 
     def matrix(self, a: FeatureMaps | UnitMaps, b: FeatureMaps | UnitMaps | None = None) -> Float[Tensor, "n m"]:
         """(n, m) values of all pairs; within one set (b is a, or None), each unordered pair is solved once."""
@@ -128,24 +149,38 @@ class PairMeasure:
         with exact(rows_a.rows):
             if not self.matcher.weight:
                 return self.formula.value(rows_a.rows[:, -1] @ rows_b.rows[:, -1].mT)
-            shares = partial(self._shares, weights=weights_of(rows_a, rows_b))
-            return combined(rows_a.rows, rows_b.rows, shares, self.formula)
+            matcher, price = self._priced()
+            weights = weights_of(rows_a, rows_b)
+            moved: list[Tensor] = []
+
+            def shares(products: Tensor, same: bool) -> Tensor:
+                found = self._shares(matcher, products, same, weights)
+                if price is not None:
+                    moved.append(found[:, :-1, :, :-1].sum(dim=(1, 3)) / matcher.weight)
+                return found
+
+            found = combined(rows_a.rows, rows_b.rows, shares, self.formula)
+            return found if price is None else found + self._unmatched(price, 1 - moved[0])
 
     @torch.no_grad()
     def _shares(
-        self, products: Float[Tensor, "n rows_a m rows_b"], same: bool, weights: tuple[Tensor, Tensor] | None = None
+        self,
+        matcher: Matcher,
+        products: Float[Tensor, "n rows_a m rows_b"],
+        same: bool,
+        weights: tuple[Tensor, Tensor] | None,
     ) -> Float[Tensor, "n rows_a m rows_b"]:
         """The weight of each product of two unit rows in its pair's value: `w T` for parts, `1 - w` for pooled."""
         (n, _, m, _), device = products.shape, products.device
         shares = torch.zeros_like(products)
-        shares[:, -1, :, -1] = 1 - self.matcher.weight
+        shares[:, -1, :, -1] = 1 - matcher.weight
         if not same:
             i = torch.arange(n, device=device).repeat_interleave(m)
             j = torch.arange(m, device=device).repeat(n)
-            shares[i, :-1, j, :-1] = self.matcher.weight * self.matcher.plans_of(products, i, j, weights).plan
+            shares[i, :-1, j, :-1] = matcher.weight * matcher.plans_of(products, i, j, weights).plan
             return shares
         i, j = torch.triu_indices(n, n, device=device)
-        plan = self.matcher.weight * self.matcher.plans_of(products, i, j, weights).plan
+        plan = matcher.weight * matcher.plans_of(products, i, j, weights).plan
         # The plan of an image with itself is symmetric only within the tolerance, but has to be exactly so here.
         itself = (i == j).nonzero()[:, 0]
         plan[itself] = (plan[itself] + plan[itself].mT) / 2
