@@ -40,6 +40,7 @@ def test_an_index_is_made_searched_and_explained_with_its_weights(diml, refused,
     into, image = tmp_path / "shapes.diml", shapes / "disc" / "0.png"
     assert diml("index", shapes, "--into", into, "--weights", "norm2*rarity").code == 0
     assert f"weights      norm2*rarity, fitted on 8 of the 8 images of {shapes}" in diml("info", into).out
+    assert "matching     one-sided, uniform marginals, weight 0.85, eps 0.05" in diml("info", into).out
     assert json.loads(diml("info", into, "--json").out)["format"] == 2
     hits = json.loads(diml("search", into, image, "-k", 3, "--json").out)["hits"]
     assert hits[0]["path"] == "disc/0.png"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diml.matching.defaults import BIN_SIMILARITY, TRANSPORT
 from diml.model.config import read_config
 from diml.model.storage import CONFIG
 from diml.search.decoding import stored_decoding
@@ -24,6 +25,7 @@ class IndexStats:
         grid, dim: rows and columns of the matching grid, numbers per part.
         head: what the head was fitted on, in words; "none" without one.
         weights: name of the weights of parts, and what they were fitted on, in words; "uniform" without any.
+        matching: how its model compares images, in words; empty without a model.
         format: version of the index's format.
         labels: number of distinct labels.
         columns: names of the further columns.
@@ -43,6 +45,7 @@ class IndexStats:
     dim: int
     head: str
     weights: str
+    matching: str
     format: int
     labels: int
     columns: tuple[str, ...]
@@ -70,6 +73,7 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         dim=manifest.dim,
         head=manifest.head,
         weights=_weights(folder, manifest),
+        matching=_matching(folder) if manifest.embeds else "",
         format=manifest.version,
         labels=len(store.labels()),
         columns=manifest.columns,
@@ -85,3 +89,14 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
 def _weights(folder: Path, manifest: Manifest) -> str:
     fitted_on = read_config(folder / MODEL / CONFIG).get("weights_fitted_on") if manifest.weighted else None
     return f"{manifest.weights}, fitted on {fitted_on}" if fitted_on else manifest.weights
+
+
+def _matching(folder: Path) -> str:
+    """Of a model's configuration, in which older versions have no transport."""
+    settings = read_config(folder / MODEL / CONFIG)["matching"]
+    transport = settings.get("transport", TRANSPORT)
+    if transport == "dustbin":
+        transport += f":{settings.get('bin_similarity', BIN_SIMILARITY):g}"
+    if settings.get("mass", 1) < 1:
+        transport = f"partial, mass {settings['mass']:g}"
+    return f"{transport}, {settings['marginals']} marginals, weight {settings['weight']:g}, eps {settings['eps']:g}"
