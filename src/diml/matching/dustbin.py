@@ -10,7 +10,7 @@ from diml.errors import UsageError
 from diml.matching.defaults import BIN_SIMILARITY, EPS, MAX_ITERATIONS, TOLERANCE
 from diml.matching.newton import NewtonState, solve, solved
 from diml.matching.partial import log_domain_product, scaled_product
-from diml.matching.transport import CHUNK, TransportPlan, check_problem, iterate, store
+from diml.matching.transport import TransportPlan, check_problem, double_of, iterate, solve_in_chunks, store
 
 # If the largest |S - c| / eps exceeds this, products of three exponentials leave float64: use the log domain.
 MAX_RANGE = 200.0
@@ -60,31 +60,16 @@ def dustbin_plan(
     """
     check_bin_similarity(bin_similarity)
     check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations, newton_after)
-    batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
-    double = torch.float32 if local_similarity.device.type == "mps" else torch.float64
-    exponent = (local_similarity.reshape(-1, r_a, r_b).to(double) - bin_similarity) / eps
-    rows, columns = mu_a.reshape(-1, r_a).to(double), mu_b.reshape(-1, r_b).to(double)
-    n = len(exponent)
-    result = TransportPlan(
-        torch.empty_like(exponent),
-        torch.zeros(n, dtype=torch.int64, device=exponent.device),
-        exponent.new_zeros(n),
-        torch.zeros(n, dtype=torch.bool, device=exponent.device),
-    )
-    for start in range(0, n, CHUNK):
-        piece = slice(start, start + CHUNK)
-        wide = exponent[piece].abs().amax(dim=(1, 2)) > MAX_RANGE
+
+    def solve_chunk(similarity: Tensor, rows: Tensor, columns: Tensor, out: TransportPlan) -> None:
+        exponent = (similarity - bin_similarity) / eps
+        wide = exponent.abs().amax(dim=(1, 2)) > MAX_RANGE
         for where, in_logs in ((~wide, False), (wide, True)):
             if where.any():
-                problem = exponent[piece][where], rows[piece][where], columns[piece][where]
-                store(_solved(*problem, tolerance, max_iterations, newton_after, in_logs), result[piece], where)
-    dtype = torch.promote_types(local_similarity.dtype, torch.float32)
-    return TransportPlan(
-        result.plan.reshape(*batch, r_a, r_b).to(dtype),
-        result.iterations.reshape(batch),
-        result.error.reshape(batch).to(dtype),
-        result.converged.reshape(batch),
-    )
+                problem = exponent[where], rows[where], columns[where]
+                store(_solved(*problem, tolerance, max_iterations, newton_after, in_logs), out, where)
+
+    return solve_in_chunks(local_similarity, mu_a, mu_b, double_of(local_similarity.device), solve_chunk)
 
 
 def check_bin_similarity(bin_similarity: float) -> None:

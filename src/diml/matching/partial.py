@@ -11,7 +11,7 @@ from torch import Tensor
 from diml.errors import UsageError
 from diml.matching.defaults import EPS, MAX_ITERATIONS, TOLERANCE
 from diml.matching.newton import NewtonState, solve, solved
-from diml.matching.transport import CHUNK, TransportPlan, check_problem, iterate, store
+from diml.matching.transport import TransportPlan, check_problem, double_of, iterate, solve_in_chunks, store
 
 # If (largest - smallest cost) / eps exceeds this, products of three exponentials leave float64: use the log domain.
 MAX_RANGE = 200.0
@@ -64,32 +64,16 @@ def partial_plan(
     """
     check_mass(mass)
     check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations, newton_after)
-    batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
-    double = torch.float32 if local_similarity.device.type == "mps" else torch.float64
-    similarity = local_similarity.reshape(-1, r_a, r_b).to(double)
-    rows, columns = mu_a.reshape(-1, r_a).to(double), mu_b.reshape(-1, r_b).to(double)
-    n = len(similarity)
-    result = TransportPlan(
-        torch.empty_like(similarity),
-        torch.zeros(n, dtype=torch.int64, device=similarity.device),
-        similarity.new_zeros(n),
-        torch.zeros(n, dtype=torch.bool, device=similarity.device),
-    )
-    for start in range(0, n, CHUNK):
-        piece = slice(start, start + CHUNK)
-        exponent = (similarity[piece] - similarity[piece].amax(dim=(1, 2), keepdim=True)) / eps
+
+    def solve_chunk(similarity: Tensor, rows: Tensor, columns: Tensor, out: TransportPlan) -> None:
+        exponent = (similarity - similarity.amax(dim=(1, 2), keepdim=True)) / eps
         wide = exponent.amin(dim=(1, 2)) < -MAX_RANGE
         for where, matrix, product in ((~wide, exponent.exp(), scaled_product), (wide, exponent, log_domain_product)):
             if where.any():
-                problem = _Alternation(matrix[where], product, rows[piece][where], columns[piece][where], mass)
-                store(problem.solve(exponent[where], tolerance, max_iterations, newton_after), result[piece], where)
-    dtype = torch.promote_types(local_similarity.dtype, torch.float32)
-    return TransportPlan(
-        result.plan.reshape(*batch, r_a, r_b).to(dtype),
-        result.iterations.reshape(batch),
-        result.error.reshape(batch).to(dtype),
-        result.converged.reshape(batch),
-    )
+                problem = _Alternation(matrix[where], product, rows[where], columns[where], mass)
+                store(problem.solve(exponent[where], tolerance, max_iterations, newton_after), out, where)
+
+    return solve_in_chunks(local_similarity, mu_a, mu_b, double_of(local_similarity.device), solve_chunk)
 
 
 class _PartialTransport:

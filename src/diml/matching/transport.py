@@ -94,27 +94,53 @@ def transport_plan(
     (True, 1)
     """
     check_problem(local_similarity, mu_a, mu_b, eps, tolerance, max_iterations, newton_after)
-    batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
+
+    def solve(similarity: Tensor, rows: Tensor, columns: Tensor, out: TransportPlan) -> None:
+        _solve_chunk(similarity, rows, columns, eps, tolerance, max_iterations, newton_after, out)
+
     dtype = torch.promote_types(local_similarity.dtype, torch.float32)
-    similarity = local_similarity.reshape(-1, r_a, r_b).to(dtype)
-    rows, columns = mu_a.reshape(-1, r_a).to(dtype), mu_b.reshape(-1, r_b).to(dtype)
+    return solve_in_chunks(local_similarity, mu_a, mu_b, dtype, solve)
+
+
+def solve_in_chunks(
+    local_similarity: Float[Tensor, "*n r_a r_b"],
+    mu_a: Float[Tensor, "*n r_a"],
+    mu_b: Float[Tensor, "*n r_b"],
+    compute: torch.dtype,
+    solve: Callable[[Tensor, Tensor, Tensor, TransportPlan], None],
+) -> TransportPlan:
+    """The plans of many pairs, a few hundred at a time.
+
+    Args:
+        local_similarity, mu_a, mu_b: as in `transport_plan`.
+        compute: the dtype to solve in; the result has that of the similarity, float32 or better.
+        solve: writes the plans of (n, r_a, r_b), (n, r_a) and (n, r_b) to the last argument.
+    """
+    batch, (r_a, r_b) = local_similarity.shape[:-2], local_similarity.shape[-2:]
+    similarity = local_similarity.reshape(-1, r_a, r_b).to(compute)
+    rows, columns = mu_a.reshape(-1, r_a).to(compute), mu_b.reshape(-1, r_b).to(compute)
     n = len(similarity)
     result = TransportPlan(
         torch.empty_like(similarity),
         torch.zeros(n, dtype=torch.int64, device=similarity.device),
-        torch.zeros(n, dtype=dtype, device=similarity.device),
+        similarity.new_zeros(n),
         torch.zeros(n, dtype=torch.bool, device=similarity.device),
     )
     for start in range(0, n, CHUNK):
         piece = slice(start, start + CHUNK)
-        limits = tolerance, max_iterations, newton_after
-        _solve_chunk(similarity[piece], rows[piece], columns[piece], eps, *limits, result[piece])
+        solve(similarity[piece], rows[piece], columns[piece], result[piece])
+    dtype = torch.promote_types(local_similarity.dtype, torch.float32)
     return TransportPlan(
-        result.plan.reshape(*batch, r_a, r_b),
+        result.plan.reshape(*batch, r_a, r_b).to(dtype),
         result.iterations.reshape(batch),
-        result.error.reshape(batch),
+        result.error.reshape(batch).to(dtype),
         result.converged.reshape(batch),
     )
+
+
+def double_of(device: torch.device) -> torch.dtype:
+    """float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def check_limits(eps: float, tolerance: float, max_iterations: int, newton_after: int | None = None) -> None:
@@ -236,7 +262,7 @@ def _log_domain(
     exponent: Tensor, mu_a: Tensor, mu_b: Tensor, tolerance: float, limit: int
 ) -> tuple[TransportPlan, Tensor]:
     """The same iterations on potentials `f, g` in units of eps, `T = exp(f + g - cost / eps)`: valid for any range."""
-    double = torch.float32 if exponent.device.type == "mps" else torch.float64
+    double = double_of(exponent.device)
     exponent, mu_a, mu_b = exponent.to(double), mu_a.to(double), mu_b.to(double)
     transposed, log_a, log_b = exponent.mT.contiguous(), mu_a.log(), mu_b.log()
 
