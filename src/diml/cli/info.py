@@ -31,6 +31,6 @@ def info(
     if stats["decoding"] == 1:
         shown["decoding"] = "1, that of diml 0.1.0; make a new index to use decoding 2"
     for name, value in shown.items():
-        if value is None or (name == "matching" and not value):
+        if value is None:
             continue
         typer.echo(f"{name.replace('_', ' '):<12} {value}")

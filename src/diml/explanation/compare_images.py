@@ -28,6 +28,7 @@ def compare(
     eps: float | None = None,
     mass: float | None = None,
     transport: str | None = None,
+    weights: str | None = None,
     marginals: Any = None,
     grid: int | tuple[int, int] | None = None,
     bit_depth: int | None = None,
@@ -46,6 +47,7 @@ def compare(
         eps: entropy of the matching, > 0: the larger, the softer.
         mass: share of the parts' mass that is matched, above 0 to 1.
         transport: "full", "one-sided" or "dustbin", see `diml.Matcher`.
+        weights: how much each part of an image counts, such as `"norm"`; see `StructuralModel.with_weights`.
         marginals: how parts are weighed, such as `"uniform"` or `"cross_correlation"`.
         grid: matching grid: rows and columns, or one number for both.
         bit_depth: bits of the samples in 16-bit images, such as 12, where the files do not say it.
@@ -73,6 +75,8 @@ def compare(
     changes = {name: value for name, value in settings.items() if value is not None}
     if changes:
         loaded = loaded.with_matcher(**changes)
+    if weights is not None:
+        loaded = loaded.with_weights(weights)
     if grid is not None:
         loaded = loaded.with_grid(grid)
     if bit_depth is not None:

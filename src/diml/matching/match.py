@@ -280,7 +280,14 @@ class Match:
         """
         from diml.matching.region_pairs import region_pairs
 
-        return region_pairs(self, n)
+        if n not in self._regions:
+            self._regions[n] = region_pairs(self, n)
+        return self._regions[n]
+
+    @cached_property
+    def _regions(self) -> dict[int, RegionPairs]:
+        """The regions found so far, by their number: words, pictures and documents ask for the same ones."""
+        return {}
 
     def _strongest(self) -> list[int]:
         """Numbers `i r_b + j` of the pairs of cells of the one pair of images, largest contribution first."""

@@ -25,7 +25,7 @@ class IndexStats:
         grid, dim: rows and columns of the matching grid, numbers per part.
         head: what the head was fitted on, in words; "none" without one.
         weights: name of the weights of parts, and what they were fitted on, in words; "uniform" without any.
-        matching: how its model compares images, in words; empty without a model.
+        matching: how its model compares images, in words; None without a model.
         format: version of the index's format.
         labels: number of distinct labels.
         columns: names of the further columns.
@@ -45,7 +45,7 @@ class IndexStats:
     dim: int
     head: str
     weights: str
-    matching: str
+    matching: str | None
     format: int
     labels: int
     columns: tuple[str, ...]
@@ -73,7 +73,7 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         dim=manifest.dim,
         head=manifest.head,
         weights=_weights(folder, manifest),
-        matching=_matching(folder) if manifest.embeds else "",
+        matching=_matching(folder) if manifest.embeds else None,
         format=manifest.version,
         labels=len(store.labels()),
         columns=manifest.columns,
