@@ -15,13 +15,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.clutter.variants import VARIANTS
 from benchmarks.defaults.choose import TRANSPORTS
-from benchmarks.defaults.collections import Fitted, Task, embedded, raw_maps
 from benchmarks.defaults.compare import percent
 from benchmarks.defaults.scores import Ranking
+from benchmarks.defaults.tasks import Fitted, Task, embedded, raw_maps
 from diml.feature_maps import FeatureMaps
 from diml.markdown import table
 from diml.matching import Matcher
@@ -77,5 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
     main()

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.defaults.collections import NAMES, Fitted, fold, raw_maps
 from benchmarks.defaults.scores import Quality, Ranking
+from benchmarks.defaults.tasks import NAMES, Fitted, fold, raw_maps
 from diml.matching import Matcher
 
 # Of rarity with its default temperature, and with twice that.

@@ -18,13 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.defaults.choose import SLOW, TRANSPORTS, WEIGHTS
-from benchmarks.defaults.collections import NAMES, Fitted, Task, raw_maps
 from benchmarks.defaults.object_masks import coverage, masks_of
 from benchmarks.defaults.scores import Quality, Ranking
+from benchmarks.defaults.tasks import NAMES, Fitted, Task, raw_maps
 from diml.data import open_table
 from diml.faithfulness.intervals import estimate
 from diml.markdown import table
@@ -123,5 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    np.set_printoptions(precision=3)
     main()

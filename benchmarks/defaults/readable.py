@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.defaults.choose import TRANSPORTS
-from benchmarks.defaults.collections import NAMES, Fitted, Raw, raw_maps
 from benchmarks.defaults.object_masks import coverage, masks_of
+from benchmarks.defaults.tasks import NAMES, Fitted, Raw, raw_maps
 from diml.data import open_table
 from diml.markdown import table
 from diml.matching import Match, Matcher

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.defaults.collections import Task
+from benchmarks.defaults.tasks import Task
 from diml.evaluation.metrics import map_at_r, recall_at
 from diml.matching import Matcher, prepare, top_k
 

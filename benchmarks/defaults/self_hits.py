@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.defaults.choose import SLOW, TRANSPORTS
-from benchmarks.defaults.collections import NAMES, Fitted, raw_maps
 from benchmarks.defaults.scores import SHORTLIST
+from benchmarks.defaults.tasks import NAMES, Fitted, raw_maps
 from diml.markdown import table
 from diml.matching import Matcher, prepare
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.defaults.collections import DIM, NAMES, Fitted, Raw, Task, raw_maps
 from benchmarks.defaults.scores import Ranking
+from benchmarks.defaults.tasks import DIM, NAMES, Fitted, Raw, Task, raw_maps
 from diml.embedding.part_weights import Learned
 from diml.feature_maps import FeatureMaps
 from diml.learning import build_objective

@@ -49,7 +49,7 @@ class Task:
 
 
 def raw_maps(name: str, folder: Path, cache: Path, grid: int = 4) -> Raw:
-    """The maps of `folder/NAME/data.csv`, or where it lies below benchmarks/NAME/data; embedded once."""
+    """The maps of the images of `folder/NAME/data.csv`, embedded once, and who asks and is searched among them."""
     collection = open_table(folder / name / "data.csv")
     local = embedded([collection.file(at) for at in range(len(collection))], cache / f"{name}-{grid}.pt", grid)
     halves = _column(collection, "half") or list(collection.splits or [])
