@@ -13,8 +13,7 @@ The work for a pair of r parts of dim d each that takes n iterations:
   the pair, counted in the code compiled for sm_90. A tile iterates until its slowest pair is done; if this takes 30
   iterations, a pair costs 1,400 instructions, and the 920 G per second that an H200 can issue allow 660 M pairs per
   second. This is an upper limit, not a forecast. The compiler uses all 255 registers of a lane and spills some of S,
-  outside the loop of iterations. With weights of the parts an iteration takes 40, with a dustbin 44 to 51; a one-sided
-  transport has none.
+  outside the loop of iterations. A one-sided transport has none.
 
 None of this has been run on a GPU: the arithmetic is tested through Triton's interpreter, the code is compiled for
 sm_90, and the choices of tiles, strips and warps are guesses from these counts. `pairs_per_second` measures the speed.
