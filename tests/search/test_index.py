@@ -316,10 +316,11 @@ class TestSearch:
 
     def test_to_dict(self, index: Index, photos: Path) -> None:
         document = index.search(photos / "a" / "0000.png", k=2).to_dict(index="i", query="q")
-        assert list(document) == ["index", "query", "where", "k", "shortlist", "hits"]
+        assert list(document) == ["index", "query", "query_size", "where", "k", "shortlist", "hits"]
+        assert document["query_size"] == [40, 50]
         described = ["rank", "id", "path", "label"]
         numbers = ["similarity", "structural", "pooled", "pooled_rank", "margin", "concentration"]
-        assert [list(hit) for hit in document["hits"]] == [[*described, *numbers]] * 2
+        assert [list(hit) for hit in document["hits"]] == [[*described, *numbers, "size", "columns"]] * 2
 
     def test_bad_numbers(self, index: Index, photos: Path) -> None:
         with pytest.raises(UsageError, match="expected k >= 1, got 0"):

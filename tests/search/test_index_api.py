@@ -223,7 +223,7 @@ class TestMatcher:
 
     def test_the_document_states_what_differs(self, index: Index, photos: Path) -> None:
         query = photos / "a" / "0000.png"
-        usual = ["index", "query", "where", "k", "shortlist", "hits"]
+        usual = ["index", "query", "query_size", "where", "k", "shortlist", "hits"]
         assert list(index.search(query, k=1).to_dict()) == usual
         assert list(index.with_matcher(weight=0.5).search(query, k=1).to_dict()) == usual
         changed = index.with_matcher(marginals="cross_correlation", eps=0.1).with_matcher(mass=0.5, weight=0.25)
@@ -235,7 +235,7 @@ class TestMatcher:
             "mass": 0.5,
         }
         part = changed.search(query, k=1, regions=[(0, 0, 20, 25)]).to_dict()
-        assert list(part) == ["index", "query", "part", "eps", *usual[2:]]
+        assert list(part) == ["index", "query", "query_size", "part", "eps", *usual[3:]]
 
     def test_a_wrong_setting(self, index: Index) -> None:
         with pytest.raises(UsageError, match="weight"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -196,22 +196,39 @@ class Encoder(nn.Module):
                 yield self._embed(group)
 
     @torch.no_grad()
-    def _embed(self, group: list[tuple[int, tuple[Pixels, Any] | ImageError]]) -> Batch:
-        read = [(index, item) for index, item in group if not isinstance(item, ImageError)]
-        failures = [(index, item) for index, item in group if isinstance(item, ImageError)]
-        values = [item[0].values for _, item in read]
-        if not values:
-            return Batch([], self._empty(), [], failures)
+    def embed(self, pixels: Sequence[Pixels]) -> FeatureMaps:
+        """Feature maps of images that are preprocessed already, in one pass: float32, with geometry, without gradient.
+
+        Args:
+            pixels: of n >= 1 images, as `preprocessing` gives them.
+
+        Raises:
+            ModelError: the model returned NaN or infinite features.
+
+        >>> encoder = Encoder(nn.Conv2d(3, 5, 32, 32), Preprocessing(), grid=(4, 4)).eval()
+        >>> image = Image.new("RGB", (64, 48), "red")
+        >>> encoder.embed([encoder.preprocessing(image)]).geometry.size
+        tensor([[64, 48]])
+        """
+        values = [each.values for each in pixels]
         if len({v.dtype for v in values}) > 1:
             values = [v.float() / 255 if v.dtype == torch.uint8 else v for v in values]
-        maps = self(self.preprocessing.normalise(torch.stack(values).to(self.device)))
+        maps: FeatureMaps = self(self.preprocessing.normalise(torch.stack(values).to(self.device)))
         if not torch.isfinite(maps.local).all():
             raise ModelError("the model returned NaN or infinite features; check its weights and its precision")
         geometry = Geometry(
-            torch.tensor([item[0].size for _, item in read]),
-            torch.tensor([item[0].visible for _, item in read], dtype=torch.float64),
+            torch.tensor([each.size for each in pixels]),
+            torch.tensor([each.visible for each in pixels], dtype=torch.float64),
         )
-        maps = maps.replace(geometry=geometry).to(torch.float32)
+        return maps.replace(geometry=geometry).to(torch.float32)
+
+    @torch.no_grad()
+    def _embed(self, group: list[tuple[int, tuple[Pixels, Any] | ImageError]]) -> Batch:
+        read = [(index, item) for index, item in group if not isinstance(item, ImageError)]
+        failures = [(index, item) for index, item in group if isinstance(item, ImageError)]
+        if not read:
+            return Batch([], self._empty(), [], failures)
+        maps = self.embed([item[0] for _, item in read])
         return Batch([index for index, _ in read], maps, [item[1] for _, item in read], failures)
 
     @torch.no_grad()

@@ -6,7 +6,13 @@ from diml.explanation.compare_images import compare
 from diml.explanation.conditions import Conditions
 from diml.explanation.contrast import Contrast, PartLead
 from diml.explanation.draw import draw_hits, draw_match
-from diml.explanation.explain import explain_agreement, explain_contrast, explain_pair, images_beside
+from diml.explanation.explain import (
+    explain_agreement,
+    explain_contrast,
+    explain_hit,
+    explain_pair,
+    images_beside,
+)
 from diml.explanation.files import PAGES, PICTURES, check_no_source, check_output, is_page, save_page, save_picture
 from diml.explanation.images import NamedImage
 from diml.explanation.method_words import CellHeat, PartCorrespondence
@@ -39,6 +45,7 @@ __all__ = [
     "explain_agreement",
     "explain_by_method",
     "explain_contrast",
+    "explain_hit",
     "explain_pair",
     "heat",
     "images_beside",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from diml.feature_maps import FeatureMaps
     from diml.matching import Match, RegionLike
     from diml.model import Mask, Query, RolloutQuery, Source, StructuralModel
+    from diml.search import Hit, SearchResult
 
     Shown = Source | FeatureMaps | NamedImage
 
@@ -176,6 +177,29 @@ def _match(query: Query, image: NamedImage) -> Match:
 
     readable = image.readable
     return query.match(readable) if isinstance(readable, FeatureMaps) else query.match_image(readable)
+
+
+def explain_hit(result: SearchResult, hit: Hit) -> PairExplanation:
+    """Explain why a hit of a search was found, with the very numbers that it was ranked by.
+
+    Args:
+        result: of `index.search`.
+        hit: one of its hits.
+
+    >>> import tempfile, torch
+    >>> from diml.feature_maps import FeatureMaps
+    >>> from diml.search import Index
+    >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
+    >>> maps = FeatureMaps(torch.eye(8).reshape(2, 4, 8), grid=(2, 2))
+    >>> index.add_maps(maps, paths=["a", "b"], sizes=[(64, 64), (80, 60)]).added
+    2
+    >>> result = index.search(maps[1], k=1)
+    >>> explain_hit(result, result[0]).similarity == result[0].similarity
+    True
+    """
+    query = result.query
+    shown = NamedImage.of(query.source if query.image is None else query.image, "the query", query.model.read)
+    return PairExplanation(hit.match, shown, NamedImage(hit.path, Path(hit.path).name), _conditions(query))
 
 
 def _conditions(query: Query) -> Conditions:

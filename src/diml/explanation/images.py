@@ -31,12 +31,14 @@ class NamedImage:
         title: as pictures state it: the file name.
         source: what `model.encode` takes as one image, or feature maps; None where nothing but the name is known.
         read: decodes the source, such as `model.read`; by default `diml.model.read_image`.
+        shown: what pictures show where the source is feature maps: the image, or a smaller copy of it.
     """
 
     name: str
     title: str
     source: Source | FeatureMaps | None = field(default=None, repr=False)
     read: Read | None = field(default=None, repr=False)
+    shown: Image | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -57,7 +59,7 @@ class NamedImage:
 
     @cached_property
     def picture(self) -> Image | None:
-        """RGB and upright, decoded on first use and kept; None where the source holds no image, such as feature maps.
+        """RGB and upright, decoded on first use and kept; None where there is no image, such as for feature maps alone.
 
         Raises:
             ImageError: the image cannot be read.
@@ -67,6 +69,8 @@ class NamedImage:
         from diml.feature_maps import FeatureMaps
         from diml.model import read_image
 
+        if self.shown is not None:
+            return self.shown
         if self.source is None or isinstance(self.source, Tensor | FeatureMaps):
             return None
         opened = (self.read or read_image)(self.source)
@@ -80,7 +84,7 @@ class NamedImage:
         Raises:
             ImageError: the image cannot be read.
         """
-        return self.source if self.picture is None else self.picture
+        return self.source if self.shown is not None or self.picture is None else self.picture
 
 
 # The images of an explanation that was made of matches alone.

@@ -199,15 +199,36 @@ def make_query(
         if image is not None:
             choice.check(image.size)
         maps = model.encode(opened)
+    _check_one(maps)
+    if rollout is not None and not isinstance(source, FeatureMaps):
+        given: dict[str, Any] = {"model": model, "maps": maps, "image": image, "source": source}
+        return RolloutQuery(**given, rollout=rollout_of(model, [opened], rollout), blocks=rollout)
+    return query_of_maps(model, maps, choice, image, source)
+
+
+def query_of_maps(
+    model: StructuralModel,
+    maps: FeatureMaps,
+    choice: PartChoice,
+    image: Image.Image | None = None,
+    source: Source | FeatureMaps | None = None,
+) -> Query:
+    """The query of an image that is embedded already, or of the part of it that was chosen.
+
+    Raises:
+        UsageError: maps of several images, or a choice that does not fit.
+    """
+    _check_one(maps)
+    given: dict[str, Any] = {"model": model, "maps": maps, "image": image, "source": source}
+    part = choice.part(maps)
+    return WholeQuery(**given) if part is None else PartQuery(**given, part=part)
+
+
+def _check_one(maps: FeatureMaps) -> None:
     if len(maps) != 1:
         raise UsageError(
             f"expected feature maps of one image as a query, got {len(maps)} images; pick one with maps[i]"
         )
-    given: dict[str, Any] = {"model": model, "maps": maps, "image": image, "source": source}
-    if rollout is not None and not isinstance(source, FeatureMaps):
-        return RolloutQuery(**given, rollout=rollout_of(model, [opened], rollout), blocks=rollout)
-    part = choice.part(maps)
-    return WholeQuery(**given) if part is None else PartQuery(**given, part=part)
 
 
 def _needs_images() -> UsageError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from diml.errors import UsageError
 from diml.search.store import Store
 
 # Entries that are made at once.
@@ -31,6 +34,10 @@ class Entry:
     columns: dict[str, str | None]
     size: tuple[int, int]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(self), "size": list(self.size)}
+
 
 def entries(store: Store) -> Iterator[Entry]:
     """Every image that is stored now, by path."""
@@ -38,10 +45,42 @@ def entries(store: Store) -> Iterator[Entry]:
     rows = by_path(store, ["id", "path", "label", "width", "height", *names])
     for batch in rows.to_batches(BATCH):
         for row in batch.to_pylist():
-            columns = {name: row[name] for name in names}
-            yield Entry(row["id"], row["path"], row["label"], columns, (row["width"], row["height"]))
+            yield _entry(row, names)
 
 
-def by_path(store: Store, columns: list[str]) -> pa.Table:
-    """Some columns of every image, ordered by path, equal paths by id."""
-    return store.scan(columns).sort_by([("path", "ascending"), ("id", "ascending")])
+def page(store: Store, where: str | None, offset: int, limit: int) -> list[Entry]:
+    """Some of the images that meet a condition, by path."""
+    rows = by_path(store, ["path", "id"], where)["id"][offset : offset + limit]
+    return entries_of(store, rows.to_pylist())
+
+
+def entries_of(store: Store, ids: Sequence[str]) -> list[Entry]:
+    """The images of these ids, in their order; those that are not stored any more are left out."""
+    names = store.columns
+    rows = store.scan_ids(["id", "path", "label", "width", "height", *names], ids)
+    found = {row["id"]: _entry(row, names) for row in rows.to_pylist()}
+    return [found[id] for id in ids if id in found]
+
+
+def value_counts(store: Store, column: str, limit: int) -> tuple[int, list[tuple[str, int]]]:
+    """The number of distinct values of a column, and the most frequent ones with their counts, equal counts by value.
+
+    Raises:
+        UsageError: there is no such column.
+    """
+    names = ["label", *store.columns]
+    if column not in names:
+        raise UsageError(f"expected a column of the index, one of {', '.join(names)}, got {column!r}")
+    counts = pc.value_counts(store.scan([column])[column].combine_chunks().drop_null())
+    pairs = [(each["values"], each["counts"]) for each in counts.to_pylist()]
+    return len(pairs), sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:limit]
+
+
+def by_path(store: Store, columns: list[str], where: str | None = None) -> pa.Table:
+    """Some columns of every image, or of those that meet a condition, ordered by path, equal paths by id."""
+    return store.scan(columns, where).sort_by([("path", "ascending"), ("id", "ascending")])
+
+
+def _entry(row: dict[str, Any], names: Sequence[str]) -> Entry:
+    columns = {name: row[name] for name in names}
+    return Entry(row["id"], row["path"], row["label"], columns, (row["width"], row["height"]))

@@ -63,6 +63,8 @@ class Hit:
             "pooled_rank": self.pooled_rank,
             "margin": self.margin,
             "concentration": self.concentration,
+            "size": list(self.size),
+            "columns": dict(self.columns),
         }
 
 
@@ -106,8 +108,9 @@ class SearchResult:
     def to_dict(self, *, index: str | None = None, query: str | None = None) -> dict[str, Any]:
         """The document that `diml search --json` prints.
 
-        `part` is present if a part was looked for, and each of `marginals`, `weight`, `eps`, `mass`, `transport` and
-        `bin_similarity` if it differs from the setting of the index's model.
+        `query_size` is the width and height of the query in pixels, where they are known. `part` is present if a part
+        was looked for, and each of `marginals`, `weight`, `eps`, `mass`, `transport` and `bin_similarity` if it differs
+        from the setting of the index's model.
 
         Args:
             index, query: names to use; by default the path of the index, and that of the query, if it has one.
@@ -119,6 +122,8 @@ class SearchResult:
         stated = dict(self.settings)
         if "marginals" in stated:
             stated["marginals"] = self.query.marginals
-        asked = {"index": self.index if index is None else index, "query": query, **part, **stated}
+        geometry = self.query.maps.geometry
+        size = {} if geometry is None else {"query_size": geometry.size[0].tolist()}
+        asked = {"index": self.index if index is None else index, "query": query, **size, **part, **stated}
         hits = [hit.to_dict() for hit in self.hits]
         return {**asked, "where": self.where, "k": self.k, "shortlist": self.shortlist, "hits": hits}

@@ -8,12 +8,12 @@ from typing import Any, SupportsIndex
 
 from torch import nn
 
-from diml.errors import StoreError
+from diml.errors import StoreError, UsageError
 from diml.evaluation.shortlists import Shortlist, check_shortlist
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath, user_path
 from diml.matching import RegionLike
-from diml.model import Mask, Source, StructuralModel
+from diml.model import Mask, Query, Source, StructuralModel
 from diml.search.adding import AddOptions, add_collection, add_given
 from diml.search.as_collection import Added, as_collection
 from diml.search.given_maps import given_collection, with_sizes
@@ -228,7 +228,7 @@ class Index(IndexContents):
 
     def search(
         self,
-        image: Source | FeatureMaps,
+        image: Source | FeatureMaps | Query,
         k: SupportsIndex | float = 10,
         shortlist: Shortlist | SupportsIndex | float = 100,
         where: str | None = None,
@@ -239,7 +239,8 @@ class Index(IndexContents):
         """The k images most similar to an image, or the k that show most clearly a part of it.
 
         Args:
-            image: a path, a PIL image, an array, a tensor, or feature maps of one image made by the model of the index.
+            image: a path, a PIL image, an array, a tensor, feature maps of one image made by the model of the index, or
+                a query that this model prepared (see `StructuralModel.query`), which states its part itself.
             k: number of hits; if there are fewer images, all of them.
             shortlist: number of images that are re-ranked by similarity, at least k; 0 keeps the ranking by pooled
                 vectors, "all" matches every image by its parts.
@@ -253,10 +254,14 @@ class Index(IndexContents):
         Raises:
             ImageError: the image or the mask cannot be read.
             UsageError: k or shortlist out of range, a condition that cannot be used, maps that do not fit, a region or
-                a mask that does not fit the image, or both.
+                a mask that does not fit the image, or both, or with a query.
         """
         searcher = self._searcher(k, shortlist, where)
-        return searcher.result(searcher.model.query(image, regions=regions, mask=mask))
+        if not isinstance(image, Query):
+            return searcher.result(searcher.model.query(image, regions=regions, mask=mask))
+        if len(regions) or mask is not None:
+            raise UsageError("expected no regions and no mask with a query; give them to model.query")
+        return searcher.result(image)
 
     def search_many(
         self,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from diml.errors import StoreError
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath
-from diml.search.entries import Entry, by_path, entries
+from diml.search.entries import Entry, by_path, entries, entries_of, page, value_counts
 from diml.search.index_state import IndexState
 from diml.search.naming import resolve
 from diml.search.stats import IndexStats, stats_of
@@ -64,6 +65,61 @@ class IndexContents:
         manifest, store = self._state.require()
         ids = resolve(store, images).known(self.path)
         return stored_maps(store.rows_in_order(ids), manifest)
+
+    def entries(self, where: str | None = None, offset: int = 0, limit: int | None = None) -> list[Entry]:
+        """Some of the images, ordered by path, for a list that people browse.
+
+        Args:
+            where: SQL on the columns, see `Index.search`.
+            offset, limit: leave out the first so many, and return so many at most; all the others for None.
+
+        Raises:
+            UsageError: a condition that cannot be used.
+        """
+        store = self._state.require().store
+        number = store.count(where)  # checks the condition
+        return page(store, where, offset, number if limit is None else limit)
+
+    def count(self, where: str | None = None) -> int:
+        """Images that meet a condition.
+
+        Raises:
+            UsageError: a condition that cannot be used.
+        """
+        return self._state.require().store.count(where)
+
+    def entry(self, image: AnyPath) -> Entry:
+        """What is stored about an image, given by its id or path.
+
+        Raises:
+            UsageError: it is not in the index.
+        """
+        store = self._state.require().store
+        found = entries_of(store, resolve(store, [image]).known(self.path))
+        if not found:
+            raise StoreError(f"{image} was removed from {self.path} while it was read; ask again")
+        return found[0]
+
+    def thumbnail(self, image: AnyPath) -> bytes:
+        """A small JPEG of an image, given by its id or path: at most 160 px; empty for features without an image file.
+
+        Raises:
+            UsageError: it is not in the index.
+        """
+        store = self._state.require().store
+        rows = store.scan_ids(["thumbnail"], resolve(store, [image]).known(self.path))
+        if not len(rows):
+            raise StoreError(f"{image} was removed from {self.path} while it was read; ask again")
+        thumbnail: bytes = rows["thumbnail"][0].as_py()
+        return thumbnail
+
+    def value_counts(self, column: str, limit: int) -> tuple[int, list[tuple[str, int]]]:
+        """The number of distinct values of `label` or a further column, and the most frequent ones with their counts.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        return value_counts(self._state.require().store, column, limit)
 
     def stats(self) -> IndexStats:
         """What is in the index; the model is not loaded for it.

@@ -20,6 +20,7 @@ from diml.search.coarse import nearest
 from diml.search.hits import Hit
 from diml.search.manifest import Manifest
 from diml.search.schema import LARGE, PLAIN, WEIGHTS
+from diml.search.stages import stage
 from diml.search.store import Store
 from diml.search.stored_maps import matrix, stored_maps, stored_weights
 
@@ -64,14 +65,18 @@ def rank(store: Store, manifest: Manifest, query: Query, k: int, shortlist: Shor
     if limit == 0:
         return Ranked([], effective)
     if shortlist == "all":
-        rows = _best_of_all(store, query, manifest, k + 1, where)
-        return Ranked(_hits(query, rows, stored_maps(rows, manifest), k, by_pooled=False), effective)
+        with stage("match"):
+            rows = _best_of_all(store, query, manifest, k + 1, where)
+            return Ranked(_hits(query, rows, stored_maps(rows, manifest), k, by_pooled=False), effective)
     limit = limit if shortlist else min(k + 1, candidates)
-    rows = _ranked(nearest(store, coarse_vector(query), limit, where, exact=candidates <= manifest.exact_limit))
-    gallery = stored_maps(rows, manifest)
-    if shortlist:
-        rows, gallery = _best(query, rows, gallery, k + 1)
-    return Ranked(_hits(query, rows, gallery, k, by_pooled=not shortlist), effective)
+    with stage("coarse"):
+        rows = _ranked(nearest(store, coarse_vector(query), limit, where, exact=candidates <= manifest.exact_limit))
+    with stage("fetch"):
+        gallery = stored_maps(rows, manifest)
+    with stage("match"):
+        if shortlist:
+            rows, gallery = _best(query, rows, gallery, k + 1)
+        return Ranked(_hits(query, rows, gallery, k, by_pooled=not shortlist), effective)
 
 
 def coarse_vector(query: Query) -> np.ndarray:

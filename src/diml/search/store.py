@@ -152,6 +152,10 @@ class Store:
             raise StoreError(f"{gone[0]} was removed from {self.folder} while it was read; ask again")
         return rows.take(pa.array([place[id] for id in ids], pa.int64()))
 
+    def scan_ids(self, columns: list[str], ids: Sequence[str]) -> pa.Table:
+        """Some columns of the rows of these ids that are stored, in any order."""
+        return pa.concat_tables([self.scan(columns, where) for where in _in_chunks(ids or [""])])
+
     def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
         """Some columns of all rows, or of those that meet a condition."""
 
