@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import subprocess
 import sys
 from logging.config import dictConfig
+from textwrap import dedent
 
 import httpx
 import pytest
@@ -182,9 +184,17 @@ def test_a_line_stays_one_line():
     assert json.loads(text)["event"] == "read a\nb\u2028c"
 
 
-def test_the_servers_own_messages_are_lines_too_and_its_log_of_requests_is_off(capsys, configured):
-    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
-    logging.getLogger("uvicorn.access").info("GET /?q=secret")
-    sys.stderr.flush()
-    (line,) = capsys.readouterr().err.splitlines()
-    assert json.loads(line)["event"] == "Started server process [7]"
+def test_the_servers_own_messages_are_lines_too_and_its_log_of_requests_is_off():
+    program = """
+        import logging
+        from logging.config import dictConfig
+        from diml.service.logs import log_config
+
+        dictConfig(log_config())
+        logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
+        logging.getLogger("uvicorn.access").info("GET /?q=secret")
+        logging.getLogger("diml.service.jobs").warning("read-only media")
+        """
+    run = subprocess.run([sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=True)
+    events = [json.loads(line)["event"] for line in run.stderr.splitlines()]
+    assert events == ["Started server process [7]", "read-only media"]
