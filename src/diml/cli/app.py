@@ -15,6 +15,7 @@ from diml.cli.index import index
 from diml.cli.info import info
 from diml.cli.report import report
 from diml.cli.search import search
+from diml.cli.serve import serve
 from diml.cli.train import train
 
 app = typer.Typer(
@@ -44,5 +45,19 @@ def options(
     pass
 
 
-for command in (explain, index, search, info, evaluate, faithfulness, bench, train, report, import_checkpoint):
+COMMANDS = (
+    explain,
+    index,
+    search,
+    serve,
+    info,
+    evaluate,
+    faithfulness,
+    bench,
+    train,
+    report,
+    import_checkpoint,
+)
+
+for command in COMMANDS:
     app.command()(command)

@@ -21,11 +21,11 @@ from diml.cli.options import (
     Weight,
     Weights,
     load_model,
-    parse_shortlist,
 )
 from diml.cli.output import Stages, print_json, report_skipped
 from diml.errors import UsageError
 from diml.files import user_path
+from diml.query_text import parse_shortlist
 
 
 class Protocol(StrEnum):

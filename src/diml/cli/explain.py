@@ -27,11 +27,11 @@ from diml.cli.options import (
     check_part_of,
     existing,
     load_model,
-    parse_region,
 )
 from diml.cli.output import print_json, progress_bar, report_skipped
 from diml.cli.path_options import PATH
 from diml.errors import UsageError
+from diml.query_text import parse_region
 
 if TYPE_CHECKING:
     from diml.explanation import Agreement, MethodExplanation, NamedImage

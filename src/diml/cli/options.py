@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -184,33 +184,6 @@ def parse_grid(text: str, option: str = "--grid") -> tuple[int, int]:
     if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
         raise UsageError(f"expected {option} to be a number such as 4, or rows x columns such as 4x6, got {text}")
     return int(sides[0]), int(sides[-1])
-
-
-def parse_shortlist(text: str) -> int | Literal["all"]:
-    """How many images are re-ranked.
-
-    >>> parse_shortlist("100"), parse_shortlist("all")
-    (100, 'all')
-    """
-    if text.lower() == "all":
-        return "all"
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"expected --shortlist to be 0 (no re-ranking), a positive number or all, got {text}")
-    return int(text)
-
-
-def parse_region(text: str) -> tuple[tuple[float, float, float, float], float]:
-    """A box `x0, y0, x1, y1` in pixels, and its weight, by default 1.
-
-    >>> parse_region("0,0,64,48"), parse_region("8.5,0,64,48:2")
-    (((0.0, 0.0, 64.0, 48.0), 1.0), ((8.5, 0.0, 64.0, 48.0), 2.0))
-    """
-    edges, colon, weight = text.partition(":")
-    try:
-        x0, y0, x1, y1 = (float(edge) for edge in edges.split(","))
-        return (x0, y0, x1, y1), float(weight) if colon else 1.0
-    except ValueError:
-        raise UsageError(f"expected --region to be x0,y0,x1,y1 in pixels, or x0,y0,x1,y1:weight, got {text}") from None
 
 
 def check_part(region: Sequence[str] | None, mask: Path | None) -> None:

@@ -20,12 +20,11 @@ from diml.cli.options import (
     check_part_alone,
     existing,
     matching_settings,
-    parse_region,
-    parse_shortlist,
 )
 from diml.cli.output import print_json
 from diml.cli.path_options import PATH
 from diml.errors import UsageError
+from diml.query_text import parse_region, parse_shortlist
 
 if TYPE_CHECKING:
     from diml.search import Hit

@@ -5,13 +5,14 @@ from diml.data.datasets import open_dataset
 from diml.data.formats import ENDINGS
 from diml.data.images import image_size, open_image, to_rgb
 from diml.data.masks import open_mask
-from diml.data.opening import MAX_PIXELS
+from diml.data.opening import MAX_PIXELS, NamedBytes
 from diml.data.printable import printable
 
 __all__ = [
     "ENDINGS",
     "MAX_PIXELS",
     "Collection",
+    "NamedBytes",
     "Skipped",
     "image_size",
     "open_dataset",

@@ -12,9 +12,10 @@ from diml.data.bit_depth import Samples, colours, grey, png_bits_of, samples_of
 from diml.data.colour_profiles import to_srgb
 from diml.data.first_decoding import first_rgb
 from diml.data.numbers import scaled_numbers
-from diml.data.opening import check_size, explained, opened
+from diml.data.opening import MAX_PIXELS, NamedBytes, check_size, explained, opened
 from diml.data.printable import printable
 from diml.data.transparency import on_ground
+from diml.files import AnyPath
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -28,7 +29,9 @@ _UPRIGHT = {
 }
 
 
-def open_image(path: str | os.PathLike[str], decoding: int = 2, bit_depth: int | None = None) -> Image.Image:
+def open_image(
+    path: AnyPath | NamedBytes, decoding: int = 2, bit_depth: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """The image in a file, as 8-bit RGB in sRGB, upright.
 
     The EXIF orientation is applied, colours are converted from the embedded colour profile to sRGB, CMYK and palettes
@@ -39,10 +42,11 @@ def open_image(path: str | os.PathLike[str], decoding: int = 2, bit_depth: int |
     from many threads.
 
     Args:
-        path: the file; its content decides on the format, not its ending.
+        path: the file, or its content in memory; the content decides on the format, not the ending.
         decoding: 1 decodes as diml 0.1.0 did: colour profiles are ignored, the ground is always white, and all 16 bits
             of a sample count.
         bit_depth: bits of the samples in 16-bit images, 1 to 16; None for what the file says, or else 16.
+        max_pixels: larger images are refused before a pixel is decoded.
 
     Returns:
         An image of mode RGB without an open file.
@@ -55,7 +59,7 @@ def open_image(path: str | os.PathLike[str], decoding: int = 2, bit_depth: int |
     Traceback (most recent call last):
     diml.errors.ImageError: missing.jpg: there is no such file; check the path
     """
-    with opened(path) as source:
+    with opened(path, max_pixels) as source:
         image, metadata = source.image, source.metadata
         if metadata.profile is not None:
             image.info["icc_profile"] = metadata.profile

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from PIL import Image, ImageOps
 
-from diml.data.opening import opened
+from diml.data.opening import MAX_PIXELS, NamedBytes, opened
+from diml.files import AnyPath
 
 
-def open_mask(path: str | os.PathLike[str]) -> Image.Image:
+def open_mask(path: AnyPath | NamedBytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image in a file, upright, in its own mode; unlike `open_image`, it keeps transparency.
 
     Raises:
@@ -19,7 +18,7 @@ def open_mask(path: str | os.PathLike[str]) -> Image.Image:
     Traceback (most recent call last):
     diml.errors.ImageError: missing.png: there is no such file; check the path
     """
-    with opened(path) as source:
+    with opened(path, max_pixels) as source:
         source.image.load()
         return _upright(source.image)
 

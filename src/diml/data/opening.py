@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
@@ -22,8 +23,22 @@ MAX_PIXELS = 100_000_000
 """Larger images are refused before a pixel is decoded: 100 million take 300 MB as RGB."""
 
 
+EMPTY = "is empty (0 bytes); replace it or leave it out"
+
+
 class UnusableError(Exception):
     """Why an image cannot be used, and what to do about it; the caller adds the name."""
+
+
+@dataclass(frozen=True)
+class NamedBytes:
+    """The content of an image file that is in memory, and its name, which messages begin with."""
+
+    data: bytes = field(repr=False)
+    name: str
+
+    def __fspath__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -42,25 +57,28 @@ class Opened:
 
 
 @contextmanager
-def opened(path: AnyPath) -> Iterator[Opened]:
+def opened(path: AnyPath | NamedBytes, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
     """Open an image file; errors of the block become one sentence that starts with the path.
+
+    Args:
+        path: the file, or its content.
+        max_pixels: larger images are refused.
 
     Raises:
         ImageError: there is no such file, or it is not an image that is read.
     """
-    path = image_path(path)
-    with explained(path):
-        _check_file(path)
-        with open(path, "rb") as given:
-            kind = kind_of(given.read(HEAD), os.path.splitext(os.fspath(path))[1].lower())
-            if kind is not None and not kind.is_read:
-                raise UnusableError(f"is {kind.name}, which is not read here; {kind.remedy}")
-            metadata = png_metadata(given)
-            file: BinaryIO = without(given, metadata.unwanted) if metadata.unwanted else given
-            file.seek(0)
-            with _identified(file, kind) as image:
-                check_size(image)
-                yield Opened(image, file, metadata)
+    if not isinstance(path, NamedBytes):
+        path = image_path(path)
+    with explained(path), _content(path) as given:
+        kind = kind_of(given.read(HEAD), os.path.splitext(os.fspath(path))[1].lower())
+        if kind is not None and not kind.is_read:
+            raise UnusableError(f"is {kind.name}, which is not read here; {kind.remedy}")
+        metadata = png_metadata(given)
+        file: BinaryIO = without(given, metadata.unwanted) if metadata.unwanted else given
+        file.seek(0)
+        with _identified(file, kind) as image:
+            check_size(image, max_pixels)
+            yield Opened(image, file, metadata)
 
 
 @contextmanager
@@ -79,13 +97,22 @@ def explained(name: AnyPath) -> Iterator[None]:
         raise ImageError(f"{printable(name)}: {_reason(error)}") from error
 
 
-def check_size(image: Image.Image) -> None:
+def check_size(image: Image.Image, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse an image that is too large, before a pixel is decoded."""
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise UnusableError(
-            f"has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded; make it smaller first"
+            f"has {width} x {height} pixels, more than the {max_pixels:,} that are decoded; make it smaller first"
         )
+
+
+def _content(path: AnyPath | NamedBytes) -> BinaryIO:
+    if isinstance(path, NamedBytes):
+        if not path.data:
+            raise UnusableError(EMPTY)
+        return io.BytesIO(path.data)
+    _check_file(path)
+    return open(path, "rb")
 
 
 def _identified(file: BinaryIO, kind: Kind | None) -> Image.Image:
@@ -116,7 +143,7 @@ def _check_file(path: AnyPath) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnusableError("is not a regular file (a pipe, socket or device); expected an image file")
     if status.st_size == 0:
-        raise UnusableError("is empty (0 bytes); replace it or leave it out")
+        raise UnusableError(EMPTY)
 
 
 def _reason(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from diml.embedding.backbones import TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.embedding.encoder import Batch, Encoder
 from diml.embedding.part_weights import Learned, Norm, Product, Rarity, parse_weights
-from diml.embedding.preprocessing import Preprocessing
+from diml.embedding.preprocessing import Pixels, Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
 from diml.embedding.rollout import Rollout, attention_rollout
 from diml.embedding.weights import fit_names, read_weights
@@ -15,6 +15,7 @@ __all__ = [
     "Encoder",
     "Learned",
     "Norm",
+    "Pixels",
     "Preprocessing",
     "Product",
     "Rarity",

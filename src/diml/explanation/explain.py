@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +199,7 @@ def explain_hit(result: SearchResult, hit: Hit) -> PairExplanation:
     True
     """
     query = result.query
-    shown = NamedImage.of(query.source if query.image is None else query.image, "the query", query.model.read)
+    shown = replace(NamedImage.of(query.source, "the query", query.model.read), shown=query.image)
     return PairExplanation(hit.match, shown, NamedImage(hit.path, Path(hit.path).name), _conditions(query))
 
 

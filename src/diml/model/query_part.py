@@ -28,7 +28,8 @@ class QueryPart:
     Attributes:
         weights: (h, w) how much each cell of the query counts; they sum to 1.
         regions: in pixels of the query; empty where a mask chose the part.
-        mask: the mask's file, or "values" for a mask given as an image or an array; None where regions chose the part.
+        mask: the mask's file, or "values" for a mask given as an array, or as an
+            image that is of no file; None where regions chose the part.
     """
 
     weights: Float[Tensor, "h w"]
@@ -72,7 +73,7 @@ class PartChoice:
             return cls(as_regions(regions))
         if isinstance(mask, str | os.PathLike):
             return cls((), open_mask(mask), os.fspath(mask))
-        return cls((), mask, "values")
+        return cls((), mask, getattr(mask, "filename", "") or "values")
 
     def check(self, size: tuple[int, int]) -> None:
         """Check that the choice fits an image of this size, before the image is embedded."""

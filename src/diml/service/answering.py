@@ -1,0 +1,240 @@
+"""The stages of an answer: decoding, embedding together with other requests, searching and explaining in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from PIL import Image
+from starlette.requests import Request
+
+from diml.errors import StoreError
+from diml.feature_maps import FeatureMaps
+from diml.model import StructuralModel
+from diml.search import Index
+from diml.service.admission import Admission
+from diml.service.batching import Batcher
+from diml.service.decoding import Decoders
+from diml.service.indexes import ServedIndex, serve_indexes
+from diml.service.metrics import Metrics
+from diml.service.problems import RequestError
+from diml.service.request_log import current_record
+from diml.service.settings import ServiceSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """An image that came with a request.
+
+    Attributes:
+        image: decoded, RGB and upright.
+        maps: its feature maps, n = 1.
+    """
+
+    image: Image.Image
+    maps: FeatureMaps
+
+
+class Answering:
+    """What all routes share: the indices, the processes and threads that work, and the limits.
+
+    Attributes:
+        settings: of the service.
+        metrics: of its work.
+        indexes: by name.
+        admission: of requests that compute.
+    """
+
+    def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.indexes = serve_indexes(settings.named, _device(settings.device))
+        self.admission = Admission(settings.queue, metrics.refused)
+        metrics.watch_queue(lambda: self.admission.active)
+        self._decoders = Decoders(settings.decoders, settings.decode_seconds, settings.pixels)
+        self._decoding = 0
+        self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="diml-search")
+        self._embedding = ThreadPoolExecutor(1, thread_name_prefix="diml-embed")
+        self._batchers: WeakKeyDictionary[StructuralModel, Batcher] = WeakKeyDictionary()
+
+    def start(self) -> None:
+        """Start the processes that decode."""
+        self._decoders.start()
+
+    async def close(self) -> None:
+        """Stop all that was started."""
+        for batcher in list(self._batchers.values()):
+            await batcher.close()
+        self._decoders.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._embedding.shutdown(wait=False, cancel_futures=True)
+
+    # Indices
+
+    def served(self, name: str) -> ServedIndex:
+        """One of the indices.
+
+        Raises:
+            RequestError: 404, there is none of this name.
+        """
+        if name not in self.indexes:
+            raise RequestError(404, f"there is no index {name!r} here; expected one of {', '.join(self.indexes)}")
+        if record := current_record():
+            record.index = name
+        return self.indexes[name]
+
+    async def opened(self, served: ServedIndex) -> Index:
+        """An index, as it is now.
+
+        Raises:
+            RequestError: 503, it cannot be used.
+        """
+        return await self.run(served.current)
+
+    @contextmanager
+    def reading(self, served: ServedIndex) -> Iterator[None]:
+        """Within the block, an index that fails is noted, and the request answered by 503.
+
+        Raises:
+            RequestError: for any StoreError.
+        """
+        try:
+            yield
+        except StoreError as error:
+            raise served.lost(error) from error
+
+    # Work
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run something slow in a thread, which knows the request that it works for."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(work))
+
+    async def within_limits(self, request: Request, work: Awaitable[T]) -> T:
+        """Wait for an answer, unless it takes too long or the client goes away.
+
+        Raises:
+            RequestError: 504, it took too long; 499, nobody waits for it any more.
+        """
+        task = asyncio.ensure_future(work)
+        gone = asyncio.create_task(_gone(request))
+        try:
+            await asyncio.wait({task, gone}, timeout=self.settings.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise RequestError(499, "the client closed the connection before the answer")
+            raise RequestError(
+                504, f"the answer took longer than {self.settings.seconds:g} s; ask for less, or ask again later"
+            )
+        finally:
+            for each in (task, gone):
+                each.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await gone
+
+    # Images
+
+    async def decode(self, index: Index, data: bytes, name: str) -> Image.Image:
+        """An image as the model of an index decodes it.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        used = index.model.encoder.preprocessing
+        return await self._decode(lambda: self._decoders.decode(data, name, used.decoding, used.bit_depth))
+
+    async def decode_mask(self, data: bytes, name: str) -> Image.Image:
+        """A mask.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return await self._decode(lambda: self._decoders.decode_mask(data, name))
+
+    async def _decode(self, decode: Callable[[], Awaitable[Image.Image]]) -> Image.Image:
+        self._decoding += 1
+        try:
+            with _stage("decode"):
+                return await decode()
+        finally:
+            self._decoding -= 1
+
+    async def embed(self, served: ServedIndex, index: Index, image: Image.Image) -> FeatureMaps:
+        """The feature maps of a decoded image."""
+        preprocessing = index.model.encoder.preprocessing
+        pixels = await self.run(lambda: preprocessing(image))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        maps = await self._batcher(served.encoder_model).embed(pixels)
+        if record := current_record():
+            record.waited("embed", loop.time() - start)
+        return maps
+
+    async def embedded(self, served: ServedIndex, index: Index, data: bytes, name: str) -> Embedded:
+        """An image decoded and embedded.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        image = await self.decode(index, data, name)
+        return Embedded(image, await self.embed(served, index, image))
+
+    def _batcher(self, model: StructuralModel) -> Batcher:
+        found = self._batchers.get(model)
+        if found is None:
+            found = Batcher(
+                model.encoder,
+                self._embedding,
+                self.settings.batch,
+                self.settings.batch_wait,
+                lambda: self._decoding,
+                self.metrics.batch,
+            )
+            self._batchers[model] = found
+        return found
+
+
+def note_stage(name: str, seconds: float) -> None:
+    """Note a stage of the request that is answered."""
+    if record := current_record():
+        record.stage(name, seconds)
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    record = current_record()
+    if record is None:
+        yield
+    else:
+        with record.observe_stage(name):
+            yield
+
+
+async def _gone(request: Request) -> None:
+    """Wait until the client has closed the connection; the body must have been read."""
+    message: Any = {}
+    while message.get("type") != "http.disconnect":
+        message = await request.receive()
+
+
+def _device(name: str) -> str:
+    import torch
+
+    from diml.errors import UsageError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {name} is not available on this machine; use cpu") from error
+    return name

@@ -1,0 +1,57 @@
+"""What the description of the routes shows as answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INDEXES = {
+    "version": "0.1.0",
+    "writable": False,
+    "originals": False,
+    "limits": {"k": 1000, "shortlist": 10000, "upload_bytes": 20000000, "pixels": 40000000},
+    "indexes": [
+        {"name": "photos", "status": "ready", "reason": None, "images": 240, "labels": 60, "grid": [4, 4]},
+    ],
+}
+STATS = {"path": "photos.diml", "images": 240, "model": "lite0", "grid": [4, 4], "dim": 128, "labels": 60}
+COLUMNS = {"columns": [{"name": "label", "distinct": 60, "values": [{"value": "cat", "count": 4}]}]}
+ENTRY = {"id": "c20dca593997b815", "path": "cats/tom.jpg", "label": "cats", "columns": {}, "size": [640, 480]}
+IMAGES = {"total": 240, "images": [ENTRY]}
+HIT = {
+    "rank": 1,
+    "id": "c20dca593997b815",
+    "path": "cats/tom.jpg",
+    "label": "cats",
+    "similarity": 0.71,
+    "structural": 0.7,
+    "pooled": 0.76,
+    "pooled_rank": 2,
+    "margin": 0.05,
+    "concentration": 0.6,
+    "size": [640, 480],
+    "columns": {},
+}
+SEARCH = {
+    "index": "photos",
+    "query": "cat.jpg",
+    "query_size": [640, 480],
+    "where": None,
+    "k": 10,
+    "shortlist": 100,
+    "hits": [HIT],
+}
+EXPLANATION = {
+    "a": "cat.jpg",
+    "b": "cats/tom.jpg",
+    "model": "lite0",
+    "grid": [4, 4],
+    "similarity": 0.71,
+    "regions": [{"kind": "region", "contribution": 0.5}],
+    "matches": [{"a": [0, 0], "b": [1, 0], "mass": 0.05, "similarity": 0.8, "contribution": 0.03}],
+}
+EMBEDDING = {"grid": [4, 4], "dim": 128, "images": [{"name": "cat.jpg", "size": [640, 480], "map": [[0.1, -0.2]]}]}
+
+
+def shown(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The description of a JSON answer by an example."""
+    return {200: {"content": {"application/json": {"example": example}}}}

@@ -1,0 +1,87 @@
+"""`GET /health`: whether the service can answer; and the first search of each index, which makes it ready."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+
+from fastapi import APIRouter, Response
+
+from diml.errors import DimlError
+from diml.search import Index
+from diml.service.answering import Answering
+from diml.service.documents import document
+from diml.service.indexes import ServedIndex
+from diml.service.logs import LOGGER
+from diml.service.problems import problem
+from diml.service.request_log import request_id
+
+_logger = logging.getLogger(LOGGER)
+
+
+class Warming:
+    """Opens the indices and searches each of them once: compiling and loading take seconds, which no user should wait.
+
+    Attributes:
+        ready: all of it is done, or has failed with a reason that the index states.
+    """
+
+    def __init__(self, answering: Answering) -> None:
+        self.ready = False
+        self._answering = answering
+
+    async def run(self) -> None:
+        for served in self._answering.indexes.values():
+            try:
+                index = await self._answering.opened(served)
+                await self._answering.run(partial(_warm, index))
+                _logger.info("index opened", extra={"fields": {"index": served.name, "images": len(index)}})
+            except DimlError as error:
+                fields = {"index": served.name, "reason": str(error)}
+                _logger.warning("index not opened", extra={"fields": fields})
+        self.ready = True
+
+
+def _warm(index: Index) -> None:
+    for entry in index.entries(limit=1):
+        index.search(index.maps(entry.id), k=2)
+
+
+def health_routes(warming: Warming) -> APIRouter:
+    """The route that load balancers and containers ask."""
+    router = APIRouter(tags=["service"])
+    answering = warming._answering
+
+    @router.get(
+        "/health",
+        summary="Whether the service can answer",
+        response_class=Response,
+        responses={
+            200: {"content": {"application/json": {"example": {"status": "ok", "indexes": {"photos": "ready"}}}}}
+        },
+    )
+    async def health() -> Response:
+        """200 once every index is open and its model answers, 503 with the reason otherwise."""
+        reasons: dict[str, str] = {}
+        for name, served in answering.indexes.items():
+            reason = await _reason(answering, served) if warming.ready else served.reason
+            if reason is not None:
+                reasons[name] = reason
+        states = {name: "unavailable" if name in reasons else "ready" for name in answering.indexes}
+        if warming.ready and not reasons:
+            return document({"status": "ok", "indexes": states})
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the first search is being prepared"
+        headers, body = problem(503, why, request_id(), {"retry-after": "1"})
+        return Response(json.dumps({**json.loads(body), "indexes": states}).encode(), 503, headers)
+
+    return router
+
+
+async def _reason(answering: Answering, served: ServedIndex) -> str | None:
+    """Why an index cannot be used now."""
+    try:
+        await answering.opened(served)
+    except DimlError as error:
+        return str(error)
+    return served.reason

@@ -1,0 +1,73 @@
+"""`POST /v1/indexes/{name}/search`: the images that are most similar to one, or to a part of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+
+from diml.explanation import explain_hit
+from diml.model import Query
+from diml.model.query import query_of_maps
+from diml.model.query_part import PartChoice
+from diml.search import Index, SearchResult
+from diml.search.stages import reporting, stage
+from diml.service.answering import Answering, note_stage
+from diml.service.documents import document
+from diml.service.examples import SEARCH, shown
+from diml.service.multipart import form_route
+from diml.service.parameters import SearchRequest, regions_of, search_request
+from diml.service.queries import given_image, given_mask
+
+
+def search_routes(answering: Answering) -> APIRouter:
+    """The route of searching."""
+    router = APIRouter(prefix="/v1/indexes/{name}", tags=["search"], route_class=form_route(answering.settings.parts))
+
+    @router.post("/search", summary="The most similar images", responses=shown(SEARCH))
+    async def search(
+        request: Request,
+        name: str,
+        image: Annotated[UploadFile | None, File(description="The image to look for.")] = None,
+        id: Annotated[str | None, Form(description="In place of a file: the id of an image of the index.")] = None,
+        k: Annotated[int, Form(description="How many hits.")] = 10,
+        shortlist: Annotated[str, Form(description="Images re-ranked by matched parts: a number, or all.")] = "100",
+        where: Annotated[str | None, Form(description="A condition on the columns, such as label = 'cat'.")] = None,
+        region: Annotated[list[str], Form(description="A part to look for: x0,y0,x1,y1 in pixels.")] = [],  # noqa: B006
+        mask: Annotated[UploadFile | None, File(description="A part to look for: an image of the same size.")] = None,
+        explain: Annotated[int, Form(description="Hits whose account is added.")] = 0,
+    ) -> Response:
+        """The document of `diml search --json`; with `explain`, the first hits also have an `account`."""
+        served = answering.served(name)
+        with answering.admission.admitted():
+
+            async def answer() -> Response:
+                index = await answering.opened(served)
+                with answering.reading(served):
+                    asked = await answering.run(
+                        lambda: search_request(answering.settings, index, k, shortlist, where, explain)
+                    )
+                    regions = regions_of(answering.settings, region)
+                    choice = PartChoice.of(regions, await given_mask(answering, mask))
+                    given = await given_image(answering, served, index, image, id, "image")
+                    query = query_of_maps(index.model, given.maps, choice, given.image, given.name)
+                    return await answering.run(lambda: document(_found(index, name, query, asked)))
+
+            return await answering.within_limits(request, answer())
+
+    return router
+
+
+def _found(index: Index, name: str, query: Query, asked: SearchRequest) -> dict[str, Any]:
+    with reporting(note_stage):
+        result = index.search(query, asked.k, asked.shortlist, asked.where)
+        found = result.to_dict(index=name)
+        if asked.explain:
+            with stage("explain"):
+                _explain(result, found, asked.explain)
+    return found
+
+
+def _explain(result: SearchResult, found: dict[str, Any], number: int) -> None:
+    for hit, described in zip(result.hits[:number], found["hits"], strict=False):
+        described["account"] = explain_hit(result, hit).to_dict()

@@ -1,0 +1,69 @@
+"""The server process: where it listens, what it prints, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from diml.errors import UsageError
+from diml.service.app import create_app
+from diml.service.logs import log_config
+from diml.service.settings import ServiceSettings
+
+# Requests in flight at a stop have so long to finish.
+GRACE = 8
+
+
+class Server(uvicorn.Server):
+    """A server that ends with exit code 0 after SIGTERM or Ctrl-C: requests in flight finish, no others are taken."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, self.handle_exit, each, None)
+        yield
+
+
+def serve(settings: ServiceSettings, ready: Callable[[str], None] = lambda url: None) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        settings: what is served.
+        ready: called with the address once the service listens.
+
+    Raises:
+        UsageError: settings that cannot be used, or an address that is taken.
+    """
+    app = create_app(settings)
+    listening = _listening(settings.host, settings.port)
+    host, port = listening.getsockname()[:2]
+    config: dict[str, Any] = {
+        "log_config": log_config(),
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": GRACE,
+        "timeout_keep_alive": 30,
+        "h11_max_incomplete_event_size": 64 << 10,
+    }
+    server = Server(uvicorn.Config(app, **config))
+    ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+    asyncio.run(server.serve([listening]))
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot listen on {host}, port {port} ({reason}); give another --host or --port") from error
+    return listening

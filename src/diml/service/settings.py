@@ -1,0 +1,125 @@
+"""The settings of the service: arguments of `diml serve`, or variables `DIML_SERVE_...` of the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from diml.errors import UsageError
+from diml.files import user_path
+
+PREFIX = "DIML_SERVE_"
+
+
+class ServiceSettings(BaseSettings):
+    """What is served, and within which limits.
+
+    Every field is also read from the environment: `DIML_SERVE_PORT=9000`. Several indices, hosts or origins are
+    separated by commas there.
+
+    Attributes:
+        indexes: folders of indices, one or several, with different names.
+        host, port: where to listen; port 0 takes a free one.
+        token_file: file with the token that requests must carry; needed for another host than this machine, and for
+            routes that change an index.
+        writable: images may be added and removed.
+        originals: the files of the collections may be seen.
+        allow_hosts: further names under which the service is reached, as its Host header states them.
+        allow_origins: web sites whose pages may use the service.
+        device: cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.
+        queue: requests in work or waiting; more are refused with 429.
+        batch: images that are embedded together; 1 gives the same bits as the library.
+        batch_wait: milliseconds that an image waits for others to be embedded with.
+        decoders: processes that decode images.
+        decode_seconds: within which an image must be decoded.
+        seconds: within which a request must be answered.
+        upload_bytes: of the body of a request.
+        pixels: of an image.
+        parts: files and fields of a multipart body.
+        k, shortlist, regions, filter_length: the largest that a request may ask for.
+        shortlist_all: whether a request may ask to match every image of an index by parts.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    indexes: Annotated[tuple[Path, ...], NoDecode] = Field(min_length=1)
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    token_file: Path | None = None
+    writable: bool = False
+    originals: bool = False
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    allow_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    device: str = "auto"
+    queue: int = Field(128, ge=1)
+    batch: int = Field(32, ge=1)
+    batch_wait: float = Field(5, ge=0, le=5)
+    decoders: int = Field(2, ge=1)
+    decode_seconds: float = Field(10, gt=0)
+    seconds: float = Field(60, gt=0)
+    upload_bytes: int = Field(20_000_000, ge=1)
+    pixels: int = Field(40_000_000, ge=1)
+    parts: int = Field(100, ge=1)
+    k: int = Field(1000, ge=1)
+    shortlist: int = Field(10_000, ge=0)
+    shortlist_all: bool = True
+    regions: int = Field(16, ge=0)
+    filter_length: int = Field(2000, ge=0)
+
+    @field_validator("indexes", "allow_hosts", "allow_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [each for each in value.split(",") if each] if isinstance(value, str) else value
+
+    @field_validator("indexes", mode="after")
+    @classmethod
+    def _home(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(user_path(each) for each in value)
+
+    @classmethod
+    def of(cls, **given: Any) -> ServiceSettings:
+        """The settings that are given, and not None; the others from the environment, or else by default.
+
+        Raises:
+            UsageError: a value that is no such setting.
+
+        >>> ServiceSettings.of(indexes=["photos.diml"], port=None).port
+        8000
+        >>> ServiceSettings.of(indexes=["photos.diml"], queue=0)
+        Traceback (most recent call last):
+        diml.errors.UsageError: queue: input should be greater than or equal to 1, got 0; ...
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "settings"
+            if first["type"] == "missing":
+                raise UsageError(f"expected at least one index to serve; name one, or set {PREFIX}INDEXES") from None
+            source = f"{PREFIX}{name.upper()}" if name not in given or given[name] is None else name
+            reason = first["msg"][0].lower() + first["msg"][1:]
+            raise UsageError(f"{source}: {reason}, got {first['input']!r}; give another value") from None
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """The indices by name: that of the folder, without `.diml`.
+
+        Raises:
+            UsageError: two have the same name.
+        """
+        named: dict[str, Path] = {}
+        for path in self.indexes:
+            name = os.path.basename(os.path.abspath(path)).removesuffix(".diml")
+            if name in named:
+                raise UsageError(f"two indices have the name {name}: {named[name]} and {path}; rename one of them")
+            named[name] = path
+        return named
+
+    def limits(self) -> dict[str, Any]:
+        """What clients should know before they ask."""
+        names = ("upload_bytes", "pixels", "parts", "k", "shortlist", "shortlist_all", "regions", "filter_length")
+        return {name: getattr(self, name) for name in names}
