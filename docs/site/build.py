@@ -28,6 +28,8 @@ COPIED = (
     "*.md",
     "*.cff",
     "LICENSE",
+    "Dockerfile",
+    "deploy/*",
     "docs/**/*",
     "examples/*",
     "recipes/*",
