@@ -13,7 +13,9 @@ from starlette.exceptions import HTTPException
 
 from diml import __version__
 from diml.errors import DimlError
+from diml.service.access import access_token, allowed_hosts
 from diml.service.answering import Answering
+from diml.service.guard import Guard
 from diml.service.metrics import Metrics
 from diml.service.problems import RequestError, problem, status_of
 from diml.service.request_log import RequestLog, request_id
@@ -40,6 +42,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     Raises:
         UsageError: settings that cannot be used, such as two indices of one name.
     """
+    token, hosts = access_token(settings), allowed_hosts(settings)
     metrics = Metrics()
     answering = Answering(settings, metrics)
     warming = Warming(answering)
@@ -85,6 +88,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Guard, token=token, hosts=hosts, origins=settings.allow_origins, body=settings.upload_bytes)
     app.add_middleware(RequestLog, metrics=metrics)
     return app
 

@@ -23,6 +23,8 @@ from diml.service.queries import given_image, given_mask
 JSON = "application/json"
 # What an explanation is drawn as, with the ending of the file.
 DRAWN = {"image/png": "png", "image/svg+xml": "svg", "text/html": "html"}
+# A page states the policy of its script itself; opened from here it must not reach the service as the service's own.
+OF_PAGES = {"content-security-policy": "sandbox allow-scripts; frame-ancestors 'none'", "cache-control": "no-store"}
 # The picture library holds its state for the whole process.
 _drawing = threading.Lock()
 
@@ -74,7 +76,7 @@ def explain_routes(answering: Answering) -> APIRouter:
                                 explanation = explain_pair(opened.model, *named, regions=regions, mask=chosen)
                             if kind == JSON:
                                 return document(explanation.to_dict())
-                            return Response(drawn(explanation, kind), media_type=kind)
+                            return Response(drawn(explanation, kind), headers=OF_PAGES, media_type=kind)
 
                     return await answering.run(explained)
 
