@@ -126,8 +126,9 @@ export class HitList {
     }
   }
 
-  // What lights up, in a sentence.
-  describe(cell, where) {
+  // What lights up, in a sentence that begins with where.
+  describe(cell, place) {
+    const where = place[0].toUpperCase() + place.slice(1);
     const told = this.cards.filter(({ hit }) => hit.account).map(({ hit }) => [hit, matchesOf(hit.account, "a", cell)]);
     if (!told.length) return `${where}.`;
     if (!told.some(([, match]) => match.mass > 0)) return `${where}, is not among the chosen parts.`;
