@@ -46,7 +46,8 @@ def app(metrics, tmp_path):
         await asyncio.sleep(10)
 
     app.mount("/page", StaticFiles(directory=tmp_path))
-    return RequestLog(app, metrics)
+    app.add_middleware(RequestLog, metrics=metrics)
+    return app
 
 
 @pytest.fixture
@@ -150,13 +151,37 @@ def test_every_request_has_its_own_id(app):
 
 
 def test_an_unexpected_error_leaves_its_traceback_in_one_line(app, lines, metrics):
-    assert ask(app, "/broken").status_code == 500
+    answer = ask(app, "/broken")
     error, request = lines
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == error["request_id"]
+    assert "out of order" not in answer.text
     assert error["request_id"] == request["request_id"]
     assert error["level"] == "error"
     assert "RuntimeError: out of order" in error["traceback"]
     assert request["status"] == 500
     assert metrics.value("diml_requests_total", route="/broken", method="GET", status="500") == 1
+
+
+def test_an_answer_that_has_begun_is_broken_off_by_an_error(metrics, lines):
+    async def breaks(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("out of order")
+
+    async def ask_it():
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        sent = []
+
+        async def send(message):
+            sent.append(message["type"])
+
+        with pytest.raises(RuntimeError):
+            await RequestLog(breaks, metrics)(scope, None, send)
+        return sent
+
+    assert asyncio.run(ask_it()) == ["http.response.start"]
+    assert lines[-1]["status"] == 500
 
 
 def test_a_client_that_left_is_counted_apart(app, lines, metrics):

@@ -87,7 +87,6 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_exception_handler(DimlError, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(Guard, token=token, hosts=hosts, origins=settings.allow_origins, body=settings.upload_bytes)
     app.add_middleware(RequestLog, metrics=metrics)
     return app
@@ -128,7 +127,3 @@ def _invalid(request: Request, error: Any) -> Response:
     given = first.get("input")
     got = f", got {given[:100]!r}" if isinstance(given, str) else ""
     return _answer(422, f"{place}: {reason}{got}")
-
-
-def _unexpected(request: Request, error: Exception) -> Response:
-    return _answer(500, "an unexpected error, which is in the log of the service under this request_id")

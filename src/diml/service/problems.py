@@ -8,6 +8,8 @@ from http import HTTPStatus
 from diml.errors import DimlError, ImageError, StoreError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
+# Statuses in use that the standard does not name.
+OTHER_TITLES = {499: "Client Closed Request"}
 
 
 class RequestError(DimlError):
@@ -29,7 +31,7 @@ def problem(
     """
     document = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": OTHER_TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "request_id": request_id,
@@ -47,7 +49,7 @@ def status_of(error: DimlError) -> int:
     if isinstance(error, RequestError):
         return error.status
     if isinstance(error, StoreError):
-        return HTTPStatus.SERVICE_UNAVAILABLE
+        return int(HTTPStatus.SERVICE_UNAVAILABLE)
     if isinstance(error, UsageError | ImageError):
-        return HTTPStatus.UNPROCESSABLE_ENTITY
-    return HTTPStatus.INTERNAL_SERVER_ERROR
+        return int(HTTPStatus.UNPROCESSABLE_ENTITY)
+    return int(HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -15,12 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diml.service.logs import LOGGER
 from diml.service.metrics import Metrics
+from diml.service.problems import problem
 
 HEADER = b"x-request-id"
 VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # The status that the log and the metrics state where the client left before the answer began.
 CLIENT_LEFT = 499
+UNEXPECTED = "an unexpected error, which is in the log of the service under this request_id"
 
 _current: ContextVar[RequestRecord | None] = ContextVar("request", default=None)
 _logger = logging.getLogger(LOGGER)
@@ -78,6 +80,8 @@ def request_id() -> str:
 class RequestLog:
     """ASGI middleware, the outermost: gives each request an id, counts it, and logs one line about it.
 
+    An unexpected error is logged with its traceback and, where no answer has begun, answered by a problem document.
+
     The line states the route's template, never the path, the query string or the headers of the request: these may
     hold what people search for. The id is that of the header X-Request-Id if it is 1 to 64 letters, digits, dots,
     underscores or hyphens; otherwise it is made here.
@@ -95,7 +99,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         record = RequestRecord(_id_of(scope), self._metrics)
-        status = CLIENT_LEFT
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -111,12 +115,14 @@ class RequestLog:
             with self._metrics.running():
                 await self._app(scope, receive, send_with_id)
         except Exception:
-            status = 500
             _logger.exception("unexpected error", extra={"fields": {"request_id": record.id}})
-            raise
+            if status is not None:  # the server breaks the connection off: the client must not take it for an answer
+                status = 500
+                raise
+            await _send_problem(record.id, send_with_id)
         finally:
             _current.reset(token)
-            self._finish(scope, record, status, time.perf_counter() - start)
+            self._finish(scope, record, CLIENT_LEFT if status is None else status, time.perf_counter() - start)
 
     def _finish(self, scope: Scope, record: RequestRecord, status: int, seconds: float) -> None:
         route = _template(scope)
@@ -131,6 +137,14 @@ class RequestLog:
             "index": record.index,
         }
         _logger.info("request", extra={"fields": fields})
+
+
+async def _send_problem(id: str, send: Send) -> None:
+    headers, body = problem(500, UNEXPECTED, id)
+    headers["content-length"] = str(len(body))
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": 500, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _template(scope: Scope) -> str | None:
