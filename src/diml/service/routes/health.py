@@ -62,15 +62,19 @@ def health_routes(warming: Warming) -> APIRouter:
         },
     )
     async def health() -> Response:
-        """200 once every index is open and its model answers, 503 with the reason otherwise."""
+        """200 once the indices are open and their models answer; 503 with the reason before, and if none of them does.
+
+        One index of several that cannot be used is stated, and does not take the others with it.
+        """
         reasons: dict[str, str] = {}
         for name, served in answering.indexes.items():
             reason = await _reason(answering, served) if warming.ready else served.reason
             if reason is not None:
                 reasons[name] = reason
         states = {name: "unavailable" if name in reasons else "ready" for name in answering.indexes}
-        if warming.ready and not reasons:
-            return document({"status": "ok", "indexes": states})
+        if warming.ready and len(reasons) < len(states):
+            stated = {"reasons": reasons} if reasons else {}
+            return document({"status": "degraded" if reasons else "ok", "indexes": states, **stated})
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the first search is being prepared"
         headers, body = problem(503, why, request_id(), {"retry-after": "1"})
         return Response(json.dumps({**json.loads(body), "indexes": states}).encode(), 503, headers)
@@ -83,5 +87,5 @@ async def _reason(answering: Answering, served: ServedIndex) -> str | None:
     try:
         await answering.opened(served)
     except DimlError as error:
-        return str(error)
+        return served.reason or str(error)
     return served.reason
