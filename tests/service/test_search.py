@@ -1,4 +1,4 @@
-"""Searching over HTTP gives the documents of the library: the same bits, or nearly where images are embedded together."""
+"""Searching over HTTP gives the documents of the library: the same bits, or nearly those where images are batched."""
 
 from __future__ import annotations
 
@@ -109,7 +109,11 @@ def _ties(result, hits):
         ({"id": "../../etc/passwd"}, 404, "there is no image"),
         ({"id": "ID", "k": 0}, 422, "expected k from 1 to 1000, got 0"),
         ({"id": "ID", "k": "many"}, 422, "k: input should be a valid integer"),
-        ({"id": "ID", "shortlist": "some"}, 422, "expected shortlist to be 0 (no re-ranking), a positive number or all"),
+        (
+            {"id": "ID", "shortlist": "some"},
+            422,
+            "expected shortlist to be 0 (no re-ranking), a positive number or all",
+        ),
         ({"id": "ID", "shortlist": "20000"}, 422, "expected shortlist from 0 to 10000, got 20000"),
         ({"id": "ID", "where": "length(label) > 1"}, 422, "is not allowed at 'length'"),
         ({"id": "ID", "where": "colour = 'red'"}, 422, "expected one of the columns"),

@@ -62,6 +62,8 @@ class Answering:
         self._decoders = Decoders(settings.decoders, settings.decode_seconds, settings.pixels)
         self._decoding = 0
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="diml-search")
+        # Reading is mostly waiting, and must not wait for searches.
+        self._reading = ThreadPoolExecutor(8, thread_name_prefix="diml-read")
         self._embedding = ThreadPoolExecutor(1, thread_name_prefix="diml-embed")
         self._batchers: WeakKeyDictionary[StructuralModel, Batcher] = WeakKeyDictionary()
 
@@ -76,6 +78,7 @@ class Answering:
         self._decoders.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._embedding.shutdown(wait=False, cancel_futures=True)
+        self._reading.shutdown(wait=False, cancel_futures=True)
 
     # Indices
 
@@ -113,10 +116,15 @@ class Answering:
 
     # Work
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run something slow in a thread, which knows the request that it works for."""
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Run something that computes in a thread, one for each core; it knows the request that it works for."""
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(work))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The same for something that mostly reads."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._reading, lambda: context.run(work))
 
     async def within_limits(self, request: Request, work: Awaitable[T]) -> T:
         """Wait for an answer, unless it takes too long or the client goes away.
@@ -171,7 +179,7 @@ class Answering:
     async def embed(self, served: ServedIndex, index: Index, image: Image.Image) -> FeatureMaps:
         """The feature maps of a decoded image."""
         preprocessing = index.model.encoder.preprocessing
-        pixels = await self.run(lambda: preprocessing(image))
+        pixels = await self.compute(lambda: preprocessing(image))
         loop = asyncio.get_running_loop()
         start = loop.time()
         maps = await self._batcher(served.encoder_model).embed(pixels)

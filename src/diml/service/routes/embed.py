@@ -48,8 +48,8 @@ def embed_routes(answering: Answering) -> APIRouter:
                 maps = FeatureMaps.cat([each.maps.to("cpu") for each in given])
                 names = [each.name for each in given]
                 if SAFETENSORS in request.headers.get("accept", ""):
-                    return Response(await answering.run(lambda: save(_tensors(maps))), media_type=SAFETENSORS)
-                return await answering.run(lambda: document(_listed(maps, names)))
+                    return Response(await answering.compute(lambda: save(_tensors(maps))), media_type=SAFETENSORS)
+                return await answering.compute(lambda: document(_listed(maps, names)))
 
             return await answering.within_limits(request, answer())
 

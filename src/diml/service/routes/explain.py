@@ -78,7 +78,7 @@ def explain_routes(answering: Answering) -> APIRouter:
                                 return document(explanation.to_dict())
                             return Response(drawn(explanation, kind), headers=OF_PAGES, media_type=kind)
 
-                    return await answering.run(explained)
+                    return await answering.compute(explained)
 
             return await answering.within_limits(request, answer())
 

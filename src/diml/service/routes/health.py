@@ -35,7 +35,7 @@ class Warming:
         for served in self._answering.indexes.values():
             try:
                 index = await self._answering.opened(served)
-                await self._answering.run(partial(_warm, index))
+                await self._answering.compute(partial(_warm, index))
                 _logger.info("index opened", extra={"fields": {"index": served.name, "images": len(index)}})
             except DimlError as error:
                 fields = {"index": served.name, "reason": str(error)}

@@ -51,7 +51,7 @@ def search_routes(answering: Answering) -> APIRouter:
                     choice = PartChoice.of(regions, await given_mask(answering, mask))
                     given = await given_image(answering, served, index, image, id, "image")
                     query = query_of_maps(index.model, given.maps, choice, given.image, given.name)
-                    return await answering.run(lambda: document(_found(index, name, query, asked)))
+                    return await answering.compute(lambda: document(_found(index, name, query, asked)))
 
             return await answering.within_limits(request, answer())
 
