@@ -16,6 +16,9 @@ MAKE = "make one with: (umask 077; openssl rand -hex 32 > FILE)"
 def read_token(file: Path) -> str:
     """The token in a file: one line of at least 16 printable characters, in a file of mode 0600 or stricter.
 
+    A file of root that the group may read is taken too, unless root asks: systemd hands credentials to a service with
+    an access list, which shows as mode 0440.
+
     Raises:
         UsageError: the file cannot be read, others may read it, or it holds no token.
     """
@@ -24,7 +27,8 @@ def read_token(file: Path) -> str:
             status = os.fstat(opened.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{file} is not a regular file; expected a file with a token; {MAKE}")
-            if os.name == "posix" and status.st_mode & 0o077:
+            of_root = os.name == "posix" and status.st_uid == 0 and os.geteuid() != 0
+            if os.name == "posix" and status.st_mode & (0o037 if of_root else 0o077):
                 mode = stat.S_IMODE(status.st_mode)
                 raise UsageError(f"{file} has mode {mode:04o}, so others may read the token; use: chmod 600 {file}")
             if os.name == "posix" and status.st_uid not in (os.geteuid(), 0):
