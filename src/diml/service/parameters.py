@@ -55,11 +55,12 @@ def condition(settings: ServiceSettings, index: Index, where: str | None) -> str
 
 
 def regions_of(settings: ServiceSettings, texts: Sequence[str]) -> list[Region]:
-    """The regions of a part query.
+    """The regions of a part query; an empty field, as forms send it where nothing was entered, is none.
 
     Raises:
         UsageError: too many, or one that is not four numbers.
     """
+    texts = [text for text in texts if text]
     within(len(texts), "the number of regions", 0, settings.regions)
     return [parse_region(text, "region") for text in texts]
 
