@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +26,14 @@ GRACE = 8
 
 class Server(uvicorn.Server):
     """A server that ends with exit code 0 after SIGTERM or Ctrl-C: requests in flight finish, no others are taken."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -52,9 +64,25 @@ def serve(settings: ServiceSettings, ready: Callable[[str], None] = lambda url: 
         "timeout_keep_alive": 30,
         "h11_max_incomplete_event_size": 64 << 10,
     }
-    server = Server(uvicorn.Config(app, **config))
-    ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    server = Server(uvicorn.Config(app, **config), lambda: ready(url))
     asyncio.run(server.serve([listening]))
+    _leave()
+
+
+def _leave() -> None:
+    """End the process although a thread still computes, for a request that was given up, or the first compiling.
+
+    Such a thread cannot be stopped, and what it writes is safe at any moment.
+    """
+    end = time.monotonic() + 1
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(0)
 
 
 def _listening(host: str, port: int) -> socket.socket:
