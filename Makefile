@@ -60,7 +60,7 @@ $(BIN)/python:
 
 $(RUN): pyproject.toml | $(BIN)/python
 	@echo "installing diml into $(VENV)"
-	@$(call pip,)
+	@$(call pip,[serve])
 	@touch $@
 
 $(TEST): pyproject.toml | $(BIN)/python

@@ -64,6 +64,8 @@ def main() -> None:
     print(f"\nDone in {time.perf_counter() - start:.0f} s. Look at:")
     for picture in sorted(p for p in (HOME / OUT).iterdir() if p.suffix in (".png", ".html")):
         print(f"  {picture.relative_to(HOME)}")
+    print(f"\nTo search by hand, in a browser: {Path(sys.executable).parent / 'diml'} serve {OUT}/emoji.diml")
+    print("and open http://127.0.0.1:8000")
 
 
 if __name__ == "__main__":
