@@ -12,6 +12,7 @@ from diml.search import Index
 from diml.service.filters import check_filter
 from diml.service.settings import ServiceSettings
 
+K, SHORTLIST = 10, 100
 Region = tuple[tuple[float, float, float, float], float]
 
 
@@ -26,16 +27,17 @@ class SearchRequest:
 
 
 def search_request(
-    settings: ServiceSettings, index: Index, k: int, shortlist: str, where: str | None, explain: int
+    settings: ServiceSettings, index: Index, k: int | None, shortlist: str | None, where: str | None, explain: int
 ) -> SearchRequest:
-    """Check what a search asks for.
+    """Check what a search asks for; by default 10 hits of a shortlist of 100, or as many as are allowed.
 
     Raises:
         UsageError: more than the service allows, or nothing that makes sense.
     """
+    k = min(K, settings.k) if k is None else k
     within(k, "k", 1, settings.k)
     within(explain, "explain", 0, settings.k)
-    limit = parse_shortlist(shortlist, "shortlist")
+    limit = min(SHORTLIST, settings.shortlist) if not shortlist else parse_shortlist(shortlist, "shortlist")
     if limit == "all" and not settings.shortlist_all:
         raise UsageError(f"this service does not match all images; expected a shortlist up to {settings.shortlist}")
     if limit != "all":

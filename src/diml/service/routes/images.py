@@ -19,6 +19,7 @@ from diml.service.problems import RequestError
 
 ID = Annotated[str, InPath(pattern="^[0-9a-f]{16}$", examples=["c20dca593997b815"])]
 JPEG = {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}}
+BYTES = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 # Kinds of files that a browser shows and that cannot run anything in it.
 SHOWN = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp"}
 
@@ -70,7 +71,7 @@ def image_routes(answering: Answering) -> APIRouter:
             raise RequestError(404, "this image has no thumbnail: its features were added without an image file")
         return Response(jpeg, headers={"cache-control": "private, max-age=60"}, media_type="image/jpeg")
 
-    @router.get("/{id}/original", summary="The file", response_class=FileResponse)
+    @router.get("/{id}/original", summary="The file", response_class=Response, responses=BYTES)  # type: ignore[arg-type]
     async def original(name: str, id: ID) -> Response:
         """The file itself, where the service shows originals and the collection's folder is there."""
         if not answering.settings.originals:

@@ -30,8 +30,10 @@ def search_routes(answering: Answering) -> APIRouter:
         name: str,
         image: Annotated[UploadFile | None, File(description="The image to look for.")] = None,
         id: Annotated[str | None, Form(description="In place of a file: the id of an image of the index.")] = None,
-        k: Annotated[int, Form(description="How many hits.")] = 10,
-        shortlist: Annotated[str, Form(description="Images re-ranked by matched parts: a number, or all.")] = "100",
+        k: Annotated[int | None, Form(description="How many hits; 10 by default.")] = None,
+        shortlist: Annotated[
+            str | None, Form(description="Images re-ranked by matched parts: a number, 100 by default, or all.")
+        ] = None,
         where: Annotated[str | None, Form(description="A condition on the columns, such as label = 'cat'.")] = None,
         region: Annotated[list[str], Form(description="A part to look for: x0,y0,x1,y1 in pixels.")] = [],  # noqa: B006
         mask: Annotated[UploadFile | None, File(description="A part to look for: an image of the same size.")] = None,
