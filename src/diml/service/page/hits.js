@@ -88,7 +88,7 @@ export class HitList {
     }, text));
     return html("p", { class: "actions" },
       html("button", { type: "button", class: "open", "aria-label": `Details: ${path}`, onclick: () => this.open(hit) }, "Details"),
-      html("button", { type: "button", class: "like", "aria-label": `Search with this: ${path}`, onclick: () => this.like(hit) }, "Search with this"),
+      html("button", { type: "button", class: "like", "aria-label": `Use as query: ${path}`, onclick: () => this.like(hit) }, "Use as query"),
       html("span", { class: "verdict-pair" }, verdicts));
   }
 
