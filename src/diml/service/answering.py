@@ -52,6 +52,7 @@ class Answering:
         metrics: of its work.
         indexes: by name.
         admission: of requests that compute.
+        embedding: the one thread in which models run.
     """
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
@@ -64,7 +65,7 @@ class Answering:
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="diml-search")
         # Reading is mostly waiting, and must not wait for searches.
         self._reading = ThreadPoolExecutor(8, thread_name_prefix="diml-read")
-        self._embedding = ThreadPoolExecutor(1, thread_name_prefix="diml-embed")
+        self.embedding = ThreadPoolExecutor(1, thread_name_prefix="diml-embed")
         self._batchers: WeakKeyDictionary[StructuralModel, Batcher] = WeakKeyDictionary()
 
     def start(self) -> None:
@@ -77,7 +78,7 @@ class Answering:
             await batcher.close()
         self._decoders.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._embedding.shutdown(wait=False, cancel_futures=True)
+        self.embedding.shutdown(wait=False, cancel_futures=True)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
     # Indices
@@ -201,7 +202,7 @@ class Answering:
         if found is None:
             found = Batcher(
                 model.encoder,
-                self._embedding,
+                self.embedding,
                 self.settings.batch,
                 self.settings.batch_wait,
                 lambda: self._decoding,

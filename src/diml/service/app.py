@@ -16,6 +16,7 @@ from diml.errors import DimlError
 from diml.service.access import access_token, allowed_hosts
 from diml.service.answering import Answering
 from diml.service.guard import Guard
+from diml.service.jobs import Jobs
 from diml.service.metrics import Metrics
 from diml.service.problems import RequestError, problem, status_of
 from diml.service.request_log import RequestLog, request_id
@@ -24,7 +25,9 @@ from diml.service.routes.embed import embed_routes
 from diml.service.routes.explain import explain_routes
 from diml.service.routes.health import Warming, health_routes
 from diml.service.routes.images import image_routes
+from diml.service.routes.images_writing import writing_routes
 from diml.service.routes.indexes import index_routes
+from diml.service.routes.jobs import job_routes
 from diml.service.routes.metrics import metrics_routes
 from diml.service.routes.page import page_routes
 from diml.service.routes.search import search_routes
@@ -46,6 +49,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     metrics = Metrics()
     answering = Answering(settings, metrics)
     warming = Warming(answering)
+    jobs = Jobs(metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,6 +59,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             yield
         finally:
             task.cancel()
+            jobs.close()
             await answering.close()
 
     app = FastAPI(
@@ -71,11 +76,13 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             }
         },
     )
-    app.state.answering = answering
+    app.state.answering, app.state.jobs = answering, jobs
     for router in (
         health_routes(warming),
         index_routes(answering),
         image_routes(answering),
+        writing_routes(answering, jobs),
+        job_routes(jobs),
         search_routes(answering),
         explain_routes(answering),
         embed_routes(answering),

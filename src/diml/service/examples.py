@@ -51,6 +51,18 @@ EXPLANATION = {
 }
 EMBEDDING = {"grid": [4, 4], "dim": 128, "images": [{"name": "cat.jpg", "size": [640, 480], "map": [[0.1, -0.2]]}]}
 
+JOB_STARTED = {"job": "5f0c2d8e9b7a4f6c8d1e2f3a4b5c6d7e"}
+JOB = {
+    "id": "5f0c2d8e9b7a4f6c8d1e2f3a4b5c6d7e",
+    "index": "photos",
+    "kind": "add",
+    "state": "running",
+    "done": 8,
+    "total": 60,
+    "report": None,
+    "error": None,
+}
+
 
 def shown(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """The description of a JSON answer by an example."""

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -27,9 +28,13 @@ GRACE = 8
 class Server(uvicorn.Server):
     """A server that ends with exit code 0 after SIGTERM or Ctrl-C: requests in flight finish, no others are taken."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._stopping = ready, stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stopping()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -65,7 +70,7 @@ def serve(settings: ServiceSettings, ready: Callable[[str], None] = lambda url: 
         "h11_max_incomplete_event_size": 64 << 10,
     }
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    server = Server(uvicorn.Config(app, **config), lambda: ready(url))
+    server = Server(uvicorn.Config(app, **config), lambda: ready(url), app.state.jobs.close)
     asyncio.run(server.serve([listening]))
     _leave()
 

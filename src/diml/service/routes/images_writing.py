@@ -1,0 +1,131 @@
+"""`POST` and `DELETE /v1/indexes/{name}/images`: images that are added and removed, as jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+
+from diml.data.collection import Skipped
+from diml.errors import ImageError
+from diml.search import Index
+from diml.service.answering import Answering
+from diml.service.documents import document
+from diml.service.examples import JOB_STARTED
+from diml.service.indexes import ServedIndex
+from diml.service.jobs import Job, Jobs, as_dict, embedding_in
+from diml.service.multipart import form_route
+from diml.service.problems import RequestError
+from diml.service.routes.images import entry_of
+from diml.service.spooling import Spool, spooled
+
+# Small, because a search waits for a batch that has begun.
+BATCH = 8
+COMMIT_SECONDS = 2.0
+# Jobs that wait for others, for all indices together; each holds its uploads on the disk.
+WAITING = 16
+STARTED: dict[int | str, dict[str, Any]] = {
+    202: {"description": "The job has begun.", "content": {"application/json": {"example": JOB_STARTED}}}
+}
+
+
+def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
+    """The routes that change an index; they exist also where nothing may be changed, and say so."""
+    router = APIRouter(
+        prefix="/v1/indexes/{name}/images", tags=["images"], route_class=form_route(answering.settings.parts)
+    )
+
+    @router.post("", summary="Add images, as a job", status_code=202, response_class=Response, responses=STARTED)
+    async def add(
+        request: Request,
+        name: str,
+        image: Annotated[list[UploadFile], File(description="Images; their names become their paths.")],
+        label: Annotated[list[str], Form(description="A label for each image, in their order, or none.")] = [],  # noqa: B006
+    ) -> Response:
+        """Embed and store images; one of a name that is stored already takes its place.
+
+        The index keeps their features and thumbnails. The service keeps no copy of the files themselves.
+        """
+        served = _changeable(answering, jobs, name)
+        await answering.opened(served)
+        spool = await spooled(image, label)
+        job = Job(name, "add", len(image))
+        try:
+            skipped = await _unreadable(answering, served, spool)
+            jobs.start(job, _adding(answering, served, spool, skipped))
+        except BaseException:
+            spool.close()
+            raise
+        return _started(job)
+
+    @router.delete("", summary="Remove images, as a job", status_code=202, response_class=Response, responses=STARTED)
+    async def remove(
+        name: str, id: Annotated[list[str], Query(description="Ids of images.", min_length=1, max_length=1000)]
+    ) -> Response:
+        """Drop images from the index; their files stay."""
+        served = _changeable(answering, jobs, name)
+        index = await answering.opened(served)
+        with answering.reading(served):
+            for each in id:
+                await answering.run(partial(entry_of, index, each))
+        job = Job(name, "remove", len(id))
+
+        def work(progress: Callable[[int, int], None]) -> dict[str, Any]:
+            return {"removed": Index.open(served.path, model=served.current().model).remove(id)}
+
+        jobs.start(job, work)
+        return _started(job)
+
+    return router
+
+
+def _adding(
+    answering: Answering, served: ServedIndex, spool: Spool, skipped: list[Skipped]
+) -> Callable[[Callable[[int, int], None]], dict[str, Any]]:
+    def work(progress: Callable[[int, int], None]) -> dict[str, Any]:
+        try:
+            collection = spool.collection(skipped)
+            if not collection.paths:
+                raise ImageError(f"none of the images can be read; the first: {skipped[0].reason}")
+            model = embedding_in(answering.embedding, served.current().model)
+            index = Index.open(served.path, model=model)
+            report = index.add(collection, batch_size=BATCH, commit_seconds=COMMIT_SECONDS, progress=progress)
+            return as_dict(report)
+        finally:
+            spool.close()
+
+    return work
+
+
+async def _unreadable(answering: Answering, served: ServedIndex, spool: Spool) -> list[Skipped]:
+    """The uploads that cannot be decoded, found by the processes that may fail, before this one decodes them."""
+    index = await answering.opened(served)
+    skipped = []
+    for path in spool.paths:
+        data = await asyncio.to_thread(spool.file(path).read_bytes)
+        try:
+            await answering.decode(index, data, path)
+        except ImageError as error:
+            skipped.append(Skipped(path, str(error)))
+    return skipped
+
+
+def _changeable(answering: Answering, jobs: Jobs, name: str) -> ServedIndex:
+    """An index that may be changed.
+
+    Raises:
+        RequestError: 403, nothing may be changed here; 429, too many jobs wait.
+    """
+    served = answering.served(name)
+    if not answering.settings.writable:
+        raise RequestError(403, "this service changes nothing; start it with --writable and --token-file")
+    if jobs.waiting >= WAITING:
+        raise RequestError(429, f"{jobs.waiting} jobs wait already; send this one later", {"retry-after": "5"})
+    return served
+
+
+def _started(job: Job) -> Response:
+    return document({"job": job.id}, 202, {"location": f"/v1/jobs/{job.id}"})
