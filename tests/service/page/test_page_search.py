@@ -109,3 +109,54 @@ def test_pictures_are_revoked_when_they_are_gone(visit):
         address,
     )
     assert gone
+
+
+def changed(page, change):
+    """The accounts of the searches that follow are changed on their way to the page."""
+
+    def answer(route):
+        response = route.fetch()
+        document = response.json()
+        for hit in document["hits"]:
+            change(hit)
+        route.fulfill(response=response, json=document)
+
+    page.route("**/search", answer)
+
+
+def test_without_regions_the_strongest_pairs_are_boxed(visit, id_of):
+    def without_regions(hit):
+        left = [group for group in hit["account"]["regions"] if group["kind"] != "region"]
+        hit["account"]["regions"] = left
+
+    visitor = visit()
+    changed(visitor.page, without_regions)
+    page = visitor.go(f"#index=photos&id={id_of('tomato 2.png')}")
+    card = page.locator("#hits > li").nth(1)
+    sides = [card.locator("g.regions").nth(k).locator(":scope > g > path.region") for k in (0, 1)]
+    assert [side.count() for side in sides] == [4, 4]
+    contributions = [each.strip() for each in card.locator(".shares > .share").all_inner_texts()]
+    assert len(contributions) == 4
+    assert all(re.fullmatch(r"\d\s+\+0\.\d+", text) for text in contributions)
+
+
+def test_accounts_that_did_not_come_with_the_search_are_asked_for(visit, index, id_of):
+    wanted = id_of("tomato 2.png")
+    visitor = visit()
+    changed(visitor.page, lambda hit: hit.pop("account", None))
+    page = visitor.go(f"#index=photos&id={wanted}")
+    regions = sum(len(hit.match.regions().named) for hit in index.search(index.maps(wanted), k=12))
+    expect(page.locator("#hits g.regions path.region")).to_have_count(2 * regions)
+    expect(page.locator("#query .cell")).to_have_count(16)
+
+
+def test_with_one_index_there_is_nothing_to_choose(visit, locked_service):
+    address, token = locked_service
+    visitor = visit(address)
+    visitor.expected = ("status of 401",)
+    visitor.page.goto(address)
+    visitor.page.fill("#token-field", token)
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.page.locator("#browse img")).to_have_count(28)
+    expect(visitor.page.locator("#index")).to_be_hidden()
+    expect(visitor.page.locator("#index-about")).to_contain_text("few: 28")

@@ -25,7 +25,7 @@ export class Browse {
   button(index, entry) {
     const frame = html("span", { class: "thumbnail" });
     this.thumbnails.address(index, entry.id).then((address) => {
-      if (address) frame.append(html("img", { src: address, alt: "" }));
+      if (address) frame.append(html("img", { src: address, alt: "", draggable: "false" }));
       else frame.append(html("span", { class: "faint" }, "no image"));
     });
     return html("button", { type: "button", title: entry.path, "data-id": entry.id, onclick: () => this.chosen(entry) },

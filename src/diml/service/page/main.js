@@ -84,8 +84,10 @@ async function show(next, focus = false) {
 function aboutIndex() {
   const index = service.indexes.find((each) => each.name === view.index);
   byId("index").value = view.index;
-  byId("index-about").textContent = index.status === "ready"
+  const about = index.status === "ready"
     ? [count(index.images, "image"), index.labels ? count(index.labels, "label") : ""].filter(Boolean).join(", ") : index.reason || "not ready";
+  // With one index there is nothing to choose.
+  byId("index-about").textContent = service.indexes.length > 1 ? about : `${index.name}: ${about}`;
 }
 
 // An index that was not ready at the start has just answered.

@@ -9,6 +9,8 @@ import { cellName } from "./words.js";
 const SIDE = 320;
 // A pointer that moved less, in pixels of the screen, did not draw a box.
 const STILL = 5;
+// An image with fewer pixels has cells of less than a few: fractions count.
+const SMALL = 100;
 
 export class QueryPanel {
   // told(cell or null): the part that lights up. boxed(boxes): the boxes to look for, in pixels of the query.
@@ -123,13 +125,18 @@ export class QueryPanel {
     this.change([...this.boxes, box]);
   }
 
+  rounded(box) {
+    const places = Math.min(...this.size) < SMALL ? 100 : 1;
+    return box.map((value) => Math.round(places * value) / places);
+  }
+
   boxOf(cell) {
-    const box = this.cells.boxes[indexOf(cell, this.cells.grid)].map(Math.round);
+    const box = this.rounded(this.cells.boxes[indexOf(cell, this.cells.grid)]);
     return this.boxes.find((each) => each.every((value, k) => value === box[k]));
   }
 
   toggle(cell) {
-    const known = this.boxOf(cell), box = this.cells.boxes[indexOf(cell, this.cells.grid)].map(Math.round);
+    const known = this.boxOf(cell), box = this.rounded(this.cells.boxes[indexOf(cell, this.cells.grid)]);
     if (box[2] <= box[0] || box[3] <= box[1]) return;
     this.change(known ? this.boxes.filter((each) => each !== known) : [...this.boxes, box]);
   }
@@ -181,7 +188,7 @@ export class QueryPanel {
     if (this.drawing?.id !== event.pointerId) return;
     // Pressing on a part gave it the focus.
     if (this.drawing.moved) this.targets.targets[this.targets.at]?.blur();
-    const box = this.drawing.moved ? this.boxTo(event).map(Math.round) : null;
+    const box = this.drawing.moved ? this.rounded(this.boxTo(event)) : null;
     this.stopDrawing();
     if (box && box[2] > box[0] && box[3] > box[1]) {
       this.setTool(false);
