@@ -12,7 +12,7 @@ from diml.data.bit_depth import Samples, colours, grey, png_bits_of, samples_of
 from diml.data.colour_profiles import to_srgb
 from diml.data.first_decoding import first_rgb
 from diml.data.numbers import scaled_numbers
-from diml.data.opening import MAX_PIXELS, NamedBytes, check_size, explained, opened
+from diml.data.opening import NamedBytes, check_size, explained, opened
 from diml.data.printable import printable
 from diml.data.transparency import on_ground
 from diml.files import AnyPath
@@ -30,7 +30,7 @@ _UPRIGHT = {
 
 
 def open_image(
-    path: AnyPath | NamedBytes, decoding: int = 2, bit_depth: int | None = None, max_pixels: int = MAX_PIXELS
+    path: AnyPath | NamedBytes, decoding: int = 2, bit_depth: int | None = None, max_pixels: int | None = None
 ) -> Image.Image:
     """The image in a file, as 8-bit RGB in sRGB, upright.
 
@@ -46,7 +46,7 @@ def open_image(
         decoding: 1 decodes as diml 0.1.0 did: colour profiles are ignored, the ground is always white, and all 16 bits
             of a sample count.
         bit_depth: bits of the samples in 16-bit images, 1 to 16; None for what the file says, or else 16.
-        max_pixels: larger images are refused before a pixel is decoded.
+        max_pixels: larger images are refused before a pixel is decoded; `MAX_PIXELS` by default.
 
     Returns:
         An image of mode RGB without an open file.

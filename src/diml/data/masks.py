@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from PIL import Image, ImageOps
 
-from diml.data.opening import MAX_PIXELS, NamedBytes, opened
+from diml.data.opening import NamedBytes, opened
 from diml.files import AnyPath
 
 
-def open_mask(path: AnyPath | NamedBytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_mask(path: AnyPath | NamedBytes, max_pixels: int | None = None) -> Image.Image:
     """The image in a file, upright, in its own mode; unlike `open_image`, it keeps transparency.
 
     Raises:

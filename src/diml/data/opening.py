@@ -57,19 +57,19 @@ class Opened:
 
 
 @contextmanager
-def opened(path: AnyPath | NamedBytes, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
+def opened(path: AnyPath | NamedBytes, max_pixels: int | None = None) -> Iterator[Opened]:
     """Open an image file; errors of the block become one sentence that starts with the path.
 
     Args:
         path: the file, or its content.
-        max_pixels: larger images are refused.
+        max_pixels: larger images are refused; `MAX_PIXELS` by default.
 
     Raises:
         ImageError: there is no such file, or it is not an image that is read.
     """
     if not isinstance(path, NamedBytes):
         path = image_path(path)
-    with explained(path), _content(path) as given:
+    with explained(path, max_pixels), _content(path) as given:
         kind = kind_of(given.read(HEAD), os.path.splitext(os.fspath(path))[1].lower())
         if kind is not None and not kind.is_read:
             raise UnusableError(f"is {kind.name}, which is not read here; {kind.remedy}")
@@ -82,7 +82,7 @@ def opened(path: AnyPath | NamedBytes, max_pixels: int = MAX_PIXELS) -> Iterator
 
 
 @contextmanager
-def explained(name: AnyPath) -> Iterator[None]:
+def explained(name: AnyPath, max_pixels: int | None = None) -> Iterator[None]:
     """Turn any error of decoding into an ImageError of one sentence.
 
     Raises:
@@ -94,15 +94,16 @@ def explained(name: AnyPath) -> Iterator[None]:
         raise ImageError(f"{printable(name)}: {reason}") from None
     # On arbitrary bytes decoders raise errors of many types: KeyError, struct.error, ...
     except Exception as error:
-        raise ImageError(f"{printable(name)}: {_reason(error)}") from error
+        raise ImageError(f"{printable(name)}: {_reason(error, max_pixels or MAX_PIXELS)}") from error
 
 
-def check_size(image: Image.Image, max_pixels: int = MAX_PIXELS) -> None:
+def check_size(image: Image.Image, max_pixels: int | None = None) -> None:
     """Refuse an image that is too large, before a pixel is decoded."""
+    most = MAX_PIXELS if max_pixels is None else max_pixels
     width, height = image.size
-    if width * height > max_pixels:
+    if width * height > most:
         raise UnusableError(
-            f"has {width} x {height} pixels, more than the {max_pixels:,} that are decoded; make it smaller first"
+            f"has {width} x {height} pixels, more than the {most:,} that are decoded; make it smaller first"
         )
 
 
@@ -146,13 +147,13 @@ def _check_file(path: AnyPath) -> None:
         raise UnusableError(EMPTY)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, max_pixels: int) -> str:
     simple: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
         (FileNotFoundError, "there is no such file; check the path"),
         (PermissionError, "may not be read (permission denied); change its permissions or leave it out"),
         (
             (Image.DecompressionBombError, Image.DecompressionBombWarning),
-            f"has more pixels than the {MAX_PIXELS:,} that are decoded; make it smaller first",
+            f"has more pixels than the {max_pixels:,} that are decoded; make it smaller first",
         ),
         (MemoryError, "does not fit into memory; make it smaller first"),
     ]
