@@ -78,12 +78,14 @@ def test_an_error_without_a_document(failing):
     expect(page.locator("#problem-text")).to_contain_text("The service answered 502")
 
 
-def test_an_upload_that_is_no_image(visit):
-    visitor = visit()
+@pytest.mark.parametrize("width", [360, 1280])
+def test_an_upload_that_is_no_image(visit, width):
+    visitor = visit(viewport={"width": width, "height": 800})
     visitor.expected = ("Failed to load resource",)
     page = visitor.go()
     page.set_input_files("#file", {"name": "broken.png", "mimeType": "image/png", "buffer": b"not a picture"})
     expect(page.locator("#problem-text")).to_contain_text("broken.png")
+    expect(page.locator("#problem")).to_be_in_viewport()
     # The page can go on.
     page.set_input_files("#file", CHELSEA)
     expect(page.locator("#hits > li")).to_have_count(12)

@@ -110,7 +110,7 @@ def test_focus_goes_into_the_dialog_and_back(opened):
     opened.keyboard.press("Escape")
     expect(opened.locator("#hit")).to_be_hidden()
     expect(opened.locator("#hits .open").nth(1)).to_be_focused()
-    assert "hit=" not in opened.url
+    expect(opened).not_to_have_url(re.compile("hit="))
 
 
 def test_a_hit_of_a_part(visit, cat):

@@ -38,6 +38,11 @@ export class Results {
     byId("results-title").scrollIntoView({ block: "nearest" });
   }
 
+  // Where the query is above the hits, they are what people look for.
+  showAtTop() {
+    if (matchMedia("(max-width: 55.99em)").matches) byId("results-title").scrollIntoView({ block: "start" });
+  }
+
   async showCollection(view, signal, focus) {
     this.heading("The collection");
     this.status.begin("Reading the collection …");
@@ -69,11 +74,11 @@ export class Results {
     const isNew = await this.showQuery(view, file, signal);
     this.heading(view.regions.length ? "Images with a part like one of " : "Images like ", name(this.asked.title));
     this.query.showBoxes(view.regions);
+    if (isNew) this.showAtTop();
     const document = await answer;
     signal.throwIfAborted();
     this.showHits(view, document, reach);
-    // Where the query is above the hits, they are what people look for.
-    if (isNew && matchMedia("(max-width: 55.99em)").matches) byId("results-title").scrollIntoView({ block: "start" });
+    if (isNew) this.showAtTop();
     this.status.end(this.told(reach, performance.now() - begun));
     this.missingAccounts(view, file, signal);
   }

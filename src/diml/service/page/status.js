@@ -41,5 +41,6 @@ export class Status {
     byId("problem-text").textContent = text;
     byId("again").hidden = !again;
     byId("problem").hidden = false;
+    byId("problem").scrollIntoView({ block: "nearest" });
   }
 }
