@@ -13,6 +13,7 @@ from diml.cli.faithfulness import faithfulness
 from diml.cli.import_checkpoint import import_checkpoint
 from diml.cli.index import index
 from diml.cli.info import info
+from diml.cli.mcp import mcp
 from diml.cli.report import report
 from diml.cli.search import search
 from diml.cli.serve import serve
@@ -50,6 +51,7 @@ COMMANDS = (
     index,
     search,
     serve,
+    mcp,
     info,
     evaluate,
     faithfulness,
