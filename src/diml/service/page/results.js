@@ -120,7 +120,6 @@ export class Results {
       named: { index: view.index, query: this.asked.path || this.asked.title, regions: boxes.map((box) => box.join(",")).join(" "), filter: condition(view) },
     };
     this.found = document.hits.slice(reach.from);
-    for (const { account } of this.found) if (account && part) account.part ??= {};
     byId("scale").textContent = part ? PART : WHOLE;
     byId("reading").hidden = !this.found.length;
     this.hits.show(view.index, this.found, this.asked);
