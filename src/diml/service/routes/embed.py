@@ -10,14 +10,13 @@ from safetensors.torch import save
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.search.transfer import MEDIA_TYPE as SAFETENSORS
 from diml.service.answering import Answering
 from diml.service.documents import document
 from diml.service.examples import EMBEDDING, shown
 from diml.service.multipart import form_route
 from diml.service.queries import given_image
 from diml.service.routes.explain import _only
-
-SAFETENSORS = "application/safetensors"
 
 
 def embed_routes(answering: Answering) -> APIRouter:

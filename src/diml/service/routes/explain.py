@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from diml.errors import UsageError
 from diml.explanation import Contrast, PairExplanation, explain_contrast, explain_pair
 from diml.search.stages import reporting, stage
+from diml.search.transfer import MEDIA_TYPE, pack_images
 from diml.service.answering import Answering, note_stage
 from diml.service.documents import document
 from diml.service.examples import EXPLANATION, shown
@@ -34,7 +36,7 @@ def explain_routes(answering: Answering) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["explain"], route_class=form_route(answering.settings.parts))
     binary = {"schema": {"type": "string", "format": "binary"}}
     described = shown(EXPLANATION)
-    described[200]["content"].update(dict.fromkeys(DRAWN, binary))
+    described[200]["content"].update(dict.fromkeys((*DRAWN, MEDIA_TYPE), binary))
 
     @router.post("/explain", summary="Why images are similar", responses=described)
     async def explain(
@@ -49,12 +51,16 @@ def explain_routes(answering: Answering) -> APIRouter:
         region: Annotated[list[str], Form(description="Only this part of a: x0,y0,x1,y1 in pixels.")] = [],  # noqa: B006
         mask: Annotated[UploadFile | None, File(description="Only this part of a: an image of the same size.")] = None,
     ) -> Response:
-        """The document of `diml explain --json`; by the header Accept a PNG, an SVG or, of two images, a page."""
+        """The document of `diml explain --json`; by the header Accept a PNG, an SVG or, of two images, a page.
+
+        With `Accept: application/safetensors` the feature maps of the images, as `diml.client` needs them.
+        """
         kind = accepted(request.headers.get("accept", ""))
         served = answering.served(_only(answering, index))
         contrasted = rather_than is not None or bool(rather_than_id)
         if contrasted and kind == "text/html":
             raise RequestError(406, "there are pages of two images only; accept image/png, image/svg+xml or JSON")
+        packed = MEDIA_TYPE in request.headers.get("accept", "")
         with answering.admission.admitted():
 
             async def answer() -> Response:
@@ -65,6 +71,10 @@ def explain_routes(answering: Answering) -> APIRouter:
                     sides += [(rather_than, rather_than_id, "rather_than")] if contrasted else []
                     given = [await given_image(answering, served, opened, *side) for side in sides]
                     chosen = await given_mask(answering, mask)
+                    if packed:
+                        maps, names = [each.maps for each in given], [each.name for each in given]
+                        packing = partial(pack_images, maps, names, opened.model)
+                        return Response(await answering.compute(packing), media_type=MEDIA_TYPE)
 
                     def explained() -> Response:
                         named = [each.named(opened) for each in given]

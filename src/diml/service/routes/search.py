@@ -12,6 +12,7 @@ from diml.model.query import query_of_maps
 from diml.model.query_part import PartChoice
 from diml.search import Index, SearchResult
 from diml.search.stages import reporting, stage
+from diml.search.transfer import MEDIA_TYPE, pack_result
 from diml.service.answering import Answering, note_stage
 from diml.service.documents import document
 from diml.service.examples import SEARCH, shown
@@ -24,7 +25,10 @@ def search_routes(answering: Answering) -> APIRouter:
     """The route of searching."""
     router = APIRouter(prefix="/v1/indexes/{name}", tags=["search"], route_class=form_route(answering.settings.parts))
 
-    @router.post("/search", summary="The most similar images", responses=shown(SEARCH))
+    described = shown(SEARCH)
+    described[200]["content"][MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary"}}
+
+    @router.post("/search", summary="The most similar images", responses=described)
     async def search(
         request: Request,
         name: str,
@@ -39,7 +43,10 @@ def search_routes(answering: Answering) -> APIRouter:
         mask: Annotated[UploadFile | None, File(description="A part to look for: an image of the same size.")] = None,
         explain: Annotated[int, Form(description="Hits whose account is added.")] = 0,
     ) -> Response:
-        """The document of `diml search --json`; with `explain`, the first hits also have an `account`."""
+        """The document of `diml search --json`; with `explain`, the first hits also have an `account`.
+
+        With `Accept: application/safetensors` the same with feature maps, as `diml.client` needs it.
+        """
         served = answering.served(name)
         with answering.admission.admitted():
 
@@ -53,21 +60,29 @@ def search_routes(answering: Answering) -> APIRouter:
                     choice = PartChoice.of(regions, await given_mask(answering, mask))
                     given = await given_image(answering, served, index, image, id, "image")
                     query = query_of_maps(index.model, given.maps, choice, given.image, given.name)
-                    return await answering.compute(lambda: document(_found(index, name, query, asked)))
+                    packed = MEDIA_TYPE in request.headers.get("accept", "")
+                    return await answering.compute(lambda: _answer(index, name, query, asked, packed))
 
             return await answering.within_limits(request, answer())
 
     return router
 
 
-def _found(index: Index, name: str, query: Query, asked: SearchRequest) -> dict[str, Any]:
+def _answer(index: Index, name: str, query: Query, asked: SearchRequest, packed: bool) -> Response:
+    result, found = _found(index, name, query, asked)
+    if packed:
+        return Response(pack_result(result, found), media_type=MEDIA_TYPE, headers={"cache-control": "no-store"})
+    return document(found)
+
+
+def _found(index: Index, name: str, query: Query, asked: SearchRequest) -> tuple[SearchResult, dict[str, Any]]:
     with reporting(note_stage):
         result = index.search(query, asked.k, asked.shortlist, asked.where)
         found = result.to_dict(index=name)
         if asked.explain:
             with stage("explain"):
                 _explain(result, found, asked.explain)
-    return found
+    return result, found
 
 
 def _explain(result: SearchResult, found: dict[str, Any], number: int) -> None:
