@@ -7,6 +7,8 @@ import { composition, namedRegions, number, percent, signed } from "./words.js";
 
 // Units of the drawing of one hit; the browser scales it.
 const QUERY = 112, GAP = 16, FOUND = 190;
+// The numbers of regions fit beside the thinnest image.
+const LOWEST = 32;
 
 export class HitList {
   // Called with a hit: open(hit), like(hit), mark(hit, verdict); verdictOf(hit) is true, false or null.
@@ -29,7 +31,7 @@ export class HitList {
   }
 
   card(index, hit, query) {
-    const tall = Math.max(Frame.fitted(query.size, QUERY).height, Frame.fitted(hit.size, FOUND).height);
+    const tall = Math.max(Frame.fitted(query.size, QUERY).height, Frame.fitted(hit.size, FOUND).height, LOWEST);
     const left = Frame.fitted(query.size, QUERY, 0, 0, tall), right = Frame.fitted(hit.size, FOUND, QUERY + GAP, 0, tall);
     const card = { hit, left, right, query, over: svg("g") };
     const image = svg("image", { preserveAspectRatio: "none", ...right.place });
