@@ -91,7 +91,7 @@ def locked_service(folder):
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token + "\n")
-    with serving(folder / "few.diml", "--token-file", token_file) as address:
+    with serving(folder / "few.diml", "--token-file", token_file, "--decoders", 1) as address:
         yield address, token
 
 
