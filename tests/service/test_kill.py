@@ -91,9 +91,8 @@ def main(number: int = KILLS, seed: int = SEED) -> None:
     with tempfile.TemporaryDirectory() as place:
         found = kills(Path(place), number, seed)
     stored = [each["stored at the kill"] for each in found]
-    print(
-        "| kills | before the job was done | images at the kill | lost | twice | reruns complete |\n|---|---|---|---|---|---|"
-    )
+    print("| kills | before the job was done | images at the kill | lost | twice | reruns complete |")
+    print("|---|---|---|---|---|---|")
     early = sum(each["before it was done"] for each in found)
     print(f"| {number} | {early} | {min(stored)} to {max(stored)} | 0 | 0 | {number} |")
 
