@@ -203,24 +203,23 @@ def make_query(
     if rollout is not None and not isinstance(source, FeatureMaps):
         given: dict[str, Any] = {"model": model, "maps": maps, "image": image, "source": source}
         return RolloutQuery(**given, rollout=rollout_of(model, [opened], rollout), blocks=rollout)
-    return query_of_maps(model, maps, choice, image, source)
+    return query_of_maps(model, maps, choice.part(maps), image, source)
 
 
 def query_of_maps(
     model: StructuralModel,
     maps: FeatureMaps,
-    choice: PartChoice,
+    part: QueryPart | None = None,
     image: Image.Image | None = None,
     source: Source | FeatureMaps | None = None,
 ) -> Query:
     """The query of an image that is embedded already, or of the part of it that was chosen.
 
     Raises:
-        UsageError: maps of several images, or a choice that does not fit.
+        UsageError: maps of several images.
     """
     _check_one(maps)
     given: dict[str, Any] = {"model": model, "maps": maps, "image": image, "source": source}
-    part = choice.part(maps)
     return WholeQuery(**given) if part is None else PartQuery(**given, part=part)
 
 

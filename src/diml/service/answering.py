@@ -8,13 +8,13 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from PIL import Image
 from starlette.requests import Request
 
+from diml.embedding import Pixels
 from diml.errors import StoreError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
@@ -31,19 +31,6 @@ from diml.service.settings import ServiceSettings
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """An image that came with a request.
-
-    Attributes:
-        image: decoded, RGB and upright.
-        maps: its feature maps, n = 1.
-    """
-
-    image: Image.Image
-    maps: FeatureMaps
-
-
 class Answering:
     """What all routes share: the indices, the processes and threads that work, and the limits.
 
@@ -53,6 +40,7 @@ class Answering:
         indexes: by name.
         admission: of requests that compute.
         embedding: the one thread in which models run.
+        opening: held while an image is in memory at its full size, so that a full queue of large images fits into it.
     """
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
@@ -62,6 +50,7 @@ class Answering:
         metrics.watch_queue(lambda: self.admission.active)
         self._decoders = Decoders(settings.decoders, settings.decode_seconds, settings.pixels)
         self._decoding = 0
+        self.opening = asyncio.Semaphore(2 * settings.decoders)
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="diml-search")
         # Reading is mostly waiting, and must not wait for searches.
         self._reading = ThreadPoolExecutor(8, thread_name_prefix="diml-read")
@@ -177,25 +166,19 @@ class Answering:
         finally:
             self._decoding -= 1
 
-    async def embed(self, served: ServedIndex, index: Index, image: Image.Image) -> FeatureMaps:
-        """The feature maps of a decoded image."""
+    async def preprocess(self, index: Index, image: Image.Image) -> Pixels:
+        """A decoded image at the size of the model's input."""
         preprocessing = index.model.encoder.preprocessing
-        pixels = await self.compute(lambda: preprocessing(image))
+        return await self.compute(lambda: preprocessing(image))
+
+    async def embed(self, served: ServedIndex, pixels: Pixels) -> FeatureMaps:
+        """The feature maps of one image, embedded together with those of other requests."""
         loop = asyncio.get_running_loop()
         start = loop.time()
         maps = await self._batcher(served.encoder_model).embed(pixels)
         if record := current_record():
             record.waited("embed", loop.time() - start)
         return maps
-
-    async def embedded(self, served: ServedIndex, index: Index, data: bytes, name: str) -> Embedded:
-        """An image decoded and embedded.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        image = await self.decode(index, data, name)
-        return Embedded(image, await self.embed(served, index, image))
 
     def _batcher(self, model: StructuralModel) -> Batcher:
         found = self._batchers.get(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,6 +13,9 @@ from PIL import Image
 from diml.errors import UsageError
 from diml.explanation import NamedImage
 from diml.feature_maps import FeatureMaps
+from diml.matching import RegionLike
+from diml.model import QueryPart
+from diml.model.query_part import PartChoice
 from diml.search import Index
 from diml.service.answering import Answering
 from diml.service.indexes import ServedIndex
@@ -26,7 +30,7 @@ class Given:
     Attributes:
         name: of the file that was uploaded, or its path in the index.
         maps: its feature maps, n = 1: of an image of the index the stored ones.
-        image: decoded; None for an image of the index.
+        image: decoded, where it is kept; None for an image of the index.
         id: in the index; None for an upload.
     """
 
@@ -45,12 +49,19 @@ class Given:
 
 
 async def given_image(
-    answering: Answering, served: ServedIndex, index: Index, upload: UploadFile | None, id: str | None, name: str
+    answering: Answering,
+    served: ServedIndex,
+    index: Index,
+    upload: UploadFile | None,
+    id: str | None,
+    name: str,
+    keep: bool = False,
 ) -> Given:
     """An image of a request, with its feature maps.
 
     Args:
         name: of the field, for messages.
+        keep: the decoded image as well, to draw it.
 
     Raises:
         UsageError: neither a file nor an id, or both.
@@ -61,9 +72,13 @@ async def given_image(
         got = "neither" if upload is None else "both"
         raise UsageError(f"expected a file {name} or the id of an image of the index, got {got}; send one of them")
     if upload is not None:
-        data, shown = await content(upload, name)
-        embedded = await answering.embedded(served, index, data, shown)
-        return Given(shown, embedded.maps, embedded.image)
+        async with answering.opening:
+            data, shown = await content(upload, name)
+            image = await answering.decode(index, data, shown)
+            pixels = await answering.preprocess(index, image)
+        kept = image if keep else None
+        del data, image  # while this request waits for the model
+        return Given(shown, await answering.embed(served, pixels), kept)
     assert id is not None
     return await answering.run(lambda: _stored(index, id))
 
@@ -71,6 +86,22 @@ async def given_image(
 def _stored(index: Index, id: str) -> Given:
     entry = entry_of(index, id)
     return Given(entry.path, index.maps(entry.id), id=entry.id)
+
+
+async def given_part(
+    answering: Answering, maps: FeatureMaps, regions: Sequence[RegionLike], mask: UploadFile | None
+) -> QueryPart | None:
+    """The part of an image that is looked for, if regions or a mask choose one.
+
+    Raises:
+        ImageError: the mask cannot be read.
+        UsageError: a part that does not fit the image, or that is chosen in two ways.
+    """
+    if mask is None:
+        return PartChoice.of(regions, None).part(maps)
+    async with answering.opening:
+        choice = PartChoice.of(regions, await given_mask(answering, mask))
+        return await answering.compute(lambda: choice.part(maps))
 
 
 async def given_mask(answering: Answering, upload: UploadFile | None) -> Image.Image | None:

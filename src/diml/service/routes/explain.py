@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +29,8 @@ JSON = "application/json"
 DRAWN = {"image/png": "png", "image/svg+xml": "svg", "text/html": "html"}
 # A page states the policy of its script itself; opened from here it must not reach the service as the service's own.
 OF_PAGES = {"content-security-policy": "sandbox allow-scripts; frame-ancestors 'none'", "cache-control": "no-store"}
+# Explanations that hold images at their full size, at a time.
+TOGETHER = 2
 # The picture library holds its state for the whole process.
 _drawing = threading.Lock()
 
@@ -37,6 +41,8 @@ def explain_routes(answering: Answering) -> APIRouter:
     binary = {"schema": {"type": "string", "format": "binary"}}
     described = shown(EXPLANATION)
     described[200]["content"].update(dict.fromkeys((*DRAWN, MEDIA_TYPE), binary))
+
+    drawn_together = asyncio.Semaphore(TOGETHER)
 
     @router.post("/explain", summary="Why images are similar", responses=described)
     async def explain(
@@ -64,12 +70,18 @@ def explain_routes(answering: Answering) -> APIRouter:
         with answering.admission.admitted():
 
             async def answer() -> Response:
+                # Pictures and masks are in memory at their full size until the end.
+                async with drawn_together if kind != JSON or mask is not None else nullcontext():
+                    return await unlimited()
+
+            async def unlimited() -> Response:
                 opened = await answering.opened(served)
                 with answering.reading(served):
                     regions = regions_of(answering.settings, region)
                     sides = [(a, a_id, "a"), (b, b_id, "b")]
                     sides += [(rather_than, rather_than_id, "rather_than")] if contrasted else []
-                    given = [await given_image(answering, served, opened, *side) for side in sides]
+                    drawing = kind != JSON and not packed
+                    given = [await given_image(answering, served, opened, *side, keep=drawing) for side in sides]
                     chosen = await given_mask(answering, mask)
                     if packed:
                         maps, names = [each.maps for each in given], [each.name for each in given]

@@ -9,7 +9,6 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from diml.explanation import explain_hit
 from diml.model import Query
 from diml.model.query import query_of_maps
-from diml.model.query_part import PartChoice
 from diml.search import Index, SearchResult
 from diml.search.stages import reporting, stage
 from diml.search.transfer import MEDIA_TYPE, pack_result
@@ -18,7 +17,7 @@ from diml.service.documents import document
 from diml.service.examples import SEARCH, shown
 from diml.service.multipart import form_route
 from diml.service.parameters import SearchRequest, regions_of, search_request
-from diml.service.queries import given_image, given_mask
+from diml.service.queries import given_image, given_part
 
 
 def search_routes(answering: Answering) -> APIRouter:
@@ -57,9 +56,9 @@ def search_routes(answering: Answering) -> APIRouter:
                         lambda: search_request(answering.settings, index, k, shortlist, where, explain)
                     )
                     regions = regions_of(answering.settings, region)
-                    choice = PartChoice.of(regions, await given_mask(answering, mask))
                     given = await given_image(answering, served, index, image, id, "image")
-                    query = query_of_maps(index.model, given.maps, choice, given.image, given.name)
+                    part = await given_part(answering, given.maps, regions, mask)
+                    query = query_of_maps(index.model, given.maps, part, source=given.name)
                     packed = MEDIA_TYPE in request.headers.get("accept", "")
                     return await answering.compute(lambda: _answer(index, name, query, asked, packed))
 
