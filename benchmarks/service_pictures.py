@@ -22,10 +22,9 @@ def build(folder: Path, images: int) -> tuple[Path, Path]:
         print(f"making {images} pictures in {pictures}; they are used again", flush=True)
         for i, picture in enumerate(_made(images)):
             picture.save(pictures / f"{i:06d}.jpg", quality=90)
-    index = Index.open(path) if path.exists() else Index.create(path, "lite0", dim=128)
-    if index.stats().images < images:
+    if not path.exists() or Index.open(path).stats().images < images:
         print(f"adding them to {path}", flush=True)
-        index.add(pictures)
+        (Index.open(path) if path.exists() else Index.create(path, "lite0", dim=128)).add(pictures)
     return pictures, path
 
 
