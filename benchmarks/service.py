@@ -56,8 +56,10 @@ def row_of(clients: int, runs: list[dict[str, Any]], loops: list[dict[str, Any]]
     p50, p95, p99 = 1000 * np.percentile([t for each in runs for t in each["latencies"]], [50, 95, 99])
     counts = [sum(each[name] for each in runs) for name in ("refused", "wrong", "failed")]
     cpu = 100 * sum(each["cpu_seconds"] for each in runs) / sum(each["seconds"] for each in runs)
+    answered = sum(len(each["latencies"]) for each in runs)
+    work = 1000 * sum(each["served_cpu_seconds"] for each in runs) / max(1, answered)
     cells = [clients, f"{rate:.1f}", f"{rate / loop:.0%}", *(f"{p:.0f} ms" for p in (p50, p95, p99)), *counts]
-    return "| " + " | ".join(map(str, [*cells, f"{cpu:.0f} %"])) + " |"
+    return "| " + " | ".join(map(str, [*cells, f"{work:.1f} ms", f"{cpu:.1f} %"])) + " |"
 
 
 def load(given: argparse.Namespace, pictures: Path, path: Path, names: list[Path]) -> None:
@@ -72,12 +74,18 @@ def load(given: argparse.Namespace, pictures: Path, path: Path, names: list[Path
             loops.append(run("service_loop", path, *names, "--seconds", seconds))
             for clients in given.clients:
                 arguments = ["--clients", clients, "--seconds", seconds, "--keep", COMPARED]
-                runs[clients].append(run("service_load", served.port, path.stem, *names, *arguments))
+                used = served.cpu_seconds()
+                done = run("service_load", served.port, path.stem, *names, *arguments)
+                runs[clients].append({**done, "served_cpu_seconds": served.cpu_seconds() - used})
         after = served.memory()
     loop = statistics.median(each["images"] / each["seconds"] for each in loops)
-    print(f"\nThe loop answers {loop:.1f} images a second.\n")
-    print("| clients | images/s | of the loop | p50 | p95 | p99 | 429 | wrong | failed | CPU of the clients |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    work = 1000 * sum(each["cpu_seconds"] for each in loops) / sum(each["images"] for each in loops)
+    print(f"\nThe loop answers {loop:.1f} images a second, and takes {work:.1f} ms of CPU for each.\n")
+    print(
+        "| clients | images/s | of the loop | p50 | p95 | p99 | 429 | wrong | failed | CPU an image "
+        "| CPU of the clients |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for clients, each in runs.items():
         print(row_of(clients, each, loops))
     everything = [one for each in runs.values() for one in each]

@@ -1,4 +1,4 @@
-"""A running `diml serve`, and the memory that it takes."""
+"""A running `diml serve`, and the memory and processor time that it takes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ class Served:
         """MB that the service and its processes take, pages that several share counted once."""
         return sum(_pss(pid) for pid in _tree(self.process.pid)) / 1e6
 
+    def cpu_seconds(self) -> float:
+        """Seconds of processor time that the service and its processes have used."""
+        return sum(_ticks(pid) for pid in _tree(self.process.pid)) / os.sysconf("SC_CLK_TCK")
+
     def _healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
@@ -63,6 +67,14 @@ def _tree(root: int) -> list[int]:
     for pid in tree:  # grows while it is read
         tree.extend(child for child, parent in parents.items() if parent == pid)
     return tree
+
+
+def _ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def _pss(pid: int) -> int:
