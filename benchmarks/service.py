@@ -1,6 +1,6 @@
 """How many images a second `diml serve` answers, and how fast, beside a loop in one process on the same index.
 
-    python -m benchmarks.service --data FOLDER [--images 10000] [--clients 1 8 64] [--seconds 60] [--rounds 3]
+    python -m benchmarks.service --data FOLDER [--images 10000] [--clients 1 8 64] [--seconds 60] [--batch 4]
     python -m benchmarks.service --data FOLDER --memory-minutes 10
 
 The pictures and their index are made once in FOLDER. Loop and service take turns; a figure is the median of the rounds,
@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks.service_pictures import build
 from benchmarks.service_process import Served
 from diml.search import Index
+from diml.service.settings import ServiceSettings
 
 QUERIES = 512
 COMPARED = 20
@@ -67,11 +68,11 @@ def load(given: argparse.Namespace, pictures: Path, path: Path, names: list[Path
     seconds = given.seconds / given.rounds
     loops: list[dict[str, Any]] = []
     runs: dict[int, list[dict[str, Any]]] = {clients: [] for clients in given.clients}
-    with Served(path, given.data / "service.log", *given.serve) as served:
+    with Served(path, given.data / "service.log", "--batch", str(given.batch), *given.serve) as served:
         run("service_load", served.port, path.stem, *names, "--clients", 8, "--seconds", 5)  # does not count
         before = served.memory()
         for _ in range(given.rounds):
-            loops.append(run("service_loop", path, *names, "--seconds", seconds))
+            loops.append(run("service_loop", path, *names, "--seconds", seconds, "--batch", given.batch))
             for clients in given.clients:
                 arguments = ["--clients", clients, "--seconds", seconds, "--keep", COMPARED]
                 used = served.cpu_seconds()
@@ -99,7 +100,7 @@ def load(given: argparse.Namespace, pictures: Path, path: Path, names: list[Path
 
 def memory(given: argparse.Namespace, path: Path, names: list[Path]) -> None:
     """Memory while eight clients ask for some minutes."""
-    with Served(path, given.data / "service.log", *given.serve) as served:
+    with Served(path, given.data / "service.log", "--batch", str(given.batch), *given.serve) as served:
         run("service_load", served.port, path.stem, *names, "--clients", 8, "--seconds", 20)  # does not count
         seconds = 60 * given.memory_minutes
         arguments = ["--clients", 8, "--seconds", seconds, "--keep", 0]
@@ -125,6 +126,10 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=60, help="for each number of clients, over all rounds")
     parser.add_argument("--rounds", type=int, default=3)
+    batch = ServiceSettings.model_fields["batch"].default
+    parser.add_argument(
+        "--batch", type=int, default=batch, help="images embedded together, in the loop and the service"
+    )
     parser.add_argument("--memory-minutes", type=float, default=0, help="watch the memory for so long instead")
     parser.add_argument(
         "--serve", action="append", default=[], help="further argument of diml serve: --serve=--batch=1"

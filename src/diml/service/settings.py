@@ -56,7 +56,7 @@ class ServiceSettings(BaseSettings):
     allow_origins: Annotated[tuple[str, ...], NoDecode] = ()
     device: str = "auto"
     queue: int = Field(128, ge=1)
-    batch: int = Field(32, ge=1)
+    batch: int = Field(4, ge=1)  # on two cores an image of a larger batch takes longer, see docs/service.md
     batch_wait: float = Field(5, ge=0, le=5)
     decoders: int = Field(2, ge=1)
     decode_seconds: float = Field(10, gt=0)
