@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import anyio.to_thread
 from mcp.server.mcpserver import Image as Picture
 from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
 from pydantic import Field
 
@@ -60,7 +59,7 @@ class Assistant:
 
     def __post_init__(self) -> None:
         collection = self.index().stats().collection
-        given = self.roots or [Path.cwd(), *([Path(collection)] if collection else [])]
+        given = self.roots or [*([Path(collection)] if collection else []), *_working_folder()]
         self.roots = [root.resolve() for root in given]
 
     def index(self) -> Index:
@@ -70,17 +69,13 @@ class Assistant:
         return self._opened
 
     def guarded(self, work: Callable[[], CallToolResult]) -> CallToolResult:
-        """The result, or the library's sentence as the error of a tool.
-
-        Raises:
-            ToolError: for any error that the user can correct.
-        """
+        """The result, or the library's sentence as the error of a tool, for any error that the user can correct."""
         try:
             return work()
         except DimlError as error:
             if not isinstance(error, UsageError):
                 self._opened = None
-            raise ToolError(str(error)) from error
+            return CallToolResult(content=[_text(str(error))], is_error=True)
 
     def source(self, image: str) -> Path | FeatureMaps:
         """An image of the index as its stored maps, or a file.
@@ -121,12 +116,12 @@ class Assistant:
             self.source(image), k, parse_shortlist(shortlist, "shortlist"), where or None, regions=boxes
         )
         text = "\n".join(_lines(found)) or "nothing was found"
-        content: list[ContentBlock] = [TextContent(type="text", text=text)]
+        content: list[ContentBlock] = [_text(text)]
         if thumbnails:
             pictures = [Picture(data=hit.thumbnail, format="jpeg") for hit in found if hit.thumbnail]
             content += [picture.to_image_content() for picture in pictures]
         document = found.to_dict(index=str(self.path), query=image)
-        return CallToolResult(content=content, structured_content=document)
+        return CallToolResult(content=content, structured_content=_unicode(document))
 
     def explain(
         self, a: str, b: str, rather_than: str | None, regions: Sequence[str], pairs: int, picture: bool
@@ -139,17 +134,20 @@ class Assistant:
         else:
             explanation = explain_pair(model, named[0], named[1], regions=boxes)
         document = explanation.to_dict()
-        listed = "parts" if rather_than else "matches"
+        listed, number = ("parts", "difference") if rather_than else ("matches", "contribution")
+        out = document[listed][pairs:]
         document[listed] = document[listed][:pairs]
-        content: list[ContentBlock] = [TextContent(type="text", text=explanation.describe())]
+        if out:  # so that the sum still closes
+            document[f"{listed}_left_out"] = {"number": len(out), number: sum(each[number] for each in out)}
+        content: list[ContentBlock] = [_text(explanation.describe())]
         if picture:
             content.append(Picture(data=_drawn(explanation), format="png").to_image_content())
-        return CallToolResult(content=content, structured_content=document)
+        return CallToolResult(content=content, structured_content=_unicode(document))
 
     def info(self) -> CallToolResult:
         document = {**self.index().stats().to_dict(), "path": str(self.path)}
         text = json.dumps(document, ensure_ascii=False)
-        return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=document)
+        return CallToolResult(content=[_text(text)], structured_content=_unicode(document))
 
 
 def make_server(path: AnyPath, roots: Sequence[AnyPath] = ()) -> MCPServer[Any]:
@@ -209,7 +207,7 @@ def make_server(path: AnyPath, roots: Sequence[AnyPath] = ()) -> MCPServer[Any]:
 
         The regions and their contributions are complete: with `residual` they sum to the similarity (or to the
         difference of two similarities) exactly. Of the pairs of parts beneath them only the strongest `pairs` are
-        listed. Boxes are [x0, y0, x1, y1] in pixels of the images.
+        listed, with the sum of the others. Boxes are [x0, y0, x1, y1] in pixels of the images.
         """
         return await answer(lambda: assistant.explain(a, b, rather_than, regions, pairs, picture))
 
@@ -219,6 +217,25 @@ def make_server(path: AnyPath, roots: Sequence[AnyPath] = ()) -> MCPServer[Any]:
         return await answer(assistant.info)
 
     return server
+
+
+def _working_folder() -> list[Path]:
+    """The working folder, unless it is one where a host starts programs that have no folder of their own."""
+    folder = Path.cwd()
+    return [] if folder in (Path(folder.anchor), Path.home()) else [folder]
+
+
+def _text(text: str) -> TextContent:
+    return TextContent(type="text", text=_unicode(text))
+
+
+def _unicode(value: Any) -> Any:
+    """Names of files may hold bytes that are no text; the protocol cannot."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _unicode(each) for key, each in value.items()}
+    return [_unicode(each) for each in value] if isinstance(value, list) else value
 
 
 def _lines(found: SearchResult) -> list[str]:

@@ -83,7 +83,11 @@ def test_explanations(index, emoji):
     expected = explain_pair(index.model, a, b)
     document = expected.to_dict()
     assert all_pairs.structured_content == document
+    left_out = pair.structured_content.pop("matches_left_out")
     assert pair.structured_content == {**document, "matches": document["matches"][:12]}
+    listed = sum(each["contribution"] for each in pair.structured_content["matches"])
+    total = listed + left_out["contribution"] + document["residual"] + document["unmatched_contribution"]
+    assert (left_out["number"], total) == (244, pytest.approx(document["similarity"], abs=1e-12))
     assert pair.content[0].text == expected.describe()
     regions = sum(region["contribution"] for region in pair.structured_content["regions"])
     assert regions + document["residual"] == pytest.approx(document["similarity"], abs=1e-12)
@@ -130,6 +134,7 @@ def test_errors_are_sentences(index, tool, arguments, sentence, monkeypatch, tmp
     (found,) = ask(index, (tool, {name: id if value == "ID" else value for name, value in arguments.items()}))
     assert found.is_error
     assert sentence in found.content[0].text
+    assert not found.content[0].text.startswith("Error executing")
     assert "Traceback" not in found.content[0].text
     assert "\n" not in found.content[0].text
 

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 BOTH = "\u201cWhole\u201d compares the images as a whole, \u201cparts\u201d their matched parts."
 READING = f"Ranked by similarity: {SCALE} {{marks}} {BOTH}"
 PART_READING = (
-    f"Ranked by similarity: {SCALE} {{marks}} "
-    "\u201cWhole\u201d compares the images as a whole, \u201cparts\u201d their matched parts."
-)
-PART_READING = (
     "Ranked by the similarity of the chosen part, outlined by dots, with whatever resembles it most in the hit: "
     f"{SCALE} {{marks}} The rest of the hit is ignored."
 )
