@@ -42,10 +42,10 @@ class Entry:
 def entries(store: Store) -> Iterator[Entry]:
     """Every image that is stored now, by path."""
     names = store.columns
-    rows = by_path(store, ["id", "path", "label", "width", "height", *names])
+    rows = by_path(store, entry_columns(store))
     for batch in rows.to_batches(BATCH):
         for row in batch.to_pylist():
-            yield _entry(row, names)
+            yield entry_of_row(row, names)
 
 
 def page(store: Store, where: str | None, offset: int, limit: int) -> list[Entry]:
@@ -57,8 +57,8 @@ def page(store: Store, where: str | None, offset: int, limit: int) -> list[Entry
 def entries_of(store: Store, ids: Sequence[str]) -> list[Entry]:
     """The images of these ids, in their order; those that are not stored any more are left out."""
     names = store.columns
-    rows = store.scan_ids(["id", "path", "label", "width", "height", *names], ids)
-    found = {row["id"]: _entry(row, names) for row in rows.to_pylist()}
+    rows = store.scan_ids(entry_columns(store), ids)
+    found = {row["id"]: entry_of_row(row, names) for row in rows.to_pylist()}
     return [found[id] for id in ids if id in found]
 
 
@@ -81,6 +81,12 @@ def by_path(store: Store, columns: list[str], where: str | None = None) -> pa.Ta
     return store.scan(columns, where).sort_by([("path", "ascending"), ("id", "ascending")])
 
 
-def _entry(row: dict[str, Any], names: Sequence[str]) -> Entry:
+def entry_columns(store: Store) -> list[str]:
+    """The columns that an entry is made of."""
+    return ["id", "path", "label", "width", "height", *store.columns]
+
+
+def entry_of_row(row: dict[str, Any], names: Sequence[str]) -> Entry:
+    """The entry of a row; `names` are those of the further columns."""
     columns = {name: row[name] for name in names}
     return Entry(row["id"], row["path"], row["label"], columns, (row["width"], row["height"]))

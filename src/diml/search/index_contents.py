@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from diml.errors import StoreError
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath
-from diml.search.entries import Entry, by_path, entries, entries_of, page, value_counts
+from diml.search.entries import Entry, by_path, entries, entry_columns, entry_of_row, page, value_counts
 from diml.search.index_state import IndexState
-from diml.search.naming import resolve
+from diml.search.naming import as_ids, not_stored, resolve
 from diml.search.stats import IndexStats, stats_of
 from diml.search.stored_maps import stored_maps
 
@@ -95,10 +95,7 @@ class IndexContents:
             UsageError: it is not in the index.
         """
         store = self._state.require().store
-        found = entries_of(store, resolve(store, [image]).known(self.path))
-        if not found:
-            raise StoreError(f"{image} was removed from {self.path} while it was read; ask again")
-        return found[0]
+        return entry_of_row(self._row(image, entry_columns(store)), store.columns)
 
     def thumbnail(self, image: AnyPath) -> bytes:
         """A small JPEG of an image, given by its id or path: at most 160 px; empty for features without an image file.
@@ -106,12 +103,24 @@ class IndexContents:
         Raises:
             UsageError: it is not in the index.
         """
-        store = self._state.require().store
-        rows = store.scan_ids(["thumbnail"], resolve(store, [image]).known(self.path))
-        if not len(rows):
-            raise StoreError(f"{image} was removed from {self.path} while it was read; ask again")
-        thumbnail: bytes = rows["thumbnail"][0].as_py()
+        thumbnail: bytes = self._row(image, ["thumbnail"])["thumbnail"]
         return thumbnail
+
+    def _row(self, image: AnyPath, columns: list[str]) -> dict[str, Any]:
+        """Some columns of one image, read at once: looking its id up first would take as long again.
+
+        Raises:
+            UsageError: it is not in the index.
+        """
+        store = self._state.require().store
+        ids = as_ids(image)
+        rows: dict[str, dict[str, Any]] = {
+            row["id"]: row for row in store.scan_ids([*columns, *({"id"} - {*columns})], ids).to_pylist()
+        }
+        found = next((rows[id] for id in ids if id in rows), None)
+        if found is None:
+            raise not_stored(image, self.path)
+        return found
 
     def value_counts(self, column: str, limit: int) -> tuple[int, list[tuple[str, int]]]:
         """The number of distinct values of `label` or a further column, and the most frequent ones with their counts.

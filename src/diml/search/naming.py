@@ -32,8 +32,22 @@ class Named:
             UsageError: one of them is not.
         """
         if self.unknown:
-            raise UsageError(f"{self.unknown[0]} is not in {index}; give an id, or a path relative to the collection")
+            raise not_stored(self.unknown[0], index)
         return self.ids
+
+
+def not_stored(image: AnyPath, index: Path) -> UsageError:
+    return UsageError(f"{os.fspath(image)} is not in {index}; give an id, or a path relative to the collection")
+
+
+def as_ids(image: AnyPath) -> list[str]:
+    """The ids that an image may have: its name is one, or else the path of one.
+
+    >>> as_ids("cats/tom.jpg"), as_ids("c20dca593997b815")
+    (['c20dca593997b815'], ['c20dca593997b815', '2c1327e59f6e9573'])
+    """
+    name = Path(image).as_posix()
+    return [*([name] if is_id(name) else []), image_id(name)]
 
 
 def resolve(store: Store, images: AnyPath | Sequence[AnyPath]) -> Named:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 
-from diml.errors import StoreError, UsageError
+from diml.errors import UsageError
 from diml.search import Entry, Index
 from diml.service.answering import Answering
 from diml.service.documents import document
@@ -17,6 +18,7 @@ from diml.service.examples import ENTRY, IMAGES, shown
 from diml.service.parameters import condition
 from diml.service.problems import RequestError
 
+T = TypeVar("T")
 ID = Annotated[str, InPath(pattern="^[0-9a-f]{16}$", examples=["c20dca593997b815"])]
 JPEG = {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}}
 BYTES = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
@@ -61,12 +63,7 @@ def image_routes(answering: Answering) -> APIRouter:
         served = answering.served(name)
         index = await answering.opened(served)
         with answering.reading(served):
-
-            def read() -> bytes:
-                entry_of(index, id)
-                return index.thumbnail(id)
-
-            jpeg = await answering.run(read)
+            jpeg = await answering.run(lambda: _found(id, index.thumbnail))
         if not jpeg:
             raise RequestError(404, "this image has no thumbnail: its features were added without an image file")
         return Response(jpeg, headers={"cache-control": "private, max-age=60"}, media_type="image/jpeg")
@@ -93,11 +90,13 @@ def entry_of(index: Index, id: str) -> Entry:
     Raises:
         RequestError: 404, it is not in the index.
     """
+    return _found(id, index.entry)
+
+
+def _found(id: str, look: Callable[[str], T]) -> T:
     try:
-        return index.entry(id)
-    except (UsageError, StoreError) as error:
-        if isinstance(error, StoreError) and "was removed" not in str(error):
-            raise
+        return look(id)
+    except UsageError as error:
         raise RequestError(404, f"there is no image {id} in this index; list the images for an id") from error
 
 
