@@ -114,9 +114,8 @@ class IndexContents:
         """
         store = self._state.require().store
         ids = as_ids(image)
-        rows: dict[str, dict[str, Any]] = {
-            row["id"]: row for row in store.scan_ids([*columns, *({"id"} - {*columns})], ids).to_pylist()
-        }
+        listed = store.scan_ids([*columns, *({"id"} - {*columns})], ids).to_pylist()
+        rows: dict[str, dict[str, Any]] = {row["id"]: row for row in listed}
         found = next((rows[id] for id in ids if id in rows), None)
         if found is None:
             raise not_stored(image, self.path)
