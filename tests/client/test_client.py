@@ -133,7 +133,7 @@ def test_the_rest(client, library, emoji):
         (lambda c: c.search("0123456789abcdef", index="dogs"), UsageError, "there is no index 'dogs' here"),
         (lambda c: Client("http://127.0.0.1:9").indexes(), ServiceError, "is `diml serve` running there?"),
     ],
-    ids=str,
+    ids=["no file", "no id", "no image", "no index", "no service"],
 )
 def test_errors(client, ask, kind, sentence):
     with pytest.raises(kind) as caught:
