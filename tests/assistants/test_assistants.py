@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import shutil
@@ -17,6 +16,7 @@ from PIL import Image
 from diml.assistants import make_server
 from diml.explanation import explain_contrast, explain_pair
 from diml.search import Index, index_folder
+from tests.service.in_a_loop import run_async
 
 SAMPLE = Path(__file__).parents[2] / "sample" / "emoji"
 
@@ -39,7 +39,7 @@ def ask(index, *calls, roots=()):
         async with Client(make_server(index.path, roots)) as client:
             return [await client.call_tool(name, arguments) for name, arguments in calls]
 
-    return asyncio.run(main())
+    return run_async(main())
 
 
 def test_a_search_gives_the_document_of_the_library(index, emoji):
@@ -153,7 +153,7 @@ def test_over_pipes(index, emoji):
             found = await client.call_tool("search", {"image": next(emoji.glob("*/noto.png")).as_posix(), "k": 2})
             return tools, info, found
 
-    tools, info, found = asyncio.run(main())
+    tools, info, found = run_async(main())
     assert set(tools) == {"search", "explain", "info"}
     for tool in tools.values():
         assert tool.annotations.read_only_hint

@@ -83,11 +83,11 @@ def test_explain_settings_reach_the_numbers(diml):
 def test_search_and_explain_name_the_same_number(diml, shapes, shapes_index):
     query = shapes / "disc" / "2.png"
     document = json.loads(diml("search", shapes_index, query, "-k", 3, "--json").out)
-    assert list(document) == ["index", "query", "where", "k", "shortlist", "hits"]
+    assert list(document) == ["index", "query", "query_size", "where", "k", "shortlist", "hits"]
     assert (document["k"], len(document["hits"])) == (3, 3)
     for rank, hit in enumerate(document["hits"], start=1):
         names = ["rank", "id", "path", "label", "similarity", "structural", "pooled"]
-        assert list(hit) == [*names, "pooled_rank", "margin", "concentration"]
+        assert list(hit) == [*names, "pooled_rank", "margin", "concentration", "size", "columns"]
         assert hit["rank"] == rank
         other = shapes / hit["path"]
         explained = json.loads(diml("explain", query, other, "--model", shapes_index, "--json").out)

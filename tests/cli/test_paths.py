@@ -18,6 +18,8 @@ GIVEN = {
     "index": ["PATH --into x.diml", ". --into PATH", ". --into x.diml --labels-from PATH", ". --into x.diml -m PATH"],
     "search": ["PATH a.png", "a.png PATH", "a.png a.png --mask PATH", "a.png a.png -o PATH"],
     "info": ["PATH"],
+    "serve": ["PATH", ". --token-file PATH"],
+    "mcp": ["PATH", ". --root PATH"],
     "evaluate": ["PATH", "classes -m PATH"],
     "faithfulness": ["PATH", "classes -o PATH", "classes -m PATH"],
     "train": [

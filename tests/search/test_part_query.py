@@ -130,7 +130,7 @@ def test_a_mask_says_the_same_as_a_region(index: Index, photos: Path, tmp_path: 
 def test_the_document_says_the_part(index: Index, photos: Path) -> None:
     query = photos / "a" / "0000.png"
     document = index.search(query, k=1, regions=CORNER).to_dict(index="i", query="q")
-    assert list(document) == ["index", "query", "part", "where", "k", "shortlist", "hits"]
+    assert list(document) == ["index", "query", "query_size", "part", "where", "k", "shortlist", "hits"]
     cells = [[0.25, 0.25, 0, 0]] * 2 + [[0.0] * 4] * 2
     assert document["part"] == {
         "regions": [{"box": [0.0, 0.0, 20.0, 25.0], "weight": 1.0}],

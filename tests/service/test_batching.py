@@ -14,6 +14,7 @@ from torch import nn
 from diml.embedding import Encoder, Preprocessing
 from diml.errors import ModelError
 from diml.service.batching import Batcher
+from tests.service.in_a_loop import run_async
 
 
 class Gate(nn.Conv2d):
@@ -54,7 +55,7 @@ def run(gate, use, **settings):
             finally:
                 await batcher.close()
 
-    return asyncio.run(main())
+    return run_async(main())
 
 
 def test_each_image_gets_its_own_maps(gate):

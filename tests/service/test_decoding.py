@@ -19,6 +19,7 @@ from diml.errors import DimlError, ImageError
 from diml.service.decoding import Decoders
 from diml.service.decoding_worker import serve
 from tests.fuzz.seeds import images
+from tests.service.in_a_loop import run_async
 
 SAMPLE = Path(__file__).parents[2] / "sample"
 
@@ -51,7 +52,7 @@ def run(use, processes=2, seconds=20.0, max_pixels=40_000_000, target=serve):
         finally:
             decoders.close()
 
-    return asyncio.run(main())
+    return run_async(main())
 
 
 def outcome(source, decoding):

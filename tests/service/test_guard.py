@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 import httpx
@@ -13,6 +12,7 @@ from diml.service.access import access_token, allowed_hosts
 from diml.service.guard import Guard
 from diml.service.settings import ServiceSettings
 from diml.service.token import read_token
+from tests.service.in_a_loop import run_async
 
 TOKEN = "0123456789abcdef0123"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -38,7 +38,7 @@ def ask(method="GET", path="/v1/indexes", headers=None, content=b"", **settings)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
             return await client.request(method, path, headers=headers, content=content)
 
-    return asyncio.run(main())
+    return run_async(main())
 
 
 @pytest.mark.parametrize(

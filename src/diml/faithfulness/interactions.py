@@ -57,8 +57,8 @@ def interactions(
         shown_b: (m, r_b), likewise for b.
 
     >>> both = torch.tensor([[False], [True]])
-    >>> interactions(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), both, both).pairs
-    tensor([[1.0000]], dtype=torch.float64)
+    >>> interactions(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), both, both).pairs.round(decimals=6)
+    tensor([[1.]], dtype=torch.float64)
     """
     left, right = _design(shown_a), _design(shown_b)
     # The design of the products is the Kronecker product of both, and so is its pseudo-inverse.

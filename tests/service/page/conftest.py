@@ -95,9 +95,9 @@ def locked_service(folder):
         yield address, token
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A browser that reaches this machine alone, whatever a page asks for."""
+    """A browser that reaches this machine alone, whatever a page asks for; only while the tests of a file run."""
     sync_api = pytest.importorskip("playwright.sync_api")
     arguments = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     with sync_api.sync_playwright() as playwright:
@@ -106,7 +106,7 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def contexts(browser):
     """Contexts of the browser by their settings: pages of one share its cache of pictures, but no storage."""
     made = {}
