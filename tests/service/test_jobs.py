@@ -226,3 +226,33 @@ def test_paths_stay_below_their_folder():
         path = Path("/spool") / safe_path(name)
         assert path.is_relative_to("/spool")
         assert ".." not in path.parts
+
+
+def test_jobs_that_wait_at_a_stop_end_and_none_begins(writable):
+    from diml.service.jobs import WAITING, Job, Jobs
+    from diml.service.metrics import Metrics
+    from diml.service.problems import RequestError
+
+    jobs, begun, discarded = Jobs(Metrics()), threading.Event(), []
+
+    def work(progress):
+        begun.set()
+        jobs.stopping.wait(10)
+        return {}
+
+    started = [Job("copy", "add", 1) for _ in range(WAITING)]
+    for job in started:
+        jobs.start(job, work, discard=lambda: discarded.append(1))
+    with pytest.raises(RequestError, match="16 jobs wait already; send this one later") as caught:
+        jobs.start(Job("copy", "add", 1), work)
+    assert caught.value.status == 429
+    assert begun.wait(10)
+    jobs.close()
+    end = time.monotonic() + 10
+    while jobs.waiting and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [job.state for job in started] == ["done"] + ["failed"] * (WAITING - 1)
+    assert all("what was committed is kept" in job.error for job in started[1:])
+    assert len(discarded) == WAITING - 1
+    with pytest.raises(RequestError, match="the service is stopping"):
+        jobs.start(Job("copy", "add", 1), work)

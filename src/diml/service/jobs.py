@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -20,11 +20,14 @@ from diml.model import StructuralModel
 from diml.search import AddReport
 from diml.service.logs import LOGGER
 from diml.service.metrics import Metrics
+from diml.service.problems import RequestError
 
 State = Literal["waiting", "running", "done", "failed"]
 # Jobs that ended are remembered so long, and no more than so many of them.
 SECONDS = 3600.0
 JOBS = 1000
+# Jobs that wait for others, for all indices together; each holds its uploads on the disk.
+WAITING = 16
 STOPPED = "the service was stopped; what was committed is kept, so send the rest again"
 
 _logger = logging.getLogger(LOGGER)
@@ -88,17 +91,44 @@ class Jobs:
         with self._changing:
             return sum(job.ended is None for job in self._jobs.values())
 
-    def start(self, job: Job, work: Callable[[Callable[[int, int], None]], dict[str, Any]]) -> None:
+    def check_free(self) -> None:
+        """Refuse a job that could not begin.
+
+        Raises:
+            RequestError: 429, too many wait; 503, the service stops.
+        """
+        if self.stopping.is_set():
+            raise RequestError(503, "the service is stopping; send this again later", {"retry-after": "5"})
+        if self.waiting >= WAITING:
+            raise RequestError(429, f"{self.waiting} jobs wait already; send this one later", {"retry-after": "5"})
+
+    def start(
+        self,
+        job: Job,
+        work: Callable[[Callable[[int, int], None]], dict[str, Any]],
+        discard: Callable[[], None] = lambda: None,
+    ) -> None:
         """Do the work when the jobs before it on the same index have ended.
 
         Args:
             work: gets a function that takes the progress, and returns the report.
+            discard: called if the service stops before the work begins.
+
+        Raises:
+            RequestError: as `check_free`.
         """
+        self.check_free()
+
+        def ended(future: Future[None]) -> None:
+            if future.cancelled():
+                discard()
+                self._end(job, "failed", STOPPED)
+
         with self._changing:
             self._forget()
             self._jobs[job.id] = job
             thread = self._threads.setdefault(job.index, ThreadPoolExecutor(1, thread_name_prefix="diml-write"))
-        thread.submit(self._run, job, work)
+            thread.submit(self._run, job, work).add_done_callback(ended)
 
     def close(self) -> None:
         """Let the jobs that run stop after their batch; those that wait do not begin."""
@@ -116,18 +146,21 @@ class Jobs:
 
         try:
             job.report = work(progress)
-            job.done, job.state = job.total, "done"
+            job.done = job.total
+            self._end(job, "done")
         except Stopped:
-            job.error, job.state = STOPPED, "failed"
+            self._end(job, "failed", STOPPED)
         except DimlError as error:
-            job.error, job.state = str(error), "failed"
+            self._end(job, "failed", str(error))
         except OSError as error:
-            job.error = f"{error.filename or job.index}: {error.strerror or error}; free some space, and send it again"
-            job.state = "failed"
+            place = error.filename or job.index
+            self._end(job, "failed", f"{place}: {error.strerror or error}; free some space, and send it again")
         except Exception:
             _logger.exception("unexpected error in a job", extra={"fields": {"job": job.id, "index": job.index}})
-            job.error, job.state = "an unexpected error, which is in the log of the service under this job", "failed"
-        job.ended = time.monotonic()
+            self._end(job, "failed", "an unexpected error, which is in the log of the service under this job")
+
+    def _end(self, job: Job, state: State, error: str | None = None) -> None:
+        job.error, job.state, job.ended = error, state, time.monotonic()
         self._metrics.job(job.kind, job.state)
         fields = {"job": job.id, "index": job.index, "kind": job.kind, "state": job.state, "images": job.done}
         _logger.info("job ended", extra={"fields": fields})

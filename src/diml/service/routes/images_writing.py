@@ -25,8 +25,6 @@ from diml.service.spooling import Spool, spooled
 # Small, because a search waits for a batch that has begun.
 BATCH = 8
 COMMIT_SECONDS = 2.0
-# Jobs that wait for others, for all indices together; each holds its uploads on the disk.
-WAITING = 16
 STARTED: dict[int | str, dict[str, Any]] = {
     202: {"description": "The job has begun.", "content": {"application/json": {"example": JOB_STARTED}}}
 }
@@ -55,7 +53,7 @@ def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
         job = Job(name, "add", len(image))
         try:
             skipped = await _unreadable(answering, served, spool)
-            jobs.start(job, _adding(answering, served, spool, skipped))
+            jobs.start(job, _adding(answering, served, spool, skipped), discard=spool.close)
         except BaseException:
             spool.close()
             raise
@@ -117,13 +115,12 @@ def _changeable(answering: Answering, jobs: Jobs, name: str) -> ServedIndex:
     """An index that may be changed.
 
     Raises:
-        RequestError: 403, nothing may be changed here; 429, too many jobs wait.
+        RequestError: 403, nothing may be changed here; 429 or 503, no job can begin.
     """
     served = answering.served(name)
     if not answering.settings.writable:
         raise RequestError(403, "this service changes nothing; start it with --writable and --token-file")
-    if jobs.waiting >= WAITING:
-        raise RequestError(429, f"{jobs.waiting} jobs wait already; send this one later", {"retry-after": "5"})
+    jobs.check_free()
     return served
 
 
