@@ -22,6 +22,8 @@ from diml.search import IndexStats, SearchResult
 from diml.search.items import is_id
 from diml.search.transfer import MEDIA_TYPE, unpack_images, unpack_result
 
+__all__ = ["Client", "ServiceError"]
+
 # Seconds that a request waits in all while the service is full.
 PATIENCE = 60.0
 Files = list[tuple[str, tuple[str, bytes]]]
