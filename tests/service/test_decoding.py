@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -17,30 +20,59 @@ from PIL import Image
 from diml.data import NamedBytes, open_image, open_mask
 from diml.errors import DimlError, ImageError
 from diml.service.decoding import Decoders
-from diml.service.decoding_worker import serve
+from diml.service.decoding_worker import READY, Request, decoded, end_with_parent, limit_memory, serve
+from diml.service.problems import RequestError
 from tests.fuzz.seeds import images
 from tests.service.in_a_loop import run_async
+
+pytestmark = pytest.mark.slow
 
 SAMPLE = Path(__file__).parents[2] / "sample"
 
 
-def hanging(pipe, max_pixels):
-    """Decodes, but for files called slow."""
-    import time
+ANSWER = json.dumps({"mode": "RGB", "size": [1, 1], "palette": None}).encode()
 
+
+def answering(pipe, max_pixels):
+    """A stand-in for a decoder: what it does depends on the name of the file."""
+    end_with_parent()
+    pipe.send_bytes(READY)
     while True:
-        request = pipe.recv()
-        if request[2] == "slow":
+        name = pipe.recv()[1]
+        if name == "slow":
             time.sleep(60)
-        pipe.send(("RGB", (1, 1), None))
+        if name == "dying":
+            os._exit(11)
+        if name == "foreign":
+            pipe.send_bytes(b"no answer")
+        pipe.send_bytes(ANSWER)
+        if name == "half":  # of the pixels: a message of 3 bytes that does not come
+            os.write(pipe.fileno(), struct.pack("!i", 3) + b"a")
+            time.sleep(60)
         pipe.send_bytes(b"abc")
 
 
-def dying(pipe, max_pixels):
-    import os
+def eating(pipe, max_pixels):
+    """Decodes like the service, with too little memory for the image."""
+    pipe.send_bytes(READY)
+    limit_memory(_size_of_this_process() + (64 << 20))
+    answer, _ = decoded(Request(*pipe.recv()), max_pixels)
+    pipe.send_bytes(json.dumps(answer).encode())
 
-    pipe.recv()
-    os._exit(11)
+
+def _size_of_this_process():
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def deaf(pipe, max_pixels):
+    """Reads nothing."""
+    pipe.send_bytes(READY)
+    time.sleep(60)
+
+
+def silent(pipe, max_pixels):
+    """Never becomes ready."""
+    time.sleep(60)
 
 
 def run(use, processes=2, seconds=20.0, max_pixels=40_000_000, target=serve):
@@ -64,7 +96,6 @@ def outcome(source, decoding):
     return image.mode, image.size, image.tobytes()
 
 
-@pytest.mark.slow
 def test_pixels_are_those_of_the_library():
     files = {file.name: file.read_bytes() for file in sorted(SAMPLE.glob("photos/*.*"))}
     files |= {file.name: file.read_bytes() for file in sorted(SAMPLE.glob("emoji/*/twemoji.png"))[:5]}
@@ -125,27 +156,72 @@ def small(colour="red"):
     return file.getvalue()
 
 
-def test_an_image_that_hangs_is_given_up_and_the_next_is_decoded(monkeypatch):
-    monkeypatch.setattr("diml.service.decoding.STARTING", 5.0)
-
+@pytest.mark.parametrize("name", ["slow", "half"])
+def test_images_that_hang_are_given_up_one_after_the_other(name):
     async def use(decoders):
-        await decoders.decode(b"x", "fast")  # the process has started
-        start = time.monotonic()
-        with pytest.raises(ImageError, match=r"slow: could not be decoded within 0.5 s; save it as a plain JPEG"):
-            await decoders.decode(b"x", "slow")
-        assert time.monotonic() - start < 5
+        for _ in range(3):  # the first image of a new process has no more time than others
+            start = time.monotonic()
+            with pytest.raises(ImageError, match=rf"{name}: could not be decoded within 0.5 s; save it as a plain"):
+                await decoders.decode(b"x", name)
+            assert time.monotonic() - start < 10
         assert (await decoders.decode(b"x", "fast")).tobytes() == b"abc"
 
-    run(use, processes=1, seconds=0.5, target=hanging)
+    run(use, processes=1, seconds=0.5, target=answering)
 
 
-def test_a_process_that_dies_is_replaced():
+def test_more_than_a_pipe_holds_is_sent_within_time_too():
+    async def use(decoders):
+        with pytest.raises(ImageError, match=r"large.png: could not be decoded within 0.5 s"):
+            await decoders.decode(bytes(1 << 22), "large.png")
+
+    run(use, processes=1, seconds=0.5, target=deaf)
+
+
+@pytest.mark.parametrize("name", ["dying", "foreign"])
+def test_a_process_that_dies_or_says_something_else_is_replaced(name):
     async def use(decoders):
         for _ in range(2):
-            with pytest.raises(ImageError, match=r"a.png: its decoder failed, or it does not fit into memory"):
-                await decoders.decode(b"x", "a.png")
+            with pytest.raises(ImageError, match=rf"{name}: its decoder failed, or it does not fit into memory"):
+                await decoders.decode(b"x", name)
+        assert (await decoders.decode(b"x", "fast")).tobytes() == b"abc"
 
-    run(use, processes=1, target=dying)
+    run(use, processes=1, target=answering)
+
+
+def test_a_process_that_is_killed_in_mid_image_is_replaced():
+    async def use(decoders):
+        await decoders.decode(b"x", "fast")
+        task = asyncio.create_task(decoders.decode(b"x", "slow"))
+        await asyncio.sleep(0.3)
+        (worker,) = decoders._all
+        os.kill(worker._process.pid, signal.SIGKILL)
+        with pytest.raises(ImageError, match="slow: its decoder failed"):
+            await task
+        assert (await decoders.decode(b"x", "fast")).tobytes() == b"abc"
+
+    run(use, processes=1, target=answering)
+
+
+def test_an_image_that_does_not_fit_into_memory():
+    image = io.BytesIO()
+    Image.new("RGB", (8000, 5000)).save(image, "PNG")
+
+    async def use(decoders):
+        with pytest.raises(ImageError, match=r"large.png: does not fit into memory; make it smaller first"):
+            await decoders.decode(image.getvalue(), "large.png")
+
+    run(use, processes=1, target=eating)
+
+
+def test_a_process_that_does_not_start_is_a_sentence(monkeypatch):
+    monkeypatch.setattr("diml.service.decoding.STARTING", 0.5)
+
+    async def use(decoders):
+        with pytest.raises(RequestError, match="an image decoder does not start, see the log") as caught:
+            await decoders.decode(small(), "a.png")
+        assert caught.value.status == 503
+
+    run(use, processes=1, target=silent)
 
 
 def test_a_process_that_is_killed_is_replaced():
@@ -182,3 +258,35 @@ def test_a_request_that_is_given_up_does_not_answer_the_next():
             assert (await decoders.decode(small("red"), "red.png")).getpixel((0, 0)) == (255, 0, 0)
 
     run(use, processes=1)
+
+
+PARENT = """
+import asyncio
+from diml.service.decoding import Decoders
+from tests.service.test_decoding import answering
+
+async def main():
+    decoders = Decoders(1, 60.0, 1000, answering)
+    decoders.start()
+    await decoders.decode(b"x", "fast")
+    print(decoders._all[0]._process.pid, flush=True)
+    await decoders.decode(b"x", "slow")
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process that its parent has ended")
+def test_a_process_ends_with_its_parent_also_in_mid_image(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        worker = int(parent.stdout.readline())
+        time.sleep(0.5)  # it has taken the slow image
+        parent.kill()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()

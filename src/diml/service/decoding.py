@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
+import queue
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from PIL import Image
 
-from diml.errors import ImageError, StoreError
-from diml.service.decoding_worker import serve
+from diml.errors import ImageError
+from diml.service.decoding_worker import READY, Request, serve
+from diml.service.problems import RequestError
 
-# For a process to start and import what it needs, before the seconds of its first image count.
+# For a process to start and to import what it needs; this does not count for the image that waits for it.
 STARTING = 60.0
+# Of a pixel, in the widest mode that comes back; and of an answer that says what comes.
+BYTES_A_PIXEL = 4
+ANSWER = 1 << 16
+
+Target = Callable[[Connection, int], None]
 
 
 class Decoders:
@@ -28,23 +36,22 @@ class Decoders:
 
     Args:
         processes: how many.
-        seconds: within which an image must be decoded.
+        seconds: within which an image must be decoded, from the moment that a process takes it.
         max_pixels: larger images are refused.
         target: what a process runs: `diml.service.decoding_worker.serve`, or a stand-in in tests.
     """
 
-    def __init__(
-        self, processes: int, seconds: float, max_pixels: int, target: Callable[[Connection, int], None] = serve
-    ) -> None:
-        self._free = [Worker(seconds, max_pixels, target) for _ in range(processes)]
-        self._all = list(self._free)
-        self._changing = threading.Lock()
+    def __init__(self, processes: int, seconds: float, max_pixels: int, target: Target = serve) -> None:
+        self._all = [Worker(seconds, max_pixels, target) for _ in range(processes)]
+        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self._all:
+            self._free.put(worker)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="diml-decode")
 
     def start(self) -> None:
         """Start the processes; each is ready after about half a second."""
-        for worker in self._all:
-            worker.start()
+        for _ in self._all:  # by their own threads: a process ends with the thread that started it
+            self._threads.submit(self._start_one)
 
     def close(self) -> None:
         """Stop the processes."""
@@ -58,7 +65,7 @@ class Decoders:
         Raises:
             ImageError: it cannot be read, or its decoder failed.
         """
-        return await self._ask(("image", data, name, decoding, bit_depth))
+        return await self._ask(Request(data, name, False, decoding, bit_depth))
 
     async def decode_mask(self, data: bytes, name: str) -> Image.Image:
         """The mask in the content of a file; see `diml.data.open_mask`.
@@ -66,92 +73,134 @@ class Decoders:
         Raises:
             ImageError: it cannot be read, or its decoder failed.
         """
-        return await self._ask(("mask", data, name, 2, None))
+        return await self._ask(Request(data, name, mask=True))
 
-    async def _ask(self, request: tuple[Any, ...]) -> Image.Image:
+    async def _ask(self, request: Request) -> Image.Image:
         # A thread waits for the answer to its end, also when nobody wants it any more: the next request of that
         # process cannot get the answer of another.
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, request)
 
-    def _answer(self, request: tuple[Any, ...]) -> Image.Image:
-        with self._changing:
-            worker = self._free.pop()  # there are as many threads as processes
-        try:
+    def _answer(self, request: Request) -> Image.Image:
+        with self._worker() as worker:
             return worker.ask(request)
+
+    def _start_one(self) -> None:
+        with self._worker() as worker:
+            worker.ready()
+
+    @contextmanager
+    def _worker(self) -> Iterator[Worker]:
+        worker = self._free.get_nowait()  # there are as many threads as processes
+        try:
+            yield worker
         finally:
-            with self._changing:
-                self._free.append(worker)
+            self._free.put(worker)
 
 
 class Worker:
     """One process, used by one thread at a time."""
 
-    def __init__(self, seconds: float, max_pixels: int, target: Callable[[Connection, int], None]) -> None:
+    def __init__(self, seconds: float, max_pixels: int, target: Target) -> None:
         self._seconds, self._max_pixels, self._target = seconds, max_pixels, target
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
-        self._fresh = True
         self._stopped = False
 
-    def start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # inherits no sockets, and no locks that another thread holds
-        ours, theirs = context.Pipe()
-        process = context.Process(target=self._target, args=(theirs, self._max_pixels), daemon=True)
-        process.start()
-        theirs.close()  # so that the end of the process ends the pipe
-        self._process, self._pipe, self._fresh = process, ours, True
+    def ready(self) -> Connection:
+        """The pipe to the process, which is started if it is not there.
+
+        Raises:
+            RequestError: 503, the service stops, or the process does not start.
+        """
+        if self._process is None or not self._process.is_alive() or self._pipe is None:
+            self._discard()
+            if self._stopped:
+                raise RequestError(503, "the service is stopping; ask again later")
+            self._pipe = self._start()
+        return self._pipe
 
     def stop(self) -> None:
         """Kill the process; it holds nothing that is worth saving."""
         self._stopped = True
-        self._kill()
+        if self._process is not None:
+            self._process.kill()
 
-    def ask(self, request: tuple[Any, ...]) -> Image.Image:
-        """Send a request and wait for its answer."""
-        name = request[2]
-        if self._process is None or not self._process.is_alive():
-            self._restart()
-        assert self._pipe is not None
+    def ask(self, request: Request) -> Image.Image:
+        """Send a request and wait for its answer.
+
+        Raises:
+            ImageError: the image cannot be read, takes too long, or ended its decoder.
+        """
+        pipe = self.ready()
+        late = threading.Event()
         try:
-            end = time.monotonic() + self._seconds + (STARTING if self._fresh else 0)
-            self._pipe.send(request)
-            answer = self._received(self._pipe.recv, end)
-            self._fresh = False
-            if isinstance(answer, str):
-                raise ImageError(answer)
-            pixels = self._received(self._pipe.recv_bytes, end)
-        except TimeoutError:
-            self._restart()
-            raise ImageError(
-                f"{name}: could not be decoded within {self._seconds:g} s; save it as a plain JPEG or PNG"
-            ) from None
-        except (EOFError, OSError):
-            self._restart()
-            raise ImageError(
-                f"{name}: its decoder failed, or it does not fit into memory; save it as a plain JPEG or PNG"
-            ) from None
-        mode, size, palette = answer
-        image = Image.frombytes(mode, size, pixels)
-        if palette is not None:
-            image.putpalette(palette)
+            with self._within_time(late):
+                pipe.send(tuple(request))
+                answer = json.loads(pipe.recv_bytes(ANSWER))
+                image = None if "error" in answer else _image(answer, pipe.recv_bytes(BYTES_A_PIXEL * self._max_pixels))
+        except (
+            EOFError,
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ):  # it was killed, by us or otherwise, or sent something else
+            self._discard()
+            remedy = "save it as a plain JPEG or PNG"
+            if late.is_set():
+                raise ImageError(f"{request.name}: could not be decoded within {self._seconds:g} s; {remedy}") from None
+            raise ImageError(f"{request.name}: its decoder failed, or it does not fit into memory; {remedy}") from None
+        if late.is_set():  # at the very end; the process is gone
+            self._discard()
+        if image is None:
+            raise ImageError(answer["error"])
         return image
 
-    def _received(self, receive: Callable[[], Any], end: float) -> Any:
-        assert self._pipe is not None
-        if not self._pipe.poll(max(0.0, end - time.monotonic())):
-            raise TimeoutError
-        return receive()
+    @contextmanager
+    def _within_time(self, late: threading.Event) -> Iterator[None]:
+        """Kill the process if the block takes too long, whatever it waits for, and set `late`: the pipe breaks then."""
+        process = self._process
+        assert process is not None
 
-    def _restart(self) -> None:
-        self._kill()
-        if self._stopped:
-            raise StoreError("the service is stopping; ask again later")
-        self.start()
+        def give_up() -> None:
+            late.set()
+            process.kill()
 
-    def _kill(self) -> None:
+        timer = threading.Timer(self._seconds, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("spawn")  # inherits no sockets, and no locks that another thread holds
+        ours, theirs = context.Pipe()
+        self._process = context.Process(target=self._target, args=(theirs, self._max_pixels), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process ends the pipe
+        try:
+            if ours.poll(STARTING) and ours.recv_bytes(ANSWER) == READY:
+                return ours
+        except (EOFError, OSError):
+            pass
+        ours.close()
+        self._discard()
+        raise RequestError(503, "an image decoder does not start, see the log; free some memory, and ask again")
+
+    def _discard(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.join()
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = None
+
+
+def _image(answer: dict[str, Any], pixels: bytes) -> Image.Image:
+    image = Image.frombytes(answer["mode"], tuple(answer["size"]), pixels)
+    if answer["palette"] is not None:
+        image.putpalette(answer["palette"])
+    return image

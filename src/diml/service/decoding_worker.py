@@ -3,47 +3,77 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import sys
 from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 from diml.data import NamedBytes, open_image, open_mask
 from diml.errors import DimlError
 
+READY = b"ready"
 # Beyond the memory that an image of the largest size takes several times over.
 BASE_MEMORY = 1 << 30
 BYTES_A_PIXEL = 32
+# Of linux/prctl.h: a signal to this process when its parent ends.
+PR_SET_PDEATHSIG = 1
+
+
+class Request(NamedTuple):
+    """An image to decode; `mask` keeps its own mode, see `diml.data.open_mask`."""
+
+    data: bytes
+    name: str
+    mask: bool = False
+    decoding: int = 2
+    bit_depth: int | None = None
 
 
 def serve(pipe: Connection, max_pixels: int) -> None:
-    """Answer requests `(kind, data, name, decoding, bit_depth)` until the pipe is closed.
+    """Answer requests until the pipe is closed, first of all with `READY`.
 
-    An answer is `(mode, size)` followed by the pixels, or the sentence of an error.
+    An answer is a JSON document: `{"error": sentence}`, or `{"mode", "size", "palette"}` followed by the pixels. What a
+    decoder sends is never unpickled: it has read the bytes of strangers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent closes the pipe
-    _limit_memory(BASE_MEMORY + BYTES_A_PIXEL * max_pixels)
+    end_with_parent()
+    limit_memory(BASE_MEMORY + BYTES_A_PIXEL * max_pixels)
     with contextlib.suppress(EOFError, OSError):
+        pipe.send_bytes(READY)
         while True:
-            kind, data, name, decoding, bit_depth = pipe.recv()
-            source = NamedBytes(data, name)
-            try:
-                if kind == "mask":
-                    image = open_mask(source, max_pixels)
-                else:
-                    image = open_image(source, decoding, bit_depth, max_pixels)
-                answer = (image.mode, image.size, image.getpalette())
-            except DimlError as error:
-                pipe.send(str(error))
-                continue
-            except MemoryError:
-                pipe.send(f"{name}: does not fit into memory; make it smaller first")
-                continue
-            pipe.send(answer)
-            pipe.send_bytes(image.tobytes())
-            del data, source, image
+            answer, pixels = decoded(Request(*pipe.recv()), max_pixels)
+            pipe.send_bytes(json.dumps(answer).encode())
+            if "error" not in answer:
+                pipe.send_bytes(pixels)
+            del pixels
 
 
-def _limit_memory(size: int) -> None:
+def decoded(request: Request, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    """The answer to a request, and the pixels."""
+    source = NamedBytes(request.data, request.name)
+    try:
+        if request.mask:
+            image = open_mask(source, max_pixels)
+        else:
+            image = open_image(source, request.decoding, request.bit_depth, max_pixels)
+        return {"mode": image.mode, "size": image.size, "palette": image.getpalette()}, image.tobytes()
+    except DimlError as error:
+        return {"error": str(error)}, b""
+    except MemoryError:
+        return {"error": f"{request.name}: does not fit into memory; make it smaller first"}, b""
+
+
+def end_with_parent() -> None:
+    """End when the parent does, however it ends, also in the middle of an image; on Linux."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def limit_memory(size: int) -> None:
     """So that what decompresses without end fails here, and does not take the memory of the machine."""
     if os.name == "posix":
         import resource
