@@ -89,3 +89,37 @@ class _OneCell(torch.nn.Module):
 def one_cell():
     """A backbone for `small_model` of which one cell alone, `(row, column)`, depends on the image."""
     return _OneCell
+
+
+# --- a small index of real images -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def emoji(tmp_path_factory):
+    """A folder of 48 emoji in 12 classes."""
+    import shutil
+    from pathlib import Path
+
+    sample = Path(__file__).parents[1] / "sample" / "emoji"
+    folder = tmp_path_factory.mktemp("emoji") / "emoji"
+    for each in sorted(sample.iterdir())[:12]:
+        shutil.copytree(each, folder / each.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def emoji_index(emoji):
+    """The path of an index of them; not to be changed."""
+    from diml.search import index_folder
+
+    path = emoji.parent / "emoji.diml"
+    index_folder(emoji, path, labels_from="folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def library(emoji_index):
+    """The same index, opened by the library."""
+    from diml.search import Index
+
+    return Index.open(emoji_index)

@@ -58,8 +58,8 @@ class Assistant:
     _opened: Index | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        collection = self.index().stats().collection
-        given = self.roots or [*([Path(collection)] if collection else []), *_working_folder()]
+        collection = self.index().collection
+        given = self.roots or [*([collection] if collection else []), *_working_folder()]
         self.roots = [root.resolve() for root in given]
 
     def index(self) -> Index:

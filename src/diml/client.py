@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -20,7 +21,7 @@ from diml.files import AnyPath, user_path
 from diml.matching import RegionLike, as_regions
 from diml.search import IndexStats, SearchResult
 from diml.search.items import is_id
-from diml.search.transfer import MEDIA_TYPE, unpack_images, unpack_result
+from diml.search.transfer import MEDIA_TYPE, metadata_of, unpack_images, unpack_result
 
 __all__ = ["Client", "ServiceError"]
 
@@ -115,14 +116,13 @@ class Client:
     def embed(self, images: Sequence[AnyPath], *, index: str | None = None) -> FeatureMaps:
         """The feature maps of image files; raises what `search` raises."""
         files = [_file("image", image) for image in images]
-        name = self._name(index)
-        answer = self._ask("POST", "/v1/embed", files=files, data={"index": name}, accept=MEDIA_TYPE)
-        tensors = load(answer.content)
+        data = {"index": self._name(index)}
+        answer = self._ask("POST", "/v1/embed", files=files, data=data, accept=MEDIA_TYPE)
+        tensors, metadata = load(answer.content), metadata_of(answer.content)
         geometry = Geometry(tensors["size"], tensors["visible"])
-        grid = self.info(name).grid
-        maps = FeatureMaps(tensors["local"], grid, None, geometry, tensors.get("weights"))
-        same = maps.pooled.allclose(tensors["pooled"], atol=1e-5)
-        return maps if same else FeatureMaps(maps.local, grid, tensors["pooled"], geometry, tensors.get("weights"))
+        pooled = tensors["pooled"] if json.loads(metadata["own_pooled"]) else None
+        h, w = json.loads(metadata["grid"])
+        return FeatureMaps(tensors["local"], (h, w), pooled, geometry, tensors.get("weights"))
 
     def info(self, index: str | None = None) -> IndexStats:
         """What is in an index; raises what `search` raises."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 import sys
-from pathlib import Path
 
 import pytest
 from mcp.client.client import Client
@@ -15,23 +13,13 @@ from PIL import Image
 
 from diml.assistants import make_server
 from diml.explanation import explain_contrast, explain_pair
-from diml.search import Index, index_folder
+from diml.search import Index
 from tests.service.in_a_loop import run_async
 
-SAMPLE = Path(__file__).parents[2] / "sample" / "emoji"
 
-
-@pytest.fixture(scope="module")
-def emoji(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("assistants") / "emoji"
-    for each in sorted(SAMPLE.iterdir())[:5]:
-        shutil.copytree(each, folder / each.name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def index(emoji):
-    return index_folder(emoji, emoji.parent / "emoji.diml", labels_from="folder")[0]
+@pytest.fixture
+def index(library):
+    return library
 
 
 def ask(index, *calls, roots=()):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -15,23 +13,8 @@ from PIL import Image
 from diml.client import Client, ServiceError
 from diml.errors import StoreError, UsageError
 from diml.explanation import draw_hits, explain_contrast, explain_hit, explain_pair
-from diml.search import Index, index_folder
+from diml.search import Index
 from diml.service import ServiceSettings, create_app
-
-SAMPLE = Path(__file__).parents[2] / "sample" / "emoji"
-
-
-@pytest.fixture(scope="module")
-def emoji(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("client") / "emoji"
-    for each in sorted(SAMPLE.iterdir())[:6]:
-        shutil.copytree(each, folder / each.name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def library(emoji):
-    return index_folder(emoji, emoji.parent / "emoji.diml", labels_from="folder")[0]
 
 
 @pytest.fixture(scope="module")

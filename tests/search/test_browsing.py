@@ -9,7 +9,7 @@ from PIL import Image
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.search import Index
-from diml.search.stages import reporting
+from diml.search.stages import reporting, stage
 
 PATHS = ["b/2.png", "a/1.png", "c/3.png", "a/0.png"]
 
@@ -77,6 +77,18 @@ def test_stages_are_reported(index, shortlist, stages):
         index.search(index.maps("a/0.png"), shortlist=shortlist)
     assert list(found) == stages
     assert all(seconds > 0 for seconds in found.values())
+
+
+def test_a_stage_is_reported_where_it_fails_too():
+    found = []
+    with pytest.raises(ZeroDivisionError), reporting(lambda name, seconds: found.append(name)), stage("match"):
+        _ = 1 / 0
+    assert found == ["match"]
+
+
+def test_what_is_missing_and_what_an_index_is_made_of(index, tmp_path):
+    assert index.missing(["c/3.png", "nothing.png", index.entry("a/0.png").id]) == ["nothing.png"]
+    assert (index.columns, index.collection, index.embeds) == (("designer",), None, False)
 
 
 def model_of_squares():

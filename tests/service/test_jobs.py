@@ -186,6 +186,25 @@ def test_a_full_disk_is_a_sentence(writable, emoji, copy, monkeypatch):
     assert len(Index.open(copy)) == 48
 
 
+def test_a_full_disk_while_uploads_arrive_is_a_sentence(writable, emoji, monkeypatch):
+    import tempfile
+
+    def full(*arguments, **settings):
+        raise OSError(28, "No space left on device")
+
+    large = ("image", ("large.png", bytes(2 << 20)))  # larger than what is kept in memory
+    for broken, files in (("TemporaryDirectory", uploads(emoji, 2)), ("_TemporaryFileWrapper", [large])):
+        with monkeypatch.context() as patched:
+            if broken == "TemporaryDirectory":
+                patched.setattr(tempfile, broken, full)
+            else:
+                patched.setattr(tempfile, "TemporaryFile", full)
+            answer = writable.post(IMAGES, files=files)
+        assert answer.status_code == 507, answer.text
+        assert "the upload cannot be kept here (No space left on device); free some space" in answer.json()["detail"]
+    assert writable.get("/health").status_code == 200
+
+
 def test_searches_are_answered_while_a_job_runs(writable, emoji, library):
     answer = writable.post(IMAGES, files=[*uploads(emoji, 12), *uploads(emoji, 12, "more")])
     id = library.entries(limit=1)[0].id

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 
+from diml.search.stages import reporting, stage
 from diml.service.logs import JsonLines, log_config
 from diml.service.metrics import Metrics
 from diml.service.request_log import RequestLog, current_record, request_id
@@ -31,7 +32,7 @@ def app(metrics, tmp_path):
     async def asked(name: str) -> dict[str, str]:
         record = current_record()
         record.index = "photos"
-        with record.observe_stage("decode"):
+        with reporting(record.stage), stage("decode"):
             await asyncio.sleep(0.002)
         await asyncio.to_thread(record.stage, "match", 0.25)
         record.waited("embed", 0.5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Device, Json, load_model, parse_device, parse_grid
+from diml.cli.options import Device, Json, load_model, parse_grid
 from diml.cli.output import print_json
 from diml.errors import UsageError
 from diml.markdown import table
@@ -48,6 +48,7 @@ def bench(
     import torch
 
     from diml.matching.speed import measure_backends, measure_tiles
+    from diml.model.devices import parse_device
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -107,6 +107,8 @@ def load_model(
     """
     shape = None if grid is None else parse_grid(grid)
     changes = matching_settings(marginals=marginals, mass=mass, transport=transport, weight=weight, eps=eps)
+    from diml.model.devices import parse_device
+
     place = parse_device(device)
     if bit_depth is not None and not 1 <= bit_depth <= 16:
         raise UsageError(f"expected --bit-depth from 1 to 16, got {bit_depth}")
@@ -215,18 +217,6 @@ def check_part_of(
     check_regions(regions, size)
     if mask is not None:
         mask_values(open_mask(mask), size)
-
-
-def parse_device(text: str) -> str:
-    import torch
-
-    if text == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=text)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {text} is not available on this machine; use cpu") from error
-    return text
 
 
 def existing(path: Path, what: str) -> Path:

@@ -26,6 +26,22 @@ class IndexContents:
         """The folder of the index, absolute."""
         return self._state.path
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the further columns, fixed when the index was made."""
+        return self._state.require().manifest.columns
+
+    @property
+    def collection(self) -> Path | None:
+        """The folder that the index was made of; None for features that were added without image files."""
+        folder = self._state.require().manifest.collection
+        return Path(folder) if folder else None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the index has a model that embeds images, rather than features that were computed elsewhere."""
+        return self._state.require().manifest.embeds
+
     def __len__(self) -> int:
         """Images that are stored now, by any process."""
         return self._state.count()
@@ -39,6 +55,10 @@ class IndexContents:
         """Whether an image is stored: its id, or its path relative to the collection."""
         opened = self._state.opened
         return opened is not None and not resolve(opened.store, [image]).unknown
+
+    def missing(self, images: Sequence[AnyPath]) -> list[str]:
+        """Which of some images, given by id or path, are not stored; found in one scan."""
+        return resolve(self._state.require().store, images).unknown
 
     @property
     def paths(self) -> list[str]:

@@ -33,8 +33,10 @@ def reporting(report: Report) -> Iterator[None]:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Report how long the block takes; nothing where nobody asked."""
+    """Report how long the block takes, also where it fails; nothing where nobody asked."""
     report, start = _report.get(), time.perf_counter()
-    yield
-    if report is not None:
-        report(name, time.perf_counter() - start)
+    try:
+        yield
+    finally:
+        if report is not None:
+            report(name, time.perf_counter() - start)

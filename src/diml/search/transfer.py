@@ -176,19 +176,29 @@ def _bytes(tensors: dict[str, Tensor], model: StructuralModel, known: dict[str, 
     return save(tensors, {"format": FORMAT, "version": str(VERSION), "known": json.dumps(stated)})
 
 
+def metadata_of(data: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if length > min(_HEADER, len(data)):
+        raise ValueError("a header of another length")
+    found = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return {str(name): str(value) for name, value in found.items()}
+
+
 def _read(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any], StructuralModel]:
     try:
-        length = int.from_bytes(data[:8], "little")
-        if length > min(_HEADER, len(data)):
-            raise ValueError("a header of another length")
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        metadata = metadata_of(data)
         if metadata["format"] != FORMAT:
             raise ValueError(f"the format {metadata['format']!r}")
         version = int(metadata["version"])
         known, tensors = json.loads(metadata["known"]), load(data)
         model = features_model((int(known["grid"][0]), int(known["grid"][1])))
         model = model.replace(matcher=Matcher(**known["matcher"]), name=str(known["name"]))
-    except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise _damaged(str(error)) from error
     if version > VERSION:
         raise StoreError(f"the answer has version {version}, and this diml reads up to {VERSION}; upgrade diml")

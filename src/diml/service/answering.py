@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,9 @@ from diml.embedding import Pixels
 from diml.errors import StoreError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
+from diml.model.devices import parse_device
 from diml.search import Index
+from diml.search.stages import reporting, stage
 from diml.service.admission import Admission
 from diml.service.batching import Batcher
 from diml.service.decoding import Decoders
@@ -29,6 +32,14 @@ from diml.service.request_log import current_record
 from diml.service.settings import ServiceSettings
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Used:
+    """An index that a request uses, under its name and opened."""
+
+    served: ServedIndex
+    index: Index
 
 
 class Answering:
@@ -45,7 +56,7 @@ class Answering:
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.indexes = serve_indexes(settings.named, _device(settings.device))
+        self.indexes = serve_indexes(settings.named, parse_device(settings.device, "the device"))
         self.admission = Admission(settings.queue, metrics.refused)
         metrics.watch_queue(lambda: self.admission.active)
         self._decoders = Decoders(settings.decoders, settings.decode_seconds, settings.pixels)
@@ -70,37 +81,31 @@ class Answering:
         self.embedding.shutdown(wait=False, cancel_futures=True)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
-    # Indices
-
-    def served(self, name: str) -> ServedIndex:
-        """One of the indices.
+    def served(self, name: str | None) -> ServedIndex:
+        """One of the indices; where there is one only, it need not be named.
 
         Raises:
-            RequestError: 404, there is none of this name.
+            RequestError: 404, there is none of this name; 422, none is named and there are several.
         """
+        if not name and len(self.indexes) > 1:
+            raise RequestError(422, f"expected the name of an index, one of {', '.join(self.indexes)}, got none")
+        name = name or next(iter(self.indexes))
         if name not in self.indexes:
             raise RequestError(404, f"there is no index {name!r} here; expected one of {', '.join(self.indexes)}")
         if record := current_record():
             record.index = name
         return self.indexes[name]
 
-    async def opened(self, served: ServedIndex) -> Index:
-        """An index, as it is now.
+    @asynccontextmanager
+    async def using(self, name: str | None) -> AsyncIterator[Used]:
+        """An index, as it is now. If it fails within the block, that is noted, and the request is answered by 503.
 
         Raises:
-            RequestError: 503, it cannot be used.
+            RequestError: as `served`; 503, the index cannot be used now.
         """
-        return await self.run(served.current)
-
-    @contextmanager
-    def reading(self, served: ServedIndex) -> Iterator[None]:
-        """Within the block, an index that fails is noted, and the request answered by 503.
-
-        Raises:
-            RequestError: for any StoreError.
-        """
+        served = self.served(name)
         try:
-            yield
+            yield Used(served, await self.run(served.current))
         except StoreError as error:
             raise served.lost(error) from error
 
@@ -116,16 +121,20 @@ class Answering:
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._reading, lambda: context.run(work))
 
-    async def within_limits(self, request: Request, work: Awaitable[T]) -> T:
-        """Wait for an answer, unless it takes too long or the client goes away.
+    async def answered(self, request: Request, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work of a request that computes, unless there is too much, it takes too long or the client leaves.
 
         Raises:
-            RequestError: 504, it took too long; 499, nobody waits for it any more.
+            RequestError: 429, the queue is full; 504, it took too long; 499, nobody waits for it any more.
         """
-        task = asyncio.ensure_future(work)
+        with self.admission.admitted():
+            return await self._within_time(request, asyncio.ensure_future(work()))
+
+    async def _within_time(self, request: Request, task: asyncio.Future[T]) -> T:
         gone = asyncio.create_task(_gone(request))
         try:
-            await asyncio.wait({task, gone}, timeout=self.settings.seconds, return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {task, gone}
+            await asyncio.wait(waiting, timeout=self.settings.seconds, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             if gone.done():
@@ -161,7 +170,7 @@ class Answering:
     async def _decode(self, decode: Callable[[], Awaitable[Image.Image]]) -> Image.Image:
         self._decoding += 1
         try:
-            with _stage("decode"):
+            with reporting(note_stage), stage("decode"):
                 return await decode()
         finally:
             self._decoding -= 1
@@ -171,11 +180,11 @@ class Answering:
         preprocessing = index.model.encoder.preprocessing
         return await self.compute(lambda: preprocessing(image))
 
-    async def embed(self, served: ServedIndex, pixels: Pixels) -> FeatureMaps:
+    async def embed(self, used: Used, pixels: Pixels) -> FeatureMaps:
         """The feature maps of one image, embedded together with those of other requests."""
         loop = asyncio.get_running_loop()
         start = loop.time()
-        maps = await self._batcher(served.encoder_model).embed(pixels)
+        maps = await self._batcher(used.served.encoder_model).embed(pixels)
         if record := current_record():
             record.waited("embed", loop.time() - start)
         return maps
@@ -201,32 +210,8 @@ def note_stage(name: str, seconds: float) -> None:
         record.stage(name, seconds)
 
 
-@contextmanager
-def _stage(name: str) -> Iterator[None]:
-    record = current_record()
-    if record is None:
-        yield
-    else:
-        with record.observe_stage(name):
-            yield
-
-
 async def _gone(request: Request) -> None:
     """Wait until the client has closed the connection; the body must have been read."""
     message: Any = {}
     while message.get("type") != "http.disconnect":
         message = await request.receive()
-
-
-def _device(name: str) -> str:
-    import torch
-
-    from diml.errors import UsageError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"the device {name} is not available on this machine; use cpu") from error
-    return name

@@ -15,6 +15,7 @@ from diml import __version__
 from diml.errors import DimlError
 from diml.service.access import access_token, allowed_hosts
 from diml.service.answering import Answering
+from diml.service.examples import PROBLEM
 from diml.service.guard import Guard
 from diml.service.jobs import Jobs
 from diml.service.metrics import Metrics
@@ -72,13 +73,13 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         responses={
             "default": {
                 "description": "An error, as a problem document.",
-                "content": {"application/problem+json": {"example": EXAMPLE}},
+                "content": {"application/problem+json": {"example": PROBLEM}},
             }
         },
     )
     app.state.answering, app.state.jobs = answering, jobs
     for router in (
-        health_routes(warming),
+        health_routes(answering, warming),
         index_routes(answering),
         image_routes(answering),
         writing_routes(answering, jobs),
@@ -97,15 +98,6 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_middleware(Guard, token=token, hosts=hosts, origins=settings.allow_origins, body=settings.upload_bytes)
     app.add_middleware(RequestLog, metrics=metrics)
     return app
-
-
-EXAMPLE = {
-    "type": "about:blank",
-    "title": "Unprocessable Entity",
-    "status": 422,
-    "detail": "expected k from 1 to 1000, got 5000",
-    "request_id": "8c5f3cbe5a0e4a5c9a3d",
-}
 
 
 def _answer(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

@@ -64,6 +64,26 @@ JOB = {
 }
 
 
-def shown(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """The description of a JSON answer by an example."""
-    return {200: {"content": {"application/json": {"example": example}}}}
+PROBLEM = {
+    "type": "about:blank",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "expected k from 1 to 1000, got 5000",
+    "request_id": "8c5f3cbe5a0e4a5c9a3d",
+}
+
+Described = dict[int | str, dict[str, Any]]
+
+
+def shown(example: dict[str, Any], *kinds: str, status: int = 200) -> Described:
+    """The description of a JSON answer by an example; `kinds` are the media types of other forms that it may have."""
+    return {status: {"content": {"application/json": {"example": example}, **_binary(kinds)}}}
+
+
+def files(*kinds: str) -> Described:
+    """The description of an answer that is a file of one of these media types."""
+    return {200: {"content": _binary(kinds)}}
+
+
+def _binary(kinds: tuple[str, ...]) -> dict[str, Any]:
+    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}

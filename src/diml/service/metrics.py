@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -80,15 +79,6 @@ class Metrics:
         if name not in STAGES:
             raise ValueError(f"expected a stage, one of {', '.join(STAGES)}, got {name!r}")
         self._stage_seconds.labels(name).observe(seconds)
-
-    @contextmanager
-    def observe_stage(self, name: str) -> Iterator[None]:
-        """Note how long the block takes, also where it fails."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stage(name, time.perf_counter() - start)
 
     def batch(self, size: int, seconds: float) -> None:
         """Note the images that were embedded together, and how long that took."""

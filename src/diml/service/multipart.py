@@ -29,6 +29,8 @@ def form_route(parts: int) -> type[APIRoute]:
                         await request.form(max_files=parts, max_fields=parts, max_part_size=FIELD)
                     except HTTPException as error:
                         raise RequestError(400, f"the form cannot be read: {error.detail}") from error
+                    except OSError as error:
+                        raise not_kept(error) from error
                 try:
                     return await handler(request)
                 finally:
@@ -37,6 +39,13 @@ def form_route(parts: int) -> type[APIRoute]:
             return limited
 
     return FormRoute
+
+
+def not_kept(error: OSError) -> RequestError:
+    """The answer where an upload cannot be written to the temporary folder: its disk is full, or read-only."""
+    return RequestError(
+        507, f"the upload cannot be kept here ({error.strerror or error}); free some space for temporary files"
+    )
 
 
 async def content(upload: UploadFile, name: str) -> tuple[bytes, str]:

@@ -53,7 +53,7 @@ def condition(settings: ServiceSettings, index: Index, where: str | None) -> str
     """
     if where is None or not where.strip():
         return None
-    return check_filter(where, index.stats().columns, length=settings.filter_length)
+    return check_filter(where, index.columns, length=settings.filter_length)
 
 
 def regions_of(settings: ServiceSettings, texts: Sequence[str]) -> list[Region]:

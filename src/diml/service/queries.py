@@ -17,8 +17,7 @@ from diml.matching import RegionLike
 from diml.model import QueryPart
 from diml.model.query_part import PartChoice
 from diml.search import Index
-from diml.service.answering import Answering
-from diml.service.indexes import ServedIndex
+from diml.service.answering import Answering, Used
 from diml.service.multipart import content
 from diml.service.routes.images import entry_of
 
@@ -49,13 +48,7 @@ class Given:
 
 
 async def given_image(
-    answering: Answering,
-    served: ServedIndex,
-    index: Index,
-    upload: UploadFile | None,
-    id: str | None,
-    name: str,
-    keep: bool = False,
+    answering: Answering, used: Used, upload: UploadFile | None, id: str | None, name: str, keep: bool = False
 ) -> Given:
     """An image of a request, with its feature maps.
 
@@ -74,13 +67,13 @@ async def given_image(
     if upload is not None:
         async with answering.opening:
             data, shown = await content(upload, name)
-            image = await answering.decode(index, data, shown)
-            pixels = await answering.preprocess(index, image)
+            image = await answering.decode(used.index, data, shown)
+            pixels = await answering.preprocess(used.index, image)
         kept = image if keep else None
         del data, image  # while this request waits for the model
-        return Given(shown, await answering.embed(served, pixels), kept)
+        return Given(shown, await answering.embed(used, pixels), kept)
     assert id is not None
-    return await answering.run(lambda: _stored(index, id))
+    return await answering.run(lambda: _stored(used.index, id))
 
 
 def _stored(index: Index, id: str) -> Given:

@@ -6,8 +6,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -52,15 +50,6 @@ class RequestRecord:
     def waited(self, name: str, seconds: float) -> None:
         """Note a stage in the record alone: embedding, which the metrics count once for a whole batch."""
         self.stages[name] = self.stages.get(name, 0.0) + seconds
-
-    @contextmanager
-    def observe_stage(self, name: str) -> Iterator[None]:
-        """Note how long the block takes, also where it fails."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stage(name, time.perf_counter() - start)
 
 
 def current_record() -> RequestRecord | None:

@@ -12,6 +12,7 @@ from fastapi import UploadFile
 
 from diml.data.collection import Collection, Skipped
 from diml.errors import UsageError
+from diml.service.multipart import not_kept
 
 # Bytes of one part of a path.
 LONGEST = 200
@@ -50,6 +51,7 @@ async def spooled(uploads: Sequence[UploadFile], labels: Sequence[str]) -> Spool
 
     Raises:
         UsageError: a name that cannot be used, or twice, or another number of labels.
+        RequestError: 507, there is no space for them.
     """
     if labels and len(labels) != len(uploads):
         raise UsageError(f"expected a label for each of the {len(uploads)} images, or none, got {len(labels)}")
@@ -57,7 +59,10 @@ async def spooled(uploads: Sequence[UploadFile], labels: Sequence[str]) -> Spool
     for path in paths:
         if paths.count(path) > 1:
             raise UsageError(f"two images have the name {path}; send each name once")
-    place = tempfile.TemporaryDirectory(prefix="diml-", ignore_cleanup_errors=True)
+    try:
+        place = tempfile.TemporaryDirectory(prefix="diml-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise not_kept(error) from error
     spool = Spool(place, paths, list(labels) or None)
     try:
         for upload, path in zip(uploads, paths, strict=True):
@@ -70,6 +75,8 @@ async def spooled(uploads: Sequence[UploadFile], labels: Sequence[str]) -> Spool
         spool.close()
         if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
             raise UsageError("one name is the folder of another image; give them other names") from error
+        if isinstance(error, OSError):
+            raise not_kept(error) from error
         raise
     return spool
 

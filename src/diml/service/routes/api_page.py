@@ -9,7 +9,7 @@ import html
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
 OWN = Path(__file__).parents[1] / "api_page"
@@ -22,7 +22,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+HEADERS = {"content-security-policy": POLICY}
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -62,7 +62,7 @@ def api_page_routes(title: str = "diml", openapi: str = "/openapi.json") -> APIR
     @router.get("/docs/{name}")
     def asset(name: str) -> Response:
         if name not in ASSETS:
-            return Response(status_code=404, headers=HEADERS)
+            raise HTTPException(404)
         return FileResponse(_file(name), headers={**HEADERS, "cache-control": "max-age=3600"})
 
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import torch
@@ -12,20 +13,17 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.search.transfer import MEDIA_TYPE as SAFETENSORS
 from diml.service.answering import Answering
-from diml.service.documents import document
+from diml.service.documents import accepted, document
 from diml.service.examples import EMBEDDING, shown
 from diml.service.multipart import form_route
 from diml.service.queries import given_image
-from diml.service.routes.explain import _only
 
 
 def embed_routes(answering: Answering) -> APIRouter:
     """The route of embedding."""
     router = APIRouter(prefix="/v1", tags=["embed"], route_class=form_route(answering.settings.parts))
-    described = shown(EMBEDDING)
-    described[200]["content"][SAFETENSORS] = {"schema": {"type": "string", "format": "binary"}}
 
-    @router.post("/embed", summary="Feature maps of images", responses=described)
+    @router.post("/embed", summary="Feature maps of images", responses=shown(EMBEDDING, SAFETENSORS))
     async def embed(
         request: Request,
         image: Annotated[list[UploadFile], File(description="One image or several.")],
@@ -34,23 +32,23 @@ def embed_routes(answering: Answering) -> APIRouter:
         """Maps as JSON, or with `Accept: application/safetensors` as tensors.
 
         The tensors are `local` (n, r, d), `pooled` (n, d), `size` (n, 2), `visible` (n, 4) and, where the index has
-        weights of parts, `weights` (n, r).
+        weights of parts, `weights` (n, r). Metadata say the `grid`, and whether the model has a pooled vector of its
+        own (`own_pooled`), which is not the mean of the parts.
         """
-        served = answering.served(_only(answering, index))
-        with answering.admission.admitted():
+        kind = accepted(request, [SAFETENSORS])
 
-            async def answer() -> Response:
-                opened = await answering.opened(served)
-                if not opened.model.weights_ready or not opened.stats().decoding:
-                    raise UsageError(f"the index {served.name} has no model to embed images; name another index")
-                given = [await given_image(answering, served, opened, each, None, "image") for each in image]
+        async def answer() -> Response:
+            async with answering.using(index) as used:
+                if not used.index.embeds:
+                    raise UsageError(f"the index {used.served.name} has no model to embed images; name another index")
+                given = [await given_image(answering, used, each, None, "image") for each in image]
                 maps = FeatureMaps.cat([each.maps.to("cpu") for each in given])
                 names = [each.name for each in given]
-                if SAFETENSORS in request.headers.get("accept", ""):
-                    return Response(await answering.compute(lambda: save(_tensors(maps))), media_type=SAFETENSORS)
+                if kind == SAFETENSORS:
+                    return Response(await answering.compute(lambda: _saved(maps)), media_type=SAFETENSORS)
                 return await answering.compute(lambda: document(_listed(maps, names)))
 
-            return await answering.within_limits(request, answer())
+        return await answering.answered(request, answer)
 
     return router
 
@@ -61,6 +59,11 @@ def _tensors(maps: FeatureMaps) -> dict[str, torch.Tensor]:
     if maps.weights is not None:
         tensors["weights"] = maps.weights
     return {name: value.contiguous() for name, value in tensors.items()}
+
+
+def _saved(maps: FeatureMaps) -> bytes:
+    metadata = {"grid": json.dumps(maps.grid), "own_pooled": json.dumps(maps.own_pooled is not None)}
+    return save(_tensors(maps), metadata)
 
 
 def _listed(maps: FeatureMaps, names: list[str]) -> dict[str, Any]:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from contextlib import nullcontext
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from PIL.Image import Image
 
-from diml.errors import UsageError
 from diml.explanation import Contrast, PairExplanation, explain_contrast, explain_pair
+from diml.search import Index
 from diml.search.stages import reporting, stage
 from diml.search.transfer import MEDIA_TYPE, pack_images
 from diml.service.answering import Answering, note_stage
-from diml.service.documents import document
+from diml.service.documents import JSON, accepted, document
 from diml.service.examples import EXPLANATION, shown
 from diml.service.multipart import form_route
-from diml.service.parameters import regions_of
+from diml.service.parameters import Region, regions_of
 from diml.service.problems import RequestError
-from diml.service.queries import given_image, given_mask
+from diml.service.queries import Given, given_image, given_mask
 
-JSON = "application/json"
 # What an explanation is drawn as, with the ending of the file.
 DRAWN = {"image/png": "png", "image/svg+xml": "svg", "text/html": "html"}
 # A page states the policy of its script itself; opened from here it must not reach the service as the service's own.
@@ -38,13 +38,9 @@ _drawing = threading.Lock()
 def explain_routes(answering: Answering) -> APIRouter:
     """The route of explaining."""
     router = APIRouter(prefix="/v1", tags=["explain"], route_class=form_route(answering.settings.parts))
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    described = shown(EXPLANATION)
-    described[200]["content"].update(dict.fromkeys((*DRAWN, MEDIA_TYPE), binary))
+    large_together = asyncio.Semaphore(TOGETHER)
 
-    drawn_together = asyncio.Semaphore(TOGETHER)
-
-    @router.post("/explain", summary="Why images are similar", responses=described)
+    @router.post("/explain", summary="Why images are similar", responses=shown(EXPLANATION, *DRAWN, MEDIA_TYPE))
     async def explain(
         request: Request,
         index: Annotated[str | None, Form(description="Name of the index; not needed where there is one.")] = None,
@@ -61,63 +57,42 @@ def explain_routes(answering: Answering) -> APIRouter:
 
         With `Accept: application/safetensors` the feature maps of the images, as `diml.client` needs them.
         """
-        kind = accepted(request.headers.get("accept", ""))
-        served = answering.served(_only(answering, index))
+        kind = accepted(request, (*DRAWN, MEDIA_TYPE))
         contrasted = rather_than is not None or bool(rather_than_id)
         if contrasted and kind == "text/html":
             raise RequestError(406, "there are pages of two images only; accept image/png, image/svg+xml or JSON")
-        packed = MEDIA_TYPE in request.headers.get("accept", "")
-        with answering.admission.admitted():
+        sides = [(a, a_id, "a"), (b, b_id, "b")]
+        sides += [(rather_than, rather_than_id, "rather_than")] if contrasted else []
 
-            async def answer() -> Response:
-                # Pictures and masks are in memory at their full size until the end.
-                async with drawn_together if kind != JSON or mask is not None else nullcontext():
-                    return await unlimited()
+        async def answer() -> Response:
+            async with answering.using(index) as used:
+                regions = regions_of(answering.settings, region)
+                given = [await given_image(answering, used, *side, keep=kind in DRAWN) for side in sides]
+                if kind == MEDIA_TYPE:
+                    maps, names = [each.maps for each in given], [each.name for each in given]
+                    packing = partial(pack_images, maps, names, used.index.model)
+                    return Response(await answering.compute(packing), media_type=MEDIA_TYPE)
+                chosen = await given_mask(answering, mask)
+                return await answering.compute(partial(_answer, used.index, given, regions, chosen, kind))
 
-            async def unlimited() -> Response:
-                opened = await answering.opened(served)
-                with answering.reading(served):
-                    regions = regions_of(answering.settings, region)
-                    sides = [(a, a_id, "a"), (b, b_id, "b")]
-                    sides += [(rather_than, rather_than_id, "rather_than")] if contrasted else []
-                    drawing = kind != JSON and not packed
-                    given = [await given_image(answering, served, opened, *side, keep=drawing) for side in sides]
-                    chosen = await given_mask(answering, mask)
-                    if packed:
-                        maps, names = [each.maps for each in given], [each.name for each in given]
-                        packing = partial(pack_images, maps, names, opened.model)
-                        return Response(await answering.compute(packing), media_type=MEDIA_TYPE)
+        async def large() -> Response:
+            async with large_together:
+                return await answer()
 
-                    def explained() -> Response:
-                        named = [each.named(opened) for each in given]
-                        with reporting(note_stage), stage("explain"):
-                            explanation: PairExplanation | Contrast
-                            if contrasted:
-                                explanation = explain_contrast(opened.model, *named, regions=regions, mask=chosen)
-                            else:
-                                explanation = explain_pair(opened.model, *named, regions=regions, mask=chosen)
-                            if kind == JSON:
-                                return document(explanation.to_dict())
-                            return Response(drawn(explanation, kind), headers=OF_PAGES, media_type=kind)
-
-                    return await answering.compute(explained)
-
-            return await answering.within_limits(request, answer())
+        # Pictures and masks are in memory at their full size until the end.
+        return await answering.answered(request, large if kind in DRAWN or mask is not None else answer)
 
     return router
 
 
-def accepted(header: str) -> str:
-    """The first media type of a header Accept that can be given; JSON where it names none of them.
-
-    >>> accepted("image/png, */*"), accepted("*/*")
-    ('image/png', 'application/json')
-    """
-    for each in header.split(","):
-        kind = each.partition(";")[0].strip().lower()
-        if kind in DRAWN or kind == JSON:
-            return kind
-    return JSON
+def _answer(index: Index, given: Sequence[Given], regions: Sequence[Region], mask: Image | None, kind: str) -> Response:
+    named = [each.named(index) for each in given]
+    with reporting(note_stage), stage("explain"):
+        explain = explain_pair if len(named) == 2 else explain_contrast
+        explanation: PairExplanation | Contrast = explain(index.model, *named, regions=regions, mask=mask)
+        if kind == JSON:
+            return document(explanation.to_dict())
+        return Response(drawn(explanation, kind), headers=OF_PAGES, media_type=kind)
 
 
 def drawn(explanation: PairExplanation | Contrast, kind: str) -> bytes:
@@ -127,12 +102,3 @@ def drawn(explanation: PairExplanation | Contrast, kind: str) -> bytes:
         with _drawing:
             explanation.draw(file)
         return file.read_bytes()
-
-
-def _only(answering: Answering, index: str | None) -> str:
-    """The index that was named, or the only one."""
-    if index:
-        return index
-    if len(answering.indexes) > 1:
-        raise UsageError(f"expected the name of an index as index, one of {', '.join(answering.indexes)}, got none")
-    return next(iter(answering.indexes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from functools import partial
 
 from fastapi import APIRouter, Response
@@ -32,13 +33,13 @@ class Warming:
         self._answering = answering
 
     async def run(self) -> None:
-        for served in self._answering.indexes.values():
+        for name in self._answering.indexes:
             try:
-                index = await self._answering.opened(served)
-                await self._answering.compute(partial(_warm, index))
-                _logger.info("index opened", extra={"fields": {"index": served.name, "images": len(index)}})
+                async with self._answering.using(name) as used:
+                    await self._answering.compute(partial(_warm, used.index))
+                    _logger.info("index opened", extra={"fields": {"index": name, "images": len(used.index)}})
             except DimlError as error:
-                fields = {"index": served.name, "reason": str(error)}
+                fields = {"index": name, "reason": str(error)}
                 _logger.warning("index not opened", extra={"fields": fields})
         self.ready = True
 
@@ -48,10 +49,9 @@ def _warm(index: Index) -> None:
         index.search(index.maps(entry.id), k=2)
 
 
-def health_routes(warming: Warming) -> APIRouter:
+def health_routes(answering: Answering, warming: Warming) -> APIRouter:
     """The route that load balancers and containers ask."""
     router = APIRouter(tags=["service"])
-    answering = warming._answering
 
     @router.get(
         "/health",
@@ -84,8 +84,6 @@ def health_routes(warming: Warming) -> APIRouter:
 
 async def _reason(answering: Answering, served: ServedIndex) -> str | None:
     """Why an index cannot be used now."""
-    try:
-        await answering.opened(served)
-    except DimlError as error:
-        return served.reason or str(error)
+    with suppress(DimlError):  # which the index states as its reason
+        await answering.run(served.current)
     return served.reason

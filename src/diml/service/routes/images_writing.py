@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
@@ -14,20 +12,18 @@ from diml.errors import ImageError
 from diml.search import Index
 from diml.service.answering import Answering
 from diml.service.documents import document
-from diml.service.examples import JOB_STARTED
+from diml.service.examples import JOB_STARTED, shown
 from diml.service.indexes import ServedIndex
 from diml.service.jobs import Job, Jobs, as_dict, embedding_in
 from diml.service.multipart import form_route
 from diml.service.problems import RequestError
-from diml.service.routes.images import entry_of
+from diml.service.routes.images import no_image
 from diml.service.spooling import Spool, spooled
 
 # Small, because a search waits for a batch that has begun.
 BATCH = 8
 COMMIT_SECONDS = 2.0
-STARTED: dict[int | str, dict[str, Any]] = {
-    202: {"description": "The job has begun.", "content": {"application/json": {"example": JOB_STARTED}}}
-}
+STARTED = shown(JOB_STARTED, status=202)
 
 
 def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
@@ -36,7 +32,13 @@ def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
         prefix="/v1/indexes/{name}/images", tags=["images"], route_class=form_route(answering.settings.parts)
     )
 
-    @router.post("", summary="Add images, as a job", status_code=202, response_class=Response, responses=STARTED)
+    @router.post(
+        "",
+        summary="Add images, as a job",
+        status_code=202,
+        response_class=Response,
+        responses=STARTED,
+    )
     async def add(
         request: Request,
         name: str,
@@ -47,35 +49,37 @@ def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
 
         The index keeps their features and thumbnails. The service keeps no copy of the files themselves.
         """
-        served = _changeable(answering, jobs, name)
-        await answering.opened(served)
-        spool = await spooled(image, label)
-        job = Job(name, "add", len(image))
-        try:
-            skipped = await _unreadable(answering, served, spool)
-            jobs.start(job, _adding(answering, served, spool, skipped), discard=spool.close)
-        except BaseException:
-            spool.close()
-            raise
-        return _started(job)
+        _check_free(answering, jobs)
+        async with answering.using(name) as used:
+            spool = await spooled(image, label)
+            job = Job(name, "add", len(image))
+            try:
+                skipped = await _unreadable(answering, used.index, spool)
+                jobs.start(job, _adding(answering, used.served, spool, skipped), discard=spool.close)
+            except BaseException:
+                spool.close()
+                raise
+            return _started(job)
 
-    @router.delete("", summary="Remove images, as a job", status_code=202, response_class=Response, responses=STARTED)
+    @router.delete(
+        "",
+        summary="Remove images, as a job",
+        status_code=202,
+        response_class=Response,
+        responses=STARTED,
+    )
     async def remove(
         name: str, id: Annotated[list[str], Query(description="Ids of images.", min_length=1, max_length=1000)]
     ) -> Response:
         """Drop images from the index; their files stay."""
-        served = _changeable(answering, jobs, name)
-        index = await answering.opened(served)
-        with answering.reading(served):
-            for each in id:
-                await answering.run(partial(entry_of, index, each))
-        job = Job(name, "remove", len(id))
-
-        def work(progress: Callable[[int, int], None]) -> dict[str, Any]:
-            return {"removed": Index.open(served.path, model=served.current().model).remove(id)}
-
-        jobs.start(job, work)
-        return _started(job)
+        _check_free(answering, jobs)
+        async with answering.using(name) as used:
+            missing = await answering.run(lambda: used.index.missing(id))
+            if missing:
+                raise no_image(missing[0])
+            job = Job(name, "remove", len(id))
+            jobs.start(job, lambda progress: {"removed": used.served.current().remove(id)})
+            return _started(job)
 
     return router
 
@@ -98,30 +102,28 @@ def _adding(
     return work
 
 
-async def _unreadable(answering: Answering, served: ServedIndex, spool: Spool) -> list[Skipped]:
+async def _unreadable(answering: Answering, index: Index, spool: Spool) -> list[Skipped]:
     """The uploads that cannot be decoded, found by the processes that may fail, before this one decodes them."""
-    index = await answering.opened(served)
     skipped = []
     for path in spool.paths:
-        data = await asyncio.to_thread(spool.file(path).read_bytes)
         try:
-            await answering.decode(index, data, path)
+            async with answering.opening:
+                data = await answering.run(spool.file(path).read_bytes)
+                await answering.decode(index, data, path)
         except ImageError as error:
             skipped.append(Skipped(path, str(error)))
     return skipped
 
 
-def _changeable(answering: Answering, jobs: Jobs, name: str) -> ServedIndex:
-    """An index that may be changed.
+def _check_free(answering: Answering, jobs: Jobs) -> None:
+    """Refuse a change before anything is read of it.
 
     Raises:
         RequestError: 403, nothing may be changed here; 429 or 503, no job can begin.
     """
-    served = answering.served(name)
     if not answering.settings.writable:
         raise RequestError(403, "this service changes nothing; start it with --writable and --token-file")
     jobs.check_free()
-    return served
 
 
 def _started(job: Job) -> Response:

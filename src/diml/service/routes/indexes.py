@@ -12,7 +12,6 @@ from diml.search import Index
 from diml.service.answering import Answering
 from diml.service.documents import document
 from diml.service.examples import COLUMNS, INDEXES, STATS, shown
-from diml.service.indexes import ServedIndex
 
 
 def index_routes(answering: Answering) -> APIRouter:
@@ -23,7 +22,7 @@ def index_routes(answering: Answering) -> APIRouter:
     async def indexes() -> Response:
         """The indices that are served, and what a request may ask for."""
         settings = answering.settings
-        described = [await _described(answering, served) for served in answering.indexes.values()]
+        described = [await _described(answering, name) for name in answering.indexes]
         return document(
             {
                 "version": __version__,
@@ -37,37 +36,32 @@ def index_routes(answering: Answering) -> APIRouter:
     @router.get("/indexes/{name}", summary="What is in an index", responses=shown(STATS))
     async def stats(name: str) -> Response:
         """The document of `diml info --json`."""
-        served = answering.served(name)
-        index = await answering.opened(served)
-        with answering.reading(served):
-            return document(await answering.run(lambda: index.stats().to_dict()))
+        async with answering.using(name) as used:
+            return document(await answering.run(lambda: used.index.stats().to_dict()))
 
     @router.get("/indexes/{name}/columns", summary="The values of the columns", responses=shown(COLUMNS))
     async def columns(name: str, limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> Response:
         """The label and the further columns, each with its most frequent values."""
-        served = answering.served(name)
-        index = await answering.opened(served)
-        with answering.reading(served):
-            return document({"columns": await answering.run(lambda: _columns(index, limit))})
+        async with answering.using(name) as used:
+            return document({"columns": await answering.run(lambda: _columns(used.index, limit))})
 
     return router
 
 
-async def _described(answering: Answering, served: ServedIndex) -> dict[str, Any]:
+async def _described(answering: Answering, name: str) -> dict[str, Any]:
     try:
-        index = await answering.opened(served)
-        with answering.reading(served):
-            stats = await answering.run(index.stats)
+        async with answering.using(name) as used:
+            stats = await answering.run(used.index.stats)
     except DimlError as error:
         reason = str(error)
-        return {"name": served.name, "status": "unavailable", "reason": reason, "images": 0, "labels": 0, "grid": None}
+        return {"name": name, "status": "unavailable", "reason": reason, "images": 0, "labels": 0, "grid": None}
     known = {"images": stats.images, "labels": stats.labels, "grid": list(stats.grid)}
-    return {"name": served.name, "status": "ready", "reason": None, **known}
+    return {"name": name, "status": "ready", "reason": None, **known}
 
 
 def _columns(index: Index, limit: int) -> list[dict[str, Any]]:
     described = []
-    for name in ("label", *index.stats().columns):
+    for name in ("label", *index.columns):
         distinct, counts = index.value_counts(name, limit)
         values = [{"value": value, "count": count} for value, count in counts]
         described.append({"name": name, "distinct": distinct, "values": values})

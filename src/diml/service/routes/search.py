@@ -13,7 +13,7 @@ from diml.search import Index, SearchResult
 from diml.search.stages import reporting, stage
 from diml.search.transfer import MEDIA_TYPE, pack_result
 from diml.service.answering import Answering, note_stage
-from diml.service.documents import document
+from diml.service.documents import accepted, document
 from diml.service.examples import SEARCH, shown
 from diml.service.multipart import form_route
 from diml.service.parameters import SearchRequest, regions_of, search_request
@@ -24,10 +24,7 @@ def search_routes(answering: Answering) -> APIRouter:
     """The route of searching."""
     router = APIRouter(prefix="/v1/indexes/{name}", tags=["search"], route_class=form_route(answering.settings.parts))
 
-    described = shown(SEARCH)
-    described[200]["content"][MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary"}}
-
-    @router.post("/search", summary="The most similar images", responses=described)
+    @router.post("/search", summary="The most similar images", responses=shown(SEARCH, MEDIA_TYPE))
     async def search(
         request: Request,
         name: str,
@@ -46,23 +43,18 @@ def search_routes(answering: Answering) -> APIRouter:
 
         With `Accept: application/safetensors` the same with feature maps, as `diml.client` needs it.
         """
-        served = answering.served(name)
-        with answering.admission.admitted():
+        packed = accepted(request, [MEDIA_TYPE]) == MEDIA_TYPE
 
-            async def answer() -> Response:
-                index = await answering.opened(served)
-                with answering.reading(served):
-                    asked = await answering.run(
-                        lambda: search_request(answering.settings, index, k, shortlist, where, explain)
-                    )
-                    regions = regions_of(answering.settings, region)
-                    given = await given_image(answering, served, index, image, id, "image")
-                    part = await given_part(answering, given.maps, regions, mask)
-                    query = query_of_maps(index.model, given.maps, part, source=given.name)
-                    packed = MEDIA_TYPE in request.headers.get("accept", "")
-                    return await answering.compute(lambda: _answer(index, name, query, asked, packed))
+        async def answer() -> Response:
+            async with answering.using(name) as used:
+                asked = search_request(answering.settings, used.index, k, shortlist, where, explain)
+                regions = regions_of(answering.settings, region)
+                given = await given_image(answering, used, image, id, "image")
+                part = await given_part(answering, given.maps, regions, mask)
+                query = query_of_maps(used.index.model, given.maps, part, source=given.name)
+                return await answering.compute(lambda: _answer(used.index, name, query, asked, packed))
 
-            return await answering.within_limits(request, answer())
+        return await answering.answered(request, answer)
 
     return router
 
