@@ -1,6 +1,6 @@
 """How soon the page of the service shows hits on a large index, in Chromium, after an image was chosen.
 
-    python benchmarks/service_page.py [--images 100000] [--runs 9] [--folder /tmp/diml-service-page]
+    python -m benchmarks.service_page [--images 100000] [--runs 9] [--folder /tmp/diml-service-page]
 
 Makes an index of sample/emoji, appends copies of its rows with perturbed features until it has so many images, starts
 `diml serve` on it, and chooses images of 224 x 224 pixels in the page. Prints a Markdown table of medians. The index is
@@ -12,14 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +20,7 @@ import PIL.Image
 import pyarrow as pa
 
 import diml
+from benchmarks.service_process import Served
 from diml.search.manifest import Manifest
 from diml.search.store import Store
 
@@ -96,35 +90,6 @@ def noisy(column: pa.FixedSizeListArray, random: np.random.Generator) -> pa.Arra
     return pa.FixedSizeListArray.from_arrays(pa.array((flat * noise).astype(flat.dtype)), column.type.list_size)
 
 
-@contextmanager
-def served(path: Path) -> Iterator[str]:
-    """The address of a service of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from diml.cli import main; main()", "serve", str(path), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}/"
-    try:
-        wait_for(address + "health", process)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def wait_for(health: str, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(health) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("the service did not become ready")
-
-
 def queries(folder: Path, count: int) -> list[Path]:
     """Different crops of photographs, of 224 x 224 pixels."""
     photo = PIL.Image.open(SAMPLE / "photos" / "chelsea.jpg").convert("RGB")
@@ -167,9 +132,9 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     path = large_index(given.folder, given.images)
     load = os.getloadavg()[0]
-    with served(path) as address:
+    with Served(path, given.folder / "service.log") as service:
         # The first two do not count: they compile and read what is kept in memory afterwards.
-        times = measure(address, queries(given.folder, given.runs + 2))[2:]
+        times = measure(f"http://127.0.0.1:{service.port}/", queries(given.folder, given.runs + 2))[2:]
     shown, pictured = (sorted(column) for column in zip(*times, strict=True))
     print(f"{given.images:,} images, {os.cpu_count()} cores, load {load:.1f} before the start, {given.runs} runs\n")
     print("| from choosing an image to | median | slowest | aim |\n|---|---|---|---|")

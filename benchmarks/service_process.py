@@ -41,7 +41,7 @@ class Served:
 
     def memory(self) -> float:
         """MB that the service and its processes take, pages that several share counted once."""
-        return sum(_pss(pid) for pid in _tree(self.process.pid)) / 1e6
+        return memory_of(self.process.pid)
 
     def cpu_seconds(self) -> float:
         """Seconds of processor time that the service and its processes have used."""
@@ -53,6 +53,11 @@ class Served:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+def memory_of(pid: int) -> float:
+    """MB that a process and those that it started take, pages that several share counted once."""
+    return sum(_pss(each) for each in _tree(pid)) / 1e6
 
 
 def _tree(root: int) -> list[int]:

@@ -81,6 +81,20 @@ def test_a_form_that_is_no_form(narrow):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_text_in_place_of_a_file(client):
+    answer = client.post(SEARCH, data={"image": "cat.png"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "image: expected a file, got text; send it as a file of the form"
+
+
+def test_files_are_described_as_files_also_where_they_may_be_left_out(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    forms = [schema["properties"] for name, schema in schemas.items() if name.startswith("Body_")]
+    files = [form[name] for form in forms for name in ("image", "mask", "a", "b", "rather_than") if name in form]
+    assert len(files) == 8
+    assert all((field.get("items") or field)["format"] == "binary" for field in files)
+
+
 def test_every_route_is_described_with_an_example(client):
     description = client.get("/openapi.json").json()
     assert description["openapi"].startswith("3.1")

@@ -123,6 +123,8 @@ def _invalid(request: Request, error: Any) -> Response:
     first = error.errors()[0]
     place = ".".join(str(each) for each in first["loc"][1:]) or str(first["loc"][0])
     reason = first["msg"][0].lower() + first["msg"][1:]
+    if "Expected UploadFile" in first["msg"]:
+        return _answer(422, f"{place}: expected a file, got text; send it as a file of the form")
     given = first.get("input")
     got = f", got {given[:100]!r}" if isinstance(given, str) else ""
     return _answer(422, f"{place}: {reason}{got}")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request, Response, UploadFile
 from fastapi.routing import APIRoute
+from pydantic import WithJsonSchema
 from starlette.exceptions import HTTPException
 
 from diml.errors import UsageError
 from diml.service.problems import RequestError
 
+# An uploaded file. Where it may be left out, its description is the same: programs that read it know no other form of a
+# file, and send text instead.
+_FILE = WithJsonSchema({"type": "string", "format": "binary"})
+RequiredFile = Annotated[UploadFile, _FILE]
+OptionalFile = Annotated[UploadFile | None, _FILE]
 # Bytes of a field that is no file: a condition, say.
 FIELD = 64 << 10
 

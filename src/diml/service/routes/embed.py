@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any
 
 import torch
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Request, Response
 from safetensors.torch import save
 
 from diml.errors import UsageError
@@ -15,7 +15,7 @@ from diml.search.transfer import MEDIA_TYPE as SAFETENSORS
 from diml.service.answering import Answering
 from diml.service.documents import accepted, document
 from diml.service.examples import EMBEDDING, shown
-from diml.service.multipart import form_route
+from diml.service.multipart import RequiredFile, form_route
 from diml.service.queries import given_image
 
 
@@ -26,7 +26,7 @@ def embed_routes(answering: Answering) -> APIRouter:
     @router.post("/embed", summary="Feature maps of images", responses=shown(EMBEDDING, SAFETENSORS))
     async def embed(
         request: Request,
-        image: Annotated[list[UploadFile], File(description="One image or several.")],
+        image: Annotated[list[RequiredFile], File(description="One image or several.")],
         index: Annotated[str | None, Form(description="Name of the index whose model embeds.")] = None,
     ) -> Response:
         """Maps as JSON, or with `Accept: application/safetensors` as tensors.

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Request, Response
 from PIL.Image import Image
 
 from diml.explanation import Contrast, PairExplanation, explain_contrast, explain_pair
@@ -20,7 +20,7 @@ from diml.search.transfer import MEDIA_TYPE, pack_images
 from diml.service.answering import Answering, note_stage
 from diml.service.documents import JSON, accepted, document
 from diml.service.examples import EXPLANATION, shown
-from diml.service.multipart import form_route
+from diml.service.multipart import OptionalFile, form_route
 from diml.service.parameters import Region, regions_of
 from diml.service.problems import RequestError
 from diml.service.queries import Given, given_image, given_mask
@@ -44,14 +44,14 @@ def explain_routes(answering: Answering) -> APIRouter:
     async def explain(
         request: Request,
         index: Annotated[str | None, Form(description="Name of the index; not needed where there is one.")] = None,
-        a: Annotated[UploadFile | None, File(description="The first image, or the query.")] = None,
+        a: Annotated[OptionalFile, File(description="The first image, or the query.")] = None,
         a_id: Annotated[str | None, Form(description="The same, by its id in the index.")] = None,
-        b: Annotated[UploadFile | None, File(description="The second image.")] = None,
+        b: Annotated[OptionalFile, File(description="The second image.")] = None,
         b_id: Annotated[str | None, Form(description="The same, by its id.")] = None,
-        rather_than: Annotated[UploadFile | None, File(description="Why b rather than this image?")] = None,
+        rather_than: Annotated[OptionalFile, File(description="Why b rather than this image?")] = None,
         rather_than_id: Annotated[str | None, Form(description="The same, by its id.")] = None,
         region: Annotated[list[str], Form(description="Only this part of a: x0,y0,x1,y1 in pixels.")] = [],  # noqa: B006
-        mask: Annotated[UploadFile | None, File(description="Only this part of a: an image of the same size.")] = None,
+        mask: Annotated[OptionalFile, File(description="Only this part of a: an image of the same size.")] = None,
     ) -> Response:
         """The document of `diml explain --json`; by the header Accept a PNG, an SVG or, of two images, a page.
 

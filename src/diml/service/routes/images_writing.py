@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response
 
 from diml.data.collection import Skipped
 from diml.errors import ImageError
@@ -15,7 +15,7 @@ from diml.service.documents import document
 from diml.service.examples import JOB_STARTED, shown
 from diml.service.indexes import ServedIndex
 from diml.service.jobs import Job, Jobs, as_dict, embedding_in
-from diml.service.multipart import form_route
+from diml.service.multipart import RequiredFile, form_route
 from diml.service.problems import RequestError
 from diml.service.routes.images import no_image
 from diml.service.spooling import Spool, spooled
@@ -42,7 +42,7 @@ def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
     async def add(
         request: Request,
         name: str,
-        image: Annotated[list[UploadFile], File(description="Images; their names become their paths.")],
+        image: Annotated[list[RequiredFile], File(description="Images; their names become their paths.")],
         label: Annotated[list[str], Form(description="A label for each image, in their order, or none.")] = [],  # noqa: B006
     ) -> Response:
         """Embed and store images; one of a name that is stored already takes its place.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Request, Response
 
 from diml.explanation import explain_hit
 from diml.model import Query
@@ -15,7 +15,7 @@ from diml.search.transfer import MEDIA_TYPE, pack_result
 from diml.service.answering import Answering, note_stage
 from diml.service.documents import accepted, document
 from diml.service.examples import SEARCH, shown
-from diml.service.multipart import form_route
+from diml.service.multipart import OptionalFile, form_route
 from diml.service.parameters import SearchRequest, regions_of, search_request
 from diml.service.queries import given_image, given_part
 
@@ -28,7 +28,7 @@ def search_routes(answering: Answering) -> APIRouter:
     async def search(
         request: Request,
         name: str,
-        image: Annotated[UploadFile | None, File(description="The image to look for.")] = None,
+        image: Annotated[OptionalFile, File(description="The image to look for.")] = None,
         id: Annotated[str | None, Form(description="In place of a file: the id of an image of the index.")] = None,
         k: Annotated[int | None, Form(description="How many hits; 10 by default.")] = None,
         shortlist: Annotated[
@@ -36,7 +36,7 @@ def search_routes(answering: Answering) -> APIRouter:
         ] = None,
         where: Annotated[str | None, Form(description="A condition on the columns, such as label = 'cat'.")] = None,
         region: Annotated[list[str], Form(description="A part to look for: x0,y0,x1,y1 in pixels.")] = [],  # noqa: B006
-        mask: Annotated[UploadFile | None, File(description="A part to look for: an image of the same size.")] = None,
+        mask: Annotated[OptionalFile, File(description="A part to look for: an image of the same size.")] = None,
         explain: Annotated[int, Form(description="Hits whose account is added.")] = 0,
     ) -> Response:
         """The document of `diml search --json`; with `explain`, the first hits also have an `account`.
