@@ -77,6 +77,14 @@ def test_an_original_outside_of_the_collection_is_not_shown(serve, emoji, emoji_
     assert "is not in the folder of its collection" in answer.json()["detail"]
 
 
+def test_an_original_that_may_not_be_read_is_a_sentence(serve, emoji_index, library, monkeypatch):
+    client = serve(emoji_index, originals=True)
+    monkeypatch.setattr("diml.service.routes.images.os.access", lambda *arguments: False)  # root may read everything
+    answer = client.get(f"/v1/indexes/emoji/images/{library.entries(limit=1)[0].id}/original")
+    assert answer.status_code == 403
+    assert "the service may not read the file" in answer.json()["detail"]
+
+
 def test_a_running_writer_becomes_visible(serve, copy, emoji, tmp_path):
     client = serve(copy)
     folder = tmp_path / "more"

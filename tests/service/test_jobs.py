@@ -186,6 +186,16 @@ def test_a_full_disk_is_a_sentence(writable, emoji, copy, monkeypatch):
     assert len(Index.open(copy)) == 48
 
 
+def test_an_index_on_read_only_media_is_a_sentence(writable, emoji, copy, monkeypatch):
+    id = Index.open(copy).entries(limit=1)[0].id
+    monkeypatch.setattr("diml.search.adding_lock.os.access", lambda *arguments: False)  # root may write everything
+    for answer in (writable.post(IMAGES, files=uploads(emoji, 2)), writable.delete(IMAGES, params={"id": [id]})):
+        job = ended(writable, answer)
+        assert job["state"] == "failed"
+        assert job["error"] == f"{copy} cannot be written (permission denied); give a place that can"
+    assert writable.post("/v1/indexes/copy/search", data={"id": id}).status_code == 200
+
+
 def test_a_full_disk_while_uploads_arrive_is_a_sentence(writable, emoji, monkeypatch):
     import tempfile
 

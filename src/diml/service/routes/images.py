@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -96,7 +97,7 @@ def original_file(index: Index, entry: Entry) -> Path:
     """The file of an image, below the folder of its collection.
 
     Raises:
-        RequestError: 404, it is not there, or a link leads out of the folder.
+        RequestError: 404, it is not there, or a link leads out of the folder; 403, it may not be read.
     """
     missing = RequestError(404, f"the file {entry.path} is not in the folder of its collection; use the thumbnail")
     if index.collection is None:
@@ -105,4 +106,6 @@ def original_file(index: Index, entry: Entry) -> Path:
     file = (folder / entry.path).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise missing
+    if not os.access(file, os.R_OK):
+        raise RequestError(403, f"the service may not read the file {entry.path}; use the thumbnail")
     return file
