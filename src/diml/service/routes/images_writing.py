@@ -69,7 +69,7 @@ def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
         responses=STARTED,
     )
     async def remove(
-        name: str, id: Annotated[list[str], Query(description="Ids of images.", min_length=1, max_length=1000)]
+        name: str, id: Annotated[list[str], Query(description="Ids of images.", min_length=1, max_length=500)]
     ) -> Response:
         """Drop images from the index; their files stay."""
         _check_free(answering, jobs)
