@@ -127,7 +127,8 @@ class Client:
     def info(self, index: str | None = None) -> IndexStats:
         """What is in an index; raises what `search` raises."""
         found = self._ask("GET", f"/v1/indexes/{self._name(index)}").json()
-        return IndexStats(**{**found, "grid": tuple(found["grid"]), "columns": tuple(found["columns"])})
+        tuples = {name: tuple(found[name]) for name in ("grid", "columns", "backends") if name in found}
+        return IndexStats(**{**found, **tuples})
 
     def indexes(self) -> list[dict[str, Any]]:
         """The indices of the service: `name, status, reason, images, labels, grid` of each."""

@@ -31,6 +31,7 @@ GIVEN = {
     "report": ["PATH", "classes --csv PATH"],
     "import-checkpoint": ["PATH -o x", "a.png -o PATH"],
     "bench": [],
+    "export": ["PATH --onnx x.onnx", "lite0 --onnx PATH"],
 }
 GIVEN["explain"] += ["a.png a.png --rather-than PATH", "a.png a.png -m PATH", "a.png a.png -o PATH"]
 

@@ -19,7 +19,7 @@ from diml.service import ServiceSettings, create_app
 
 @pytest.fixture(scope="module")
 def url(library):
-    app = create_app(ServiceSettings.of(indexes=[library.path], batch=1))
+    app = create_app(ServiceSettings.of(indexes=[library.path], batch=1, backend="torch"))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

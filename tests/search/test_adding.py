@@ -37,6 +37,19 @@ class TestAdd:
         assert report.images_per_second == 0
         assert backbone.images == before
 
+    def test_it_says_what_has_embedded_its_images(self, tmp_path: Path, model: StructuralModel, photos: Path) -> None:
+        index, _ = index_folder(photos, tmp_path / "photos.diml", model=model.with_backend("openvino"))
+        assert index.stats().backends == ("openvino",)
+        assert Index.open(index.path, model=model).add(photos).unchanged == 12
+        assert Index.open(index.path).stats().backends == ("openvino",)
+        (photos / "new.png").write_bytes((photos / "a" / "0000.png").read_bytes())
+        again = Index.open(index.path, model=model.with_backend("torch"))
+        assert again.add(photos).added == 1
+        assert Index.open(index.path).stats().backends == ("openvino", "torch")
+        first = again.search(photos / "new.png", k=2)
+        assert {hit.path for hit in first} == {"new.png", "a/0000.png"}
+        assert first[0].similarity == pytest.approx(first[1].similarity, abs=1e-3)
+
     def test_touched_file_is_not_embedded_again(self, index: Index, photos: Path, backbone: Any) -> None:
         before = backbone.images
         os.utime(photos / "a" / "0000.png", ns=(1, 1))

@@ -22,7 +22,7 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(*indexes: Path, **settings: object) -> TestClient:
-            app = create_app(ServiceSettings.of(indexes=indexes, **settings))
+            app = create_app(ServiceSettings.of(indexes=indexes, **{"backend": "torch", **settings}))
             client = stack.enter_context(TestClient(app, base_url=URL, raise_server_exceptions=False))
             wait_until_ready(client)
             return client

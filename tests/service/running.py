@@ -47,7 +47,8 @@ class Running:
 def running(*arguments: object, log: Path, wait: bool = True) -> Iterator[Running]:
     """Start `diml serve ARGUMENTS --port 0`; kill it at the end."""
     command = [sys.executable, "-c", "from diml.cli import main; main()", "serve", *map(str, arguments), "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    # Compiling takes seconds, and is not what these tests are about.
+    environment = {"DIML_SERVE_BACKEND": "torch", **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with open(log, "w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     try:

@@ -22,6 +22,13 @@ def test_arguments_go_before_the_environment(monkeypatch):
     assert found.named == {"a": Path("a.diml"), "b": Path("b.diml")}
 
 
+def test_a_backend_that_does_not_exist():
+    from diml.service import create_app
+
+    with pytest.raises(UsageError, match="expected a backend of auto, torch, openvino, onnx, got 'tensorflow'"):
+        create_app(ServiceSettings.of(indexes=["a.diml"], backend="tensorflow"))
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -9,6 +9,7 @@ import typer
 from diml.cli.bench import bench
 from diml.cli.evaluate import evaluate
 from diml.cli.explain import explain
+from diml.cli.export import export
 from diml.cli.faithfulness import faithfulness
 from diml.cli.import_checkpoint import import_checkpoint
 from diml.cli.index import index
@@ -59,6 +60,7 @@ COMMANDS = (
     train,
     report,
     import_checkpoint,
+    export,
 )
 
 for command in COMMANDS:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from diml.cli.options import (
+    Backend,
     BitDepth,
     Device,
     Eps,
@@ -69,6 +70,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
     bit_depth: BitDepth = None,
     device: Device = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Measure Recall@1,2,4,8, R-precision and MAP@R, by pooled vectors and after re-ranking by matched parts.
 
@@ -96,6 +98,7 @@ def evaluate(
         transport=transport,
         bit_depth=bit_depth,
         device=device,
+        backend=backend,
     )
     with Stages() as stages:
         result = measure(

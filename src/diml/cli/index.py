@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import BitDepth, Device, Grid, Weights, load_model, parse_grid
+from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
 from diml.cli.path_options import PATH
 from diml.errors import StoreError, UsageError
@@ -45,6 +45,7 @@ def index(
     weights: Weights = None,
     bit_depth: BitDepth = None,
     device: Device = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Bring an index up to a collection: embed what is new or changed, leave the rest. Run it again to continue.
 
@@ -62,7 +63,7 @@ def index(
         Index.open(into)  # errors of the index are raised before a model is loaded
         _check_weights(into, weights)
     chosen = model or (str(into) if is_index(into) else "lite0")
-    loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device)
+    loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device, backend=backend)
     with progress_bar("embedding") as progress:
         made, report = index_folder(
             collection,

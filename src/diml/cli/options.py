@@ -82,6 +82,13 @@ Mask = Annotated[
     typer.Option(help="Use only the part where this image of the same size is brighter than black.", **PATH),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="What embeds images on the CPU: torch, openvino or onnx; auto takes the fastest installed once there are "
+        "many images."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -97,6 +104,7 @@ def load_model(
     weights: str | None = None,
     bit_depth: int | None = None,
     device: str = "auto",
+    backend: str = "auto",
 ) -> StructuralModel:
     """Load a model onto a device, with the settings that the options change.
 
@@ -113,6 +121,9 @@ def load_model(
     if bit_depth is not None and not 1 <= bit_depth <= 16:
         raise UsageError(f"expected --bit-depth from 1 to 16, got {bit_depth}")
     check_weights(weights)
+    from diml.embedding import parse_backend
+
+    parse_backend(backend)
     from diml.model import StructuralModel
     from diml.search import Index
     from diml.search.manifest import is_index
@@ -127,6 +138,8 @@ def load_model(
         model = model.with_decoding(bit_depth=bit_depth)
     if weights is not None:
         model = model.with_weights(weights)
+    if backend != "auto":
+        model = model.with_backend(backend)
     return model.with_matcher(**changes).to(place)
 
 

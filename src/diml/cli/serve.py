@@ -36,6 +36,9 @@ def serve(
         list[str] | None, typer.Option(help="A web site whose pages may use the service; may be repeated.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; auto by default.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="What embeds images on the CPU: torch, openvino, onnx; auto by default.")
+    ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests in work; more are refused with 429.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images embedded together; with 1 as diml search does.")] = None,
     batch_wait: Annotated[float | None, typer.Option(help="Milliseconds an image waits for others, 0 to 5.")] = None,
@@ -76,6 +79,7 @@ def serve(
         allow_hosts=allow_host or None,
         allow_origins=allow_origin or None,
         device=device,
+        backend=backend,
         queue=queue,
         batch=batch,
         batch_wait=batch_wait,

@@ -2,6 +2,7 @@
 
 from diml.embedding.backbones import TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.embedding.encoder import Batch, Encoder
+from diml.embedding.inference import BACKENDS, Inference, parse_backend
 from diml.embedding.part_weights import Learned, Norm, Product, Rarity, parse_weights
 from diml.embedding.preprocessing import Pixels, Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
@@ -10,9 +11,11 @@ from diml.embedding.weights import fit_names, read_weights
 from diml.embedding.whitening import fit_whitening
 
 __all__ = [
+    "BACKENDS",
     "RESAMPLINGS",
     "Batch",
     "Encoder",
+    "Inference",
     "Learned",
     "Norm",
     "Pixels",
@@ -27,6 +30,7 @@ __all__ = [
     "lite0",
     "lite0_preprocessing",
     "load_weights",
+    "parse_backend",
     "parse_weights",
     "read_weights",
 ]

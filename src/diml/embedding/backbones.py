@@ -111,7 +111,7 @@ def _tokens_as_grid(tokens: Float[Tensor, "n t c"], model: Any) -> Float[Tensor,
     # A single token summarises the image, as the class token of PiT does.
     if grid is None or grid == (1, 1):
         return None
-    return patches.mT.reshape(len(tokens), tokens.shape[2], *grid)
+    return patches.mT.reshape(tokens.shape[0], tokens.shape[2], *grid)  # not len: exporters follow shapes
 
 
 def patch_grid(model: Any, patches: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from diml.embedding.inference import Inference
 from diml.embedding.preprocessing import Pixels, Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
 from diml.errors import ImageError, ModelError, UsageError
@@ -55,6 +57,7 @@ class Encoder(nn.Module):
         resampling: name of the resampling to that grid, see `RESAMPLINGS`.
         weights: how much each part counts: a module from parts (n, r, d), after the head, to weights (n, r) >= 0, see
             `diml.embedding.part_weights`; None if all count the same.
+        inference: runs the backbone where no gradient is needed; by default what is fastest here, see `Inference`.
 
     >>> import torch
     >>> encoder = Encoder(torch.nn.Conv2d(3, 5, 32, 32), Preprocessing(size=(224, 224)), grid=(4, 4))
@@ -70,6 +73,7 @@ class Encoder(nn.Module):
         grid: tuple[int, int] = (4, 4),
         resampling: str = "area",
         weights: nn.Module | None = None,
+        inference: Inference | None = None,
     ) -> None:
         super().__init__()
         if resampling not in RESAMPLINGS:
@@ -82,13 +86,16 @@ class Encoder(nn.Module):
         self.grid = (int(grid[0]), int(grid[1]))
         self.resampling = resampling
         self.weights = weights
+        self.inference = inference or Inference()
 
     def forward(self, pixels: Float[Tensor, "n 3 H W"]) -> FeatureMaps:
         """Normalised pixels to maps; differentiable.
 
         A half precision model gives float32 maps: only its backbone computes in half precision.
         """
-        features, pooled = self._features(pixels)
+        return self._maps(*self._features(self.backbone, pixels))
+
+    def _maps(self, features: Tensor, pooled: Tensor | None) -> FeatureMaps:
         height, width = features.shape[2:]
         if self.grid[0] > height or self.grid[1] > width:
             raise UsageError(
@@ -131,7 +138,7 @@ class Encoder(nn.Module):
         >>> encoder.replace(grid=(2, 2)).grid
         (2, 2)
         """
-        names = ("backbone", "preprocessing", "head", "grid", "resampling", "weights")
+        names = ("backbone", "preprocessing", "head", "grid", "resampling", "weights", "inference")
         return Encoder(**{**{name: getattr(self, name) for name in names}, **changes})
 
     @property
@@ -147,11 +154,12 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def channels(self) -> int:
         """The number of the backbone's channels, found with a blank image."""
-        features, _ = self._features(torch.zeros(1, 3, *self.preprocessing.size, device=self.device))
+        blank = torch.zeros(1, 3, *self.preprocessing.size, device=self.device)
+        features, _ = self._features(self.backbone, blank)
         return features.shape[1]
 
-    def _features(self, pixels: Float[Tensor, "n 3 H W"]) -> tuple[Tensor, Tensor | None]:
-        features, pooled = _map_and_pooled(self.backbone(pixels.to(self.dtype)))
+    def _features(self, run: Callable[[Tensor], Any], pixels: Float[Tensor, "n 3 H W"]) -> tuple[Tensor, Tensor | None]:
+        features, pooled = _map_and_pooled(run(pixels.to(self.dtype)))
         if self.dtype in (torch.float16, torch.bfloat16):
             return features.float(), None if pooled is None else pooled.float()
         return features, pooled
@@ -195,6 +203,11 @@ class Encoder(nn.Module):
             for group in _batched(decoded, batch_size):
                 yield self._embed(group)
 
+    def prepare(self) -> None:
+        """Get ready for many images now, rather than once some have come; for a service."""
+        noise = torch.rand(2, 3, *self.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        self.inference.prepare(self.backbone, self.preprocessing.normalise(noise.to(self.device)).to(self.dtype))
+
     @torch.no_grad()
     def embed(self, pixels: Sequence[Pixels]) -> FeatureMaps:
         """Feature maps of images that are preprocessed already, in one pass: float32, with geometry, without gradient.
@@ -213,7 +226,8 @@ class Encoder(nn.Module):
         values = [each.values for each in pixels]
         if len({v.dtype for v in values}) > 1:
             values = [v.float() / 255 if v.dtype == torch.uint8 else v for v in values]
-        maps: FeatureMaps = self(self.preprocessing.normalise(torch.stack(values).to(self.device)))
+        normalised = self.preprocessing.normalise(torch.stack(values).to(self.device))
+        maps = self._maps(*self._features(partial(self.inference, self.backbone), normalised))
         if not torch.isfinite(maps.local).all():
             raise ModelError("the model returned NaN or infinite features; check its weights and its precision")
         geometry = Geometry(

@@ -118,8 +118,10 @@ class Rarity(nn.Module):
         unit = _unit(local)
         rows = unit.flatten(0, 1)
         sample = self.sample.to(rows)
-        rho = [self._density(piece @ sample.T) for piece in torch.split(rows, CHUNK)]
-        weights = torch.cat(rho).rsqrt().reshape(local.shape[:2]) if len(rows) else unit.new_zeros(local.shape[:2])
+        # In a graph the number of pieces would fix the number of images.
+        pieces = [rows] if torch.compiler.is_exporting() else torch.split(rows, CHUNK)
+        rho = [self._density(piece @ sample.T) for piece in pieces]
+        weights = torch.cat(rho).rsqrt().reshape(local.shape[:2])
         return weights.masked_fill((unit == 0).all(dim=-1), 0)
 
     def _density(self, cosines: Float[Tensor, "k m"]) -> Float[Tensor, " k"]:

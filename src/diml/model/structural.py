@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from diml.embedding import Batch, Encoder, Preprocessing, fit_whitening, parse_weights
+from diml.embedding import Batch, Encoder, Inference, Preprocessing, fit_whitening, parse_weights
 from diml.embedding.part_weights import fitted, for_new_head, name_of, needs_fitting
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
@@ -208,6 +208,23 @@ class StructuralModel(nn.Module):
             weights = parse_weights(weights, lambda: self.dim)
         weights = None if weights is None else weights.to(self.encoder.device)
         return self.replace(encoder=self.encoder.replace(weights=weights), weights_fitted_on=None)
+
+    def with_backend(self, backend: str) -> StructuralModel:
+        """A model that shares these weights and embeds by another backend where no gradient is needed, on the CPU.
+
+        Args:
+            backend: torch, openvino, onnx, or auto for the fastest that is installed once there are many images; see
+                `diml.embedding.Inference`.
+
+        Raises:
+            UsageError: there is no such backend, or it is not installed.
+        """
+        return self.replace(encoder=self.encoder.replace(inference=Inference(backend)))
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """What has embedded images so far: torch, openvino, onnx."""
+        return tuple(sorted(self.encoder.inference.ran(self.encoder.backbone)))
 
     def replace(self, **changes: Any) -> StructuralModel:
         """A model that has some arguments of the constructor changed, and shares the others."""

@@ -137,7 +137,8 @@ def add_collection(state: IndexState, collection: Collection, options: AddOption
         writer.run(wanted, options.batch_size, backwards=not adding_lock.first)
         seconds = time.monotonic() - started
         removed = writer.remove_absent(wanted, _unreadable(collection)) if options.prune else 0
-        state.finish(writer.changed + writer.relabelled + removed)
+        backends = (writer.model.backends or ("torch",)) if writer.embedded else ()
+        state.finish(writer.changed + writer.relabelled + removed, backends)
         skipped = [*collection.skipped, *writer.skipped]
         if skipped and not state.count():
             raise DatasetError(

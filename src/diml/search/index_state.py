@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,13 +145,14 @@ class IndexState:
         if Manifest.read(self.path).fingerprint != manifest.fingerprint:
             raise StoreError(f"{self.path} was replaced by an index of another model while it was open; open it again")
 
-    def finish(self, changed: int) -> None:
-        """Compact the table after changes, and record its version."""
+    def finish(self, changed: int, backends: Iterable[str] = ()) -> None:
+        """Compact the table after changes, and record its version and what has embedded images."""
         with self.locked():
             self.check_still_there()
             manifest, store = self.require()
             store.tidy(manifest.exact_limit, changed)
-            manifest = manifest.at_version(store.version)
+            others = Manifest.read(self.path).backends  # of a process that has added meanwhile
+            manifest = manifest.at_version(store.version).embedded_by([*backends, *others])
             manifest.write(self.path)
             with self._changing:
                 self.opened = Opened(manifest, store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -45,6 +46,8 @@ class Manifest:
         table_version: the table has at least this version, for the same purpose.
         embeds: whether the model embeds images; False for an index that was made without a model, for features
             computed elsewhere. Older manifests do not have it.
+        backends: what has embedded its images, such as torch and openvino, whose maps agree; empty where that is not
+            known, in older manifests.
         weights: name of the weights of parts, "given" for features computed elsewhere; "uniform" where the table has
             none. Only written if there are weights.
     """
@@ -64,6 +67,7 @@ class Manifest:
     table_version: int = 0
     embeds: bool = True
     weights: str = "uniform"
+    backends: tuple[str, ...] = ()
 
     @property
     def weighted(self) -> bool:
@@ -80,11 +84,16 @@ class Manifest:
         values = asdict(self)
         if not self.weighted:
             del values["weights"]
+        if not self.backends:
+            del values["backends"]
         document = json.dumps({"format": FORMAT, "version": self.version, **values}, indent=1)
         write_atomic(folder / FILE, document.encode(), durable=True)
 
     def at_version(self, table_version: int) -> Manifest:
         return replace(self, table_version=table_version)
+
+    def embedded_by(self, backends: Iterable[str]) -> Manifest:
+        return replace(self, backends=tuple(sorted({*self.backends, *backends})))
 
     @staticmethod
     def read(folder: Path) -> Manifest:
@@ -153,7 +162,7 @@ def _parse(folder: Path) -> Manifest:
         raise StoreError(f"{folder} has format {version}, and this diml reads up to {VERSION}; upgrade diml to open it")
     try:
         values["grid"], values["columns"] = tuple(values["grid"]), tuple(values["columns"])
-        values = {"embeds": True, "weights": "uniform", **values}
+        values = {"embeds": True, "weights": "uniform", **values, "backends": tuple(values.get("backends", ()))}
         return Manifest(**{field.name: values[field.name] for field in fields(Manifest)})
     except (KeyError, TypeError) as error:
         raise damaged from error

@@ -35,6 +35,7 @@ class IndexStats:
         graph: whether there is an HNSW graph for more.
         decoding: version of the decoding of image files, see `diml.data.open_image`; None without a model.
         bit_depth: bits of the samples in 16-bit images that it was made with; None where none were given.
+        backends: what has embedded its images, such as torch; empty where that is not known.
     """
 
     path: str
@@ -55,10 +56,11 @@ class IndexStats:
     graph: bool
     decoding: int | None
     bit_depth: int | None
+    backends: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values: what `diml info --json` prints."""
-        return {**asdict(self), "grid": list(self.grid), "columns": list(self.columns)}
+        return {**asdict(self), "grid": list(self.grid), "columns": list(self.columns), "backends": list(self.backends)}
 
 
 def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
@@ -83,6 +85,7 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         graph=store.has_graph(),
         decoding=decoding,
         bit_depth=bit_depth,
+        backends=manifest.backends,
     )
 
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from PIL import Image
 from starlette.requests import Request
 
-from diml.embedding import Pixels
+from diml.embedding import Pixels, parse_backend
 from diml.errors import StoreError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
@@ -56,7 +56,9 @@ class Answering:
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.indexes = serve_indexes(settings.named, parse_device(settings.device, "the device"))
+        self.indexes = serve_indexes(
+            settings.named, parse_device(settings.device, "the device"), parse_backend(settings.backend)
+        )
         self.admission = Admission(settings.queue, metrics.refused)
         metrics.watch_queue(lambda: self.admission.active)
         self._decoders = Decoders(settings.decoders, settings.decode_seconds, settings.pixels)

@@ -21,8 +21,8 @@ Signature = tuple[int, int, int]
 class Models:
     """The models in memory, one for each fingerprint; a model leaves with the last index that uses it."""
 
-    def __init__(self, device: str = "cpu") -> None:
-        self._device = device
+    def __init__(self, device: str = "cpu", backend: str = "auto") -> None:
+        self._device, self._backend = device, backend
         self._models: WeakValueDictionary[str, StructuralModel] = WeakValueDictionary()
         self._loading = threading.Lock()
 
@@ -34,8 +34,9 @@ class Models:
         with self._loading:
             known = self._models.get(manifest.fingerprint)
             if known is None:
-                known = StructuralModel.from_pretrained(path / MODEL)
+                known = StructuralModel.from_pretrained(path / MODEL).with_backend(self._backend)
                 known.to(self._device).eval().requires_grad_(False)
+                known.encoder.prepare()
                 self._models[manifest.fingerprint] = known
             return known
 
@@ -108,9 +109,9 @@ def unavailable(name: str, error: Exception) -> RequestError:
     return RequestError(503, f"the index {name} cannot be used now: {error}", {"retry-after": "1"})
 
 
-def serve_indexes(named: Mapping[str, Path], device: str = "cpu") -> dict[str, ServedIndex]:
+def serve_indexes(named: Mapping[str, Path], device: str = "cpu", backend: str = "auto") -> dict[str, ServedIndex]:
     """The indices by name, not opened yet."""
-    models = Models(device)
+    models = Models(device, backend)
     return {name: ServedIndex(name, path, models) for name, path in named.items()}
 
 

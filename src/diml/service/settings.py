@@ -31,6 +31,7 @@ class ServiceSettings(BaseSettings):
         allow_hosts: further names under which the service is reached, as its Host header states them.
         allow_origins: web sites whose pages may use the service.
         device: cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.
+        backend: what embeds images on the CPU: torch, openvino, onnx; auto takes the fastest that is installed.
         queue: requests in work or waiting; more are refused with 429.
         batch: images that are embedded together; 1 gives the same bits as the library.
         batch_wait: milliseconds that an image waits for others to be embedded with.
@@ -55,6 +56,7 @@ class ServiceSettings(BaseSettings):
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     allow_origins: Annotated[tuple[str, ...], NoDecode] = ()
     device: str = "auto"
+    backend: str = "auto"
     queue: int = Field(128, ge=1)
     batch: int = Field(4, ge=1)  # on two cores an image of a larger batch takes longer, see docs/service.md
     batch_wait: float = Field(5, ge=0, le=5)
