@@ -107,7 +107,7 @@ def _as_map(features: Any, model: Any) -> Float[Tensor, "n c h w"] | None:
 
 def _tokens_as_grid(tokens: Float[Tensor, "n t c"], model: Any) -> Float[Tensor, "n c h w"] | None:
     patches = tokens[:, getattr(model, "num_prefix_tokens", 0) :]
-    grid = _grid_of(model, patches.shape[1])
+    grid = _grid_of(model, int(patches.shape[1]))  # while a network is traced, sizes are tensors
     # A single token summarises the image, as the class token of PiT does.
     if grid is None or grid == (1, 1):
         return None
