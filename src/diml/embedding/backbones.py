@@ -111,7 +111,8 @@ def _tokens_as_grid(tokens: Float[Tensor, "n t c"], model: Any) -> Float[Tensor,
     # A single token summarises the image, as the class token of PiT does.
     if grid is None or grid == (1, 1):
         return None
-    return patches.mT.reshape(tokens.shape[0], tokens.shape[2], *grid)  # not len: exporters follow shapes
+    # Neither len nor mT: engines that read the traced network know neither.
+    return patches.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)
 
 
 def patch_grid(model: Any, patches: int) -> tuple[int, int]:
