@@ -29,16 +29,15 @@ from diml.search import Index
 SAMPLE = Path(__file__).resolve().parent.parent / "sample" / "emoji"
 WAYS = ("before", "torch", "onnx", "openvino")
 START = """
-import resource, sys, time
-import torch
+import os, sys, time
+from benchmarks.service_process import memory_of
 from diml.model import StructuralModel
-from diml.embedding import Inference
 backend, name = sys.argv[1:]
 model = StructuralModel.from_pretrained(name).eval()
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+before, start = memory_of(os.getpid()), time.perf_counter()
 if backend != "before":
     model.with_backend(backend).encoder.prepare()
-print(time.perf_counter() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(time.perf_counter() - start, memory_of(os.getpid()) - before)
 """
 
 

@@ -40,7 +40,7 @@ def serve(
         str | None, typer.Option(help="What embeds images on the CPU: torch, openvino, onnx; auto by default.")
     ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests in work; more are refused with 429.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images embedded together; with 1 as diml search does.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images embedded together.")] = None,
     batch_wait: Annotated[float | None, typer.Option(help="Milliseconds an image waits for others, 0 to 5.")] = None,
     decoders: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
     decode_seconds: Annotated[float | None, typer.Option(help="Within which an image must be decoded.")] = None,
