@@ -59,7 +59,7 @@ class ServiceSettings(BaseSettings):
     device: str = "auto"
     backend: str = "auto"
     queue: int = Field(128, ge=1)
-    batch: int = Field(4, ge=1)  # on two cores an image of a larger batch takes longer, see docs/service.md
+    batch: int = Field(4, ge=1)  # on two cores larger ones gain nothing, see docs/service.md
     batch_wait: float = Field(5, ge=0, le=5)
     decoders: int = Field(2, ge=1)
     decode_seconds: float = Field(10, gt=0)
