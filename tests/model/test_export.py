@@ -79,6 +79,15 @@ def test_a_pooled_vector_of_the_model(images, tmp_path):
     np.testing.assert_allclose(found["weights"], maps.weights.numpy(), atol=1e-5)
 
 
+def test_a_model_that_is_being_trained_stays_as_it_is(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 8, 32, 32), nn.BatchNorm2d(8), nn.Dropout())
+    model = StructuralModel.wrap(network).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert export_onnx(model, tmp_path / "model.onnx") < 1e-3
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_nothing_is_written_where_the_file_computes_something_else(tmp_path, monkeypatch):
     model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32), name="own").eval()
     monkeypatch.setattr(

@@ -64,8 +64,9 @@ def export_onnx(model: StructuralModel, file: AnyPath) -> float:
         raise UsageError(
             f"the weights {model.weights} are not fitted yet; export an index or a saved model, or use other weights"
         )
-    # A copy, as moving it to the CPU would move the model.
-    network = _Embedding(copy.deepcopy(model.encoder)).to("cpu", torch.float32).eval()
+    # A copy, as the model stays where it is and in the mode that it is in.
+    encoder = copy.deepcopy(model.encoder).to("cpu", torch.float32).eval()
+    network = _Embedding(encoder).eval()
     pixels = torch.rand(2, 3, *model.encoder.preprocessing.size, generator=torch.Generator().manual_seed(0))
     about = {
         "diml.model": model.name,
@@ -73,7 +74,8 @@ def export_onnx(model: StructuralModel, file: AnyPath) -> float:
         "diml.grid": json.dumps(model.grid),
         "diml.preprocessing": json.dumps(asdict(model.encoder.preprocessing)),
     }
-    maps = model.encoder(model.encoder.preprocessing.normalise(pixels.to(model.encoder.device))).detach().to("cpu")
+    with torch.no_grad():
+        maps = encoder(encoder.preprocessing.normalise(pixels))
     expected = (maps.local, maps.weights_or_uniform, maps.pooled)
     try:
         data = onnx_bytes(network, pixels[:1], OUTPUTS, about)

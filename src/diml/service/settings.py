@@ -33,8 +33,8 @@ class ServiceSettings(BaseSettings):
         device: cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.
         backend: what embeds images on the CPU: torch, openvino, onnx; auto takes the fastest that is installed.
         queue: requests in work or waiting; more are refused with 429.
-        batch: images that are embedded together; 1 gives the same bits as the library, by the
-            same backend.
+        batch: images that are embedded together; 1 gives the same bits as the library by the same
+            backend.
         batch_wait: milliseconds that an image waits for others to be embedded with.
         decoders: processes that decode images.
         decode_seconds: within which an image must be decoded.
