@@ -139,7 +139,7 @@ class TestOpen:
     def test_damaged_and_newer_manifests(self, path: Path) -> None:
         manifest = json.loads((path / "manifest.json").read_text())
         (path / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
-        assert "has format 99, and this diml reads up to 2; upgrade diml" in self.refusal(path)
+        assert "has format 99, and this diml reads up to 3; upgrade diml" in self.refusal(path)
         (path / "manifest.json").write_text(json.dumps({**manifest, "format": "x"}))
         assert "belongs to another program" in self.refusal(path)
         for text in ("{", "[]", "3", json.dumps({k: v for k, v in manifest.items() if k != "grid"})):

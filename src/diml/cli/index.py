@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, load_model, parse_grid
+from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, existing, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
 from diml.cli.path_options import PATH
 from diml.errors import StoreError, UsageError
@@ -42,6 +42,21 @@ def index(
     prune: Annotated[bool, typer.Option("--prune", help="Drop images that are no longer in the collection.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail at the first image that cannot be read.")] = False,
     batch_size: Annotated[int, typer.Option(help="Images per pass of the model.")] = 32,
+    codes: Annotated[
+        str | None,
+        typer.Option(
+            help="How maps are stored: float16 in a new index; int8, int4, pq32 (32 bytes a part), pool8+pq32 (8 "
+            "vectors an image) take less room."
+        ),
+    ] = None,
+    thumbnails: Annotated[
+        bool | None,
+        typer.Option("--thumbnails/--no-thumbnails", help="Store a small picture of each image, or not."),
+    ] = None,
+    recode: Annotated[
+        str | None,
+        typer.Option(help="Copy an index, given as FOLDER, into another that stores its maps in these codes."),
+    ] = None,
     weights: Weights = None,
     bit_depth: BitDepth = None,
     device: Device = "auto",
@@ -50,18 +65,27 @@ def index(
     """Bring an index up to a collection: embed what is new or changed, leave the rest. Run it again to continue.
 
     Example: diml index photos --into photos.diml --labels-from folder
+
+    A smaller copy of an index: diml index photos.diml --into small.diml --recode pool8+pq32
     """
     if batch_size < 1:
         raise UsageError(f"expected --batch-size >= 1, got {batch_size}")
     shape = None if grid is None else parse_grid(grid)
+    if recode is not None:
+        others = (model, grid, dim, labels_from, weights, bit_depth, codes, prune or None, strict or None)
+        if any(value is not None for value in others):
+            raise UsageError("--recode copies an index as it is; it can be combined with --into and --no-thumbnails")
+        return _recode(folder, into, recode, thumbnails)
     from diml.search import Index, index_folder
     from diml.search.as_collection import as_collection
+    from diml.search.folder import check_same_form
     from diml.search.manifest import is_index
 
     collection = as_collection(folder, labels_from)
     if is_index(into):
         Index.open(into)  # errors of the index are raised before a model is loaded
         _check_weights(into, weights)
+        check_same_form(into, codes, thumbnails)
     chosen = model or (str(into) if is_index(into) else "lite0")
     loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device, backend=backend)
     with progress_bar("embedding") as progress:
@@ -74,6 +98,8 @@ def index(
             prune=prune,
             strict=strict,
             batch_size=batch_size,
+            codes=codes,
+            thumbnails=thumbnails,
             progress=progress,
         )
     report_skipped(report.skipped, collection.notes)
@@ -88,6 +114,16 @@ def index(
     counts = ", ".join(f"{count} {name}" for name, count in done.items() if count or name == "added")
     rate = f", {report.images_per_second:.1f} images/s" if report.images_per_second else ""
     typer.echo(f"{into}: {counts}; {len(made)} images in all{rate}")
+
+
+def _recode(index: Path, into: Path, codes: str, thumbnails: bool | None) -> None:
+    from diml.search import recode
+
+    existing(index, "index")
+    with progress_bar("copying") as progress:
+        made = recode(index, into, codes, thumbnails=thumbnails, progress=progress)
+    held = made.stats().row_bytes
+    typer.echo(f"{into}: {len(made)} images, {held['map']:,.0f} bytes of map each, {sum(held.values()):,.0f} in all")
 
 
 def _check_weights(into: Path, weights: str | None) -> None:

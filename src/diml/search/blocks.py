@@ -21,8 +21,10 @@ from diml.embedding import Encoder
 from diml.errors import ImageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel, storable
+from diml.search.codes import Codec
 from diml.search.items import FileState, Item
-from diml.search.schema import WEIGHTS
+from diml.search.row_form import RowForm
+from diml.search.schema import CODE, MAP, WEIGHTS
 
 # Longest side of a thumbnail in pixels.
 THUMBNAIL = 160
@@ -41,13 +43,14 @@ class Block:
     def __len__(self) -> int:
         return len(self.items)
 
-    def rows(self, keep: Sequence[int], metas: Sequence[Mapping[str, str | None]], schema: pa.Schema) -> pa.Table:
+    def rows(
+        self, keep: Sequence[int], metas: Sequence[Mapping[str, str | None]], schema: pa.Schema, form: RowForm
+    ) -> pa.Table:
         """Rows of the images at the positions `keep`; `metas` are the label and the further columns of each."""
         items, states = [self.items[i] for i in keep], [self.states[i] for i in keep]
         maps = self.maps[torch.tensor(keep, dtype=torch.int64)]
         geometry = maps.geometry
         assert geometry is not None
-        local, pooled = storable(maps)
         values: dict[str, Any] = {
             "id": [item.id for item in items],
             "path": [item.path for item in items],
@@ -57,10 +60,8 @@ class Block:
             "width": geometry.size[:, 0].numpy(),
             "height": geometry.size[:, 1].numpy(),
             "visible": _fixed(geometry.visible.numpy()),
-            "pooled": _fixed(pooled.numpy()),
-            "map": _fixed(local.flatten(1).numpy()),
-            **({} if maps.weights is None else {WEIGHTS: _fixed(maps.weights.float().numpy())}),
-            "thumbnail": [self.thumbnails[i] for i in keep],
+            **map_columns(maps, form.codec),
+            "thumbnail": [self.thumbnails[i] if form.thumbnails else b"" for i in keep],
         }
         columns = [values.get(name, [meta.get(name) for meta in metas]) for name in schema.names]
         return pa.table([_array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
@@ -121,6 +122,22 @@ def thumbnail(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).save(file, "JPEG", quality=85)
     return file.getvalue()
+
+
+def map_columns(maps: FeatureMaps, codec: Codec | None) -> dict[str, pa.Array]:
+    """The columns of maps: in float16 or as codes, with their pooled vectors and weights.
+
+    The pooled vector of a code is that of the map that it stands for, so that both are of one image.
+    """
+    local, pooled = storable(maps)
+    stored = MAP, local.flatten(1)
+    if codec is not None:
+        codes = codec.encode(local.float(), maps.weights_or_uniform.float())
+        stored = CODE, codes
+        if maps.own_pooled is None:
+            pooled = FeatureMaps(codec.decode(codes), maps.grid, weights=maps.weights).pooled
+    weights = {} if maps.weights is None else {WEIGHTS: _fixed(maps.weights.float().numpy())}
+    return {"pooled": _fixed(pooled.numpy()), stored[0]: _fixed(stored[1].numpy()), **weights}
 
 
 def _fixed(matrix: np.ndarray) -> pa.Array:

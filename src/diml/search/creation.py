@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,17 @@ from torch import nn
 from diml.data.collection import Collection
 from diml.errors import StoreError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.model import Fitting, HeadFitting, StructuralModel, head_dim
+from diml.model import Fitting, HeadFitting, StructuralModel, head_dim, storable
 from diml.model.head import DIM
 from diml.model.storage import UNTRAINED_WEIGHTS
 from diml.search.blocks import Block, blocks
+from diml.search.codes import FILE as CODES
+from diml.search.codes import FLOAT16, Codec, parse_codes, save_codec
 from diml.search.decoding import with_decoding_of
 from diml.search.features_only import features_model
 from diml.search.items import Item, column_names, examine
 from diml.search.manifest import FILE, MODEL, TABLE, UNFINISHED, Manifest, sizes
+from diml.search.row_form import RowForm
 from diml.search.schema import check_columns, table_schema
 from diml.search.settings import IndexSettings
 from diml.search.store import Store
@@ -60,6 +64,19 @@ class MapShape:
     @classmethod
     def stored(cls, manifest: Manifest) -> MapShape:
         return cls(manifest.grid, manifest.dim, manifest.own_pooled, manifest.weighted)
+
+    @property
+    def parts(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def codec(self, name: str) -> Codec | None:
+        """The codec of a name for these maps; None for maps in float16.
+
+        Raises:
+            UsageError: there are no such codes, or they do not fit.
+        """
+        codec = parse_codes(name, self.parts, self.dim)
+        return None if codec.name == FLOAT16 else codec
 
     def check(self, maps: FeatureMaps) -> None:
         """Refuse maps of another shape."""
@@ -100,7 +117,12 @@ def create(
     clear(folder)
     model, embedded = _with_fitting(settings, settings.model, collection.name, items, batch_size, seen)
     shape = MapShape.of(embedded[0].maps if embedded else probe(model))
-    manifest, store = _write(folder, settings, model, shape, columns, str(collection.root.absolute()))
+    codec = shape.codec(settings.codes)
+    if codec is not None and not codec.fitted:
+        embedded = embedded or _sample(model, items, batch_size, seen)
+        maps = FeatureMaps.cat([block.maps for block in embedded if len(block)] or [probe(model)[:0]])
+        codec = _fitted(codec, maps, f"{len(maps)} of the {len(items)} images of {collection.name}")
+    manifest, store = _write(folder, settings, model, shape, columns, str(collection.root.absolute()), codec)
     return Created(manifest, store, model, embedded)
 
 
@@ -114,7 +136,11 @@ def create_for_maps(folder: Path, settings: IndexSettings, collection: Collectio
     columns = _columns(settings, collection)
     clear(folder)
     model = settings.model or features_model(maps.grid)
-    manifest, store = _write(folder, settings, model, MapShape.of(maps), columns, "")
+    shape = MapShape.of(maps)
+    codec = shape.codec(settings.codes)
+    if codec is not None and not codec.fitted:
+        codec = _fitted(codec, maps, f"the first {len(maps)} feature maps")
+    manifest, store = _write(folder, settings, model, shape, columns, "", codec)
     return Created(manifest, store, model, [])
 
 
@@ -172,6 +198,7 @@ def check_same_dim(folder: Path, manifest: Manifest, dim: int | None) -> None:
 def clear(folder: Path) -> None:
     """Remove what makes an index, under its lock: the manifest first, so that nobody finds half of an index."""
     (folder / FILE).unlink(missing_ok=True)
+    (folder / CODES).unlink(missing_ok=True)
     for part in (MODEL, TABLE + ".lance"):
         if (folder / part).exists():
             shutil.rmtree(folder / part)
@@ -195,9 +222,14 @@ def _write(
     shape: MapShape,
     columns: tuple[str, ...],
     collection: str,
+    codec: Codec | None,
 ) -> tuple[Manifest, Store]:
     model.save_pretrained(folder / MODEL)
-    store = Store.create(folder, table_schema(shape.dim, shape.grid[0] * shape.grid[1], columns, shape.weighted))
+    digest = "" if codec is None else save_codec(codec, folder)
+    schema = table_schema(
+        shape.dim, shape.parts, columns, shape.weighted, code_bytes=0 if codec is None else codec.bytes
+    )
+    store = Store.create(folder, schema, RowForm(codec, settings.thumbnails))
     manifest = Manifest(
         model=model.name,
         fingerprint=model.fingerprint,
@@ -214,9 +246,30 @@ def _write(
         table_version=store.version,
         embeds=settings.model is not None,
         weights=model.weights if settings.model or not shape.weighted else GIVEN,
+        codes=FLOAT16 if codec is None else codec.name,
+        codes_digest=digest,
+        codes_fitted_on="" if codec is None else codec.fitted_on,
+        thumbnails=settings.thumbnails,
     )
     manifest.write(folder)
     return manifest, store
+
+
+def _sample(
+    model: StructuralModel, items: Sequence[Item], batch_size: int, seen: Callable[[Block], None]
+) -> list[Block]:
+    """Some of the images, embedded."""
+    chosen = sorted(random.Random(0).sample(range(len(items)), min(SAMPLE, len(items))))
+    sample = []
+    for block in blocks(model, ((items[at], examine(items[at].file)) for at in chosen), batch_size):
+        sample.append(block)
+        seen(block)
+    return sample
+
+
+def _fitted(codec: Codec, maps: FeatureMaps, on: str) -> Codec:
+    """The codec with centroids of the maps as they would be stored."""
+    return codec.fit(storable(maps)[0].float(), maps.weights_or_uniform.float(), on)
 
 
 def _with_fitting(

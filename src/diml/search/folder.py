@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from diml.data.collection import Collection
+from diml.errors import StoreError
 from diml.files import AnyPath, user_path
 from diml.model import StructuralModel
 from diml.search import creation
 from diml.search.as_collection import as_collection
+from diml.search.codes import FLOAT16
 from diml.search.decoding import check_bit_depth
 from diml.search.index import Index
 from diml.search.manifest import MODEL, Manifest, is_index
@@ -30,6 +32,8 @@ def index_folder(
     commit_seconds: float = 5.0,
     exact_limit: int = EXACT_LIMIT,
     bit_depth: int | None = None,
+    codes: str | None = None,
+    thumbnails: bool | None = None,
     progress: Progress | None = None,
 ) -> tuple[Index, AddReport]:
     """Bring an index up to a collection; make it if it does not exist or its creation was interrupted.
@@ -41,13 +45,28 @@ def index_folder(
         grid: rows and columns, one number for a square; by default the index's own, for a new one the model's.
         dim: see `Index.create`; for an index that exists it must be the dim it was made with.
         bit_depth: see `Index.create`; for an index that exists it must be the one it was made with.
+        codes, thumbnails: see `Index.create`; by default those of the index; they must be those it was made with.
         labels_from, prune, strict, batch_size, commit_seconds, progress: see `Index.add`.
 
     Raises:
-        StoreError: the index cannot be opened, or was made with another model, grid, dim or bit depth.
+        StoreError: the index cannot be opened, or was made with another model, grid, dim, bit depth or codes.
     """
     collection = as_collection(folder, labels_from)
-    index = _open_or_create(user_path(into), model, grid, dim, exact_limit, bit_depth)
+    target = user_path(into)
+    if is_index(target):
+        check_same_form(target, codes, thumbnails)
+        index = _open(target, model, grid, dim, bit_depth)
+    else:
+        index = Index.create(
+            target,
+            model or "lite0",
+            grid=grid,
+            dim=dim,
+            exact_limit=exact_limit,
+            bit_depth=bit_depth,
+            codes=codes or FLOAT16,
+            thumbnails=thumbnails is not False,
+        )
     report = index.add(
         collection,
         prune=prune,
@@ -59,17 +78,25 @@ def index_folder(
     return index, report
 
 
-def _open_or_create(
-    folder: Path,
-    model: ModelLike | None,
-    grid: Grid | None,
-    dim: int | None,
-    exact_limit: int,
-    bit_depth: int | None,
-) -> Index:
+def check_same_form(folder: Path, codes: str | None, thumbnails: bool | None) -> None:
+    """Accept only the codes and thumbnails that an index was made with; None stands for them.
+
+    Raises:
+        StoreError: others.
+    """
+    manifest = Manifest.read(folder)
+    if codes not in (None, manifest.codes):
+        raise StoreError(
+            f"expected codes {manifest.codes}, those of {folder}, got {codes}; leave the codes out, or make another "
+            "index of this one by --recode"
+        )
+    if thumbnails not in (None, manifest.thumbnails):
+        has = "thumbnails" if manifest.thumbnails else "no thumbnails"
+        raise StoreError(f"{folder} was made with {has}; leave the option out, or make another index")
+
+
+def _open(folder: Path, model: ModelLike | None, grid: Grid | None, dim: int | None, bit_depth: int | None) -> Index:
     shape = as_grid(grid)
-    if not is_index(folder):
-        return Index.create(folder, model or "lite0", grid=shape, dim=dim, exact_limit=exact_limit, bit_depth=bit_depth)
     manifest = Manifest.read(folder)
     creation.check_same_dim(folder, manifest, dim)
     if model is not None:

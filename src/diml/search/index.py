@@ -16,6 +16,7 @@ from diml.matching import RegionLike
 from diml.model import Mask, Query, Source, StructuralModel
 from diml.search.adding import AddOptions, add_collection, add_given
 from diml.search.as_collection import Added, as_collection
+from diml.search.codes import FLOAT16
 from diml.search.given_maps import given_collection, with_sizes
 from diml.search.hits import SearchResult
 from diml.search.index_contents import IndexContents
@@ -72,6 +73,8 @@ class Index(IndexContents):
         columns: Sequence[str] = (),
         exact_limit: int = EXACT_LIMIT,
         bit_depth: int | None = None,
+        codes: str = FLOAT16,
+        thumbnails: bool = True,
     ) -> Index:
         """A new index. Nothing is written before the first `add`: the head and the columns come from its collection.
 
@@ -90,18 +93,24 @@ class Index(IndexContents):
             exact_limit: number of images up to which every search looks at all of them.
             bit_depth: bits of the samples in 16-bit images, 1 to 16, where the files do not say it; kept with the
                 index. None for 16.
+            codes: how maps are stored: as they are in "float16", or in fewer bytes, with less exact numbers, as "int8",
+                "int4", "pq32" (product codes of 32 bytes a part) or "pool8+pq32" (of 8 vectors an image); see
+                docs/scale.md. Product codes are fitted on a sample of the first collection. All numbers that are shown
+                come from what is stored.
+            thumbnails: store a small picture of each image, which pages and hits show.
 
         Raises:
             StoreError: there is an index already, or something else.
             ModelError: there is no such model.
-            UsageError: a dim that does not fit, or a column that cannot be stored.
+            UsageError: a dim that does not fit, a column that cannot be stored, or codes that there are not.
         """
         folder, shape = user_path(path), as_grid(grid)
         if is_index(folder):
             raise StoreError(f"{folder} is an index already; open it with Index.open, or give another name")
         check_free(folder)
         loaded = None if model is None else as_model(model, shape, bit_depth)
-        return cls(IndexState(folder, IndexSettings(loaded, shape, dim, tuple(columns), exact_limit)))
+        settings = IndexSettings(loaded, shape, dim, tuple(columns), exact_limit, codes, thumbnails)
+        return cls(IndexState(folder, settings))
 
     @classmethod
     def open(cls, path: AnyPath, *, model: StructuralModel | None = None, backbone: nn.Module | None = None) -> Index:

@@ -84,7 +84,7 @@ class IndexContents:
         """
         manifest, store = self._state.require()
         ids = resolve(store, images).known(self.path)
-        return stored_maps(store.rows_in_order(ids), manifest)
+        return stored_maps(store.rows_in_order(ids), manifest, store.codec)
 
     def entries(self, where: str | None = None, offset: int = 0, limit: int | None = None) -> list[Entry]:
         """Some of the images, ordered by path, for a list that people browse.

@@ -16,6 +16,7 @@ from diml.search import creation
 from diml.search.adding_lock import make_folder
 from diml.search.features_only import NoBackbone, features_model
 from diml.search.manifest import LOCK, MODEL, Manifest, is_index
+from diml.search.row_form import RowForm
 from diml.search.settings import IndexSettings
 from diml.search.store import Store
 from diml.search.unreadable import moved
@@ -54,7 +55,8 @@ class IndexState:
         if model is not None:
             model = creation.check_same_model(path, manifest, model)
         state = cls(path)
-        state.opened = Opened(manifest, Store.open(state.path, manifest.table_version))
+        form = RowForm.stored(path, manifest)
+        state.opened = Opened(manifest, Store.open(state.path, manifest.table_version, form))
         state._backbone = backbone if model is None else model.encoder.backbone
         if model is not None and model.fingerprint == manifest.fingerprint:
             state._model = model

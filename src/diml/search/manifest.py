@@ -12,17 +12,20 @@ from typing import Any
 
 from diml.errors import StoreError
 from diml.files import write_atomic
+from diml.search.codes import FILE as CODES
+from diml.search.codes import FLOAT16
 
 FORMAT = "diml-index"
-# Version 2 has weights of parts; an index without them is written as version 1, which older versions of diml can read.
-VERSION = 2
+# Version 2 has weights of parts, version 3 codes in place of maps, or no thumbnails. An index is written as the least
+# version that has what it needs, so that older versions of diml can read it.
+VERSION = 3
 FILE = "manifest.json"
 MODEL = "model"
 LOCK = "writer.lock"
 TURN = "adding.lock"
 TABLE = "images"
 # Everything that an interrupted creation can leave in the folder; anything else belongs to the user.
-PARTS = frozenset({FILE, MODEL, LOCK, TURN, TABLE + ".lance"})
+PARTS = frozenset({FILE, MODEL, LOCK, TURN, CODES, TABLE + ".lance"})
 # A manifest that was being written when the process was killed.
 UNFINISHED = FILE + "*.part"
 
@@ -50,6 +53,11 @@ class Manifest:
             known, in older manifests.
         weights: name of the weights of parts, "given" for features computed elsewhere; "uniform" where the table has
             none. Only written if there are weights.
+        codes: name of the codes of the maps, see `diml.search.codes.parse_codes`.
+        codes_digest: SHA-256 of the file of their centroids; empty where they have none.
+        codes_fitted_on: in words, what the centroids were fitted on.
+        thumbnails: whether a small picture of each image is stored. This and what concerns codes is only written where
+            it differs from float16 maps with thumbnails.
     """
 
     model: str
@@ -68,6 +76,10 @@ class Manifest:
     embeds: bool = True
     weights: str = "uniform"
     backends: tuple[str, ...] = ()
+    codes: str = FLOAT16
+    codes_digest: str = ""
+    codes_fitted_on: str = ""
+    thumbnails: bool = True
 
     @property
     def weighted(self) -> bool:
@@ -77,7 +89,9 @@ class Manifest:
     @property
     def version(self) -> int:
         """Of the format that this index needs."""
-        return VERSION if self.weighted else 1
+        if self.codes != FLOAT16 or not self.thumbnails:
+            return 3
+        return 2 if self.weighted else 1
 
     def write(self, folder: Path) -> None:
         """Write it atomically: a reader sees the former manifest or this one."""
@@ -86,6 +100,9 @@ class Manifest:
             del values["weights"]
         if not self.backends:
             del values["backends"]
+        if self.version < 3:
+            for name in ("codes", "codes_digest", "codes_fitted_on", "thumbnails"):
+                del values[name]
         document = json.dumps({"format": FORMAT, "version": self.version, **values}, indent=1)
         write_atomic(folder / FILE, document.encode(), durable=True)
 
@@ -162,8 +179,9 @@ def _parse(folder: Path) -> Manifest:
         raise StoreError(f"{folder} has format {version}, and this diml reads up to {VERSION}; upgrade diml to open it")
     try:
         values["grid"], values["columns"] = tuple(values["grid"]), tuple(values["columns"])
-        values = {"embeds": True, "weights": "uniform", **values, "backends": tuple(values.get("backends", ()))}
-        return Manifest(**{field.name: values[field.name] for field in fields(Manifest)})
+        values["backends"] = tuple(values.get("backends", ()))
+        # What older versions do not write has a default.
+        return Manifest(**{field.name: values[field.name] for field in fields(Manifest) if field.name in values})
     except (KeyError, TypeError) as error:
         raise damaged from error
 

@@ -19,10 +19,10 @@ from diml.model import Query
 from diml.search.coarse import nearest
 from diml.search.hits import Hit
 from diml.search.manifest import Manifest
-from diml.search.schema import LARGE, PLAIN, WEIGHTS
+from diml.search.schema import CODE, LARGE, MAP, PLAIN, WEIGHTS
 from diml.search.stages import stage
 from diml.search.store import Store
-from diml.search.stored_maps import matrix, stored_maps, stored_weights
+from diml.search.stored_maps import matrix, stored_local, stored_maps, stored_weights
 
 # Hits whose plans are solved together.
 CHUNK = 256
@@ -67,12 +67,13 @@ def rank(store: Store, manifest: Manifest, query: Query, k: int, shortlist: Shor
     if shortlist == "all":
         with stage("match"):
             rows = _best_of_all(store, query, manifest, k + 1, where)
-            return Ranked(_hits(query, rows, stored_maps(rows, manifest), k, by_pooled=False), effective)
+            gallery = stored_maps(rows, manifest, store.codec)
+            return Ranked(_hits(query, rows, gallery, k, by_pooled=False), effective)
     limit = limit if shortlist else min(k + 1, candidates)
     with stage("coarse"):
         rows = _ranked(nearest(store, coarse_vector(query), limit, where, exact=candidates <= manifest.exact_limit))
     with stage("fetch"):
-        gallery = stored_maps(rows, manifest)
+        gallery = stored_maps(rows, manifest, store.codec)
     with stage("match"):
         if shortlist:
             rows, gallery = _best(query, rows, gallery, k + 1)
@@ -121,12 +122,12 @@ def _streamed(store: Store, query: Query, manifest: Manifest, k: int, where: str
     best: list[tuple[float, str, float]] = []
     vector = coarse_vector(query)
     seen = []
-    columns = ["id", "map", "pooled", *([WEIGHTS] if manifest.weighted else [])]
+    columns = ["id", "pooled", MAP if store.codec is None else CODE, *([WEIGHTS] if manifest.weighted else [])]
     for batch in store.batches(columns, where, BATCH):
         rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
         pooled = matrix(rows, "pooled")
-        local = torch.from_numpy(matrix(rows, "map").copy()).reshape(len(rows), -1, query.maps.dim)
         own = torch.from_numpy(pooled.copy()) if manifest.own_pooled else None
+        local = stored_local(rows, manifest, store.codec)
         gallery = FeatureMaps(local, manifest.grid, own, weights=stored_weights(rows))
         indices, scores = query.best(gallery, k)
         cosine = _cosine(pooled, vector)

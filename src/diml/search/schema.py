@@ -13,12 +13,19 @@ from diml.errors import UsageError
 PLAIN = ("id", "path", "label", "hash", "bytes", "mtime_ns", "width", "height")
 # How much each part counts; only in an index of weighted maps.
 WEIGHTS = "part_weights"
-LARGE = ("visible", "pooled", "map", WEIGHTS, "thumbnail")
+# The map of an image: float16 numbers, or the bytes of a code.
+MAP, CODE = "map", "map_code"
+LARGE = ("visible", "pooled", MAP, CODE, WEIGHTS, "thumbnail")
 _TAKEN = frozenset({*PLAIN, *LARGE, "_rowid", "_rowaddr", "_rowoffset", "_distance", "_score", "_relevance_score"})
 
 
-def table_schema(dim: int, parts: int, columns: Iterable[str], weighted: bool = False) -> pa.Schema:
+def table_schema(
+    dim: int, parts: int, columns: Iterable[str], weighted: bool = False, code_bytes: int = 0
+) -> pa.Schema:
     """The schema of a table of maps with `parts` parts of `dim` numbers each, and their weights if they have any.
+
+    Args:
+        code_bytes: of the code of a map; 0 for maps in float16.
 
     >>> table_schema(2, 4, ["designer"]).field("map").type
     FixedSizeListType(fixed_size_list<item: halffloat>[8])
@@ -36,11 +43,17 @@ def table_schema(dim: int, parts: int, columns: Iterable[str], weighted: bool = 
             pa.field("height", pa.int32(), nullable=False),
             pa.field("visible", pa.list_(pa.float64(), 4), nullable=False),
             pa.field("pooled", pa.list_(pa.float32(), dim), nullable=False),
-            pa.field("map", pa.list_(pa.float16(), parts * dim), nullable=False),
+            _map_field(parts * dim, code_bytes),
             *([pa.field(WEIGHTS, pa.list_(pa.float32(), parts), nullable=False)] if weighted else []),
             pa.field("thumbnail", pa.binary(), nullable=False),
         ]
     )
+
+
+def _map_field(numbers: int, code_bytes: int) -> pa.Field:
+    if code_bytes:
+        return pa.field(CODE, pa.list_(pa.uint8(), code_bytes), nullable=False)
+    return pa.field(MAP, pa.list_(pa.float16(), numbers), nullable=False)
 
 
 def stored_name(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from diml.errors import UsageError
 from diml.model import StructuralModel
+from diml.search.codes import FLOAT16, check_codes
 from diml.search.schema import check_columns
 
 # Number of images up to which the coarse search looks at every image.
@@ -27,6 +28,8 @@ class IndexSettings:
             model: numbers per part; None for that of the first maps.
         columns: further columns beyond those of the first collection.
         exact_limit: number of images up to which the coarse search is exact.
+        codes: name of the codes of the maps, see `parse_codes`.
+        thumbnails: whether to store a small picture of each image.
     """
 
     model: StructuralModel | None
@@ -34,6 +37,8 @@ class IndexSettings:
     dim: int | None = None
     columns: tuple[str, ...] = ()
     exact_limit: int = EXACT_LIMIT
+    codes: str = FLOAT16
+    thumbnails: bool = True
 
     def __post_init__(self) -> None:
         if self.dim is not None and self.dim < 0:
@@ -41,6 +46,7 @@ class IndexSettings:
         if self.model is None and self.dim == 0:
             raise UsageError("expected dim >= 1 for an index without a model, got 0")
         check_columns(self.columns)
+        check_codes(self.codes)
         if self.model is not None and self.dim and self.model.head_fitted and self.dim != self.model.dim:
             raise UsageError(
                 f"expected dim {self.model.dim}, that of the head of the model {self.model.name}, got {self.dim}; "

@@ -44,7 +44,7 @@ def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
     image = index.model.read(path)
     query = index.model.query(image)
     device, vector = query.maps.device, coarse_vector(query)
-    gallery = stored_maps(nearest(store, vector, candidates), manifest).to(device)
+    gallery = stored_maps(nearest(store, vector, candidates), manifest, store.codec).to(device)
     ids_only = store.cosine_query(vector, candidates, None).bypass_vector_index().select(["id", "_distance"])
 
     def match() -> torch.Tensor:
@@ -58,7 +58,7 @@ def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
         "match": seconds(match, device),
         "explain": seconds(lambda: shown_numbers(query.match(hits))),
     }
-    fetched = seconds(lambda: stored_maps(nearest(store, vector, candidates), manifest))
+    fetched = seconds(lambda: stored_maps(nearest(store, vector, candidates), manifest, store.codec))
     found["fetch"] = max(0.0, fetched - found["coarse"])
     return {stage: found[stage] for stage in STAGES}
 

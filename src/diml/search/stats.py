@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diml.matching.defaults import BIN_SIMILARITY, TRANSPORT
 from diml.model.config import read_config
 from diml.model.storage import CONFIG
+from diml.search.codes import FLOAT16
 from diml.search.decoding import stored_decoding
 from diml.search.manifest import MODEL, Manifest, sizes
+from diml.search.schema import CODE, MAP, WEIGHTS
 from diml.search.store import Store
+
+# Images whose bytes are counted.
+SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ class IndexStats:
         decoding: version of the decoding of image files, see `diml.data.open_image`; None without a model.
         bit_depth: bits of the samples in 16-bit images that it was made with; None where none were given.
         backends: what has embedded its images, such as torch; empty where that is not known.
+        codes: how the maps are stored, and what centroids were fitted on, in words.
+        row_bytes: of an image by what they hold, a mean of the first 1,000 images; before compression, and without the
+            graph.
     """
 
     path: str
@@ -57,6 +66,8 @@ class IndexStats:
     decoding: int | None
     bit_depth: int | None
     backends: tuple[str, ...] = ()
+    codes: str = FLOAT16
+    row_bytes: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values: what `diml info --json` prints."""
@@ -86,7 +97,19 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         decoding=decoding,
         bit_depth=bit_depth,
         backends=manifest.backends,
+        codes=f"{manifest.codes}, fitted on {manifest.codes_fitted_on}" if manifest.codes_fitted_on else manifest.codes,
+        row_bytes=_row_bytes(store),
     )
+
+
+def _row_bytes(store: Store) -> dict[str, float]:
+    rows = store.first(SAMPLE)
+    named = {"map": (MAP, CODE), "pooled": ("pooled",), "weights": (WEIGHTS,), "thumbnail": ("thumbnail",)}
+    places = {column: name for name, columns in named.items() for column in columns}
+    found = dict.fromkeys(["map", "pooled", "weights", "thumbnail", "rest"], 0.0)
+    for column in rows.column_names if len(rows) else ():
+        found[places.get(column, "rest")] += rows[column].nbytes / len(rows)
+    return {name: round(number, 1) for name, number in found.items()}
 
 
 def _weights(folder: Path, manifest: Manifest) -> str:

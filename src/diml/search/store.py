@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 from lancedb.index import HnswFlat
 
 from diml.errors import StoreError, UsageError
+from diml.search.codes import Codec
 from diml.search.conditions import as_condition, engine_reason
 from diml.search.manifest import TABLE
+from diml.search.row_form import FLOAT16_ROWS, RowForm
 from diml.search.schema import LARGE, PLAIN
 from diml.search.unreadable import is_missing, unreadable
 
@@ -42,28 +44,33 @@ class Known(NamedTuple):
 
 
 class Store:
-    """A table of images. Methods that write must be called under the lock of the index; reading needs no lock."""
+    """A table of images. Methods that write must be called under the lock of the index; reading needs no lock.
 
-    def __init__(self, folder: Path, table: Any) -> None:
+    Attributes:
+        form: in which maps and pictures are stored.
+    """
+
+    def __init__(self, folder: Path, table: Any, form: RowForm) -> None:
         self.folder = folder
+        self.form = form
         self._table = table
 
     @classmethod
-    def create(cls, folder: Path, schema: pa.Schema) -> Store:
+    def create(cls, folder: Path, schema: pa.Schema, form: RowForm = FLOAT16_ROWS) -> Store:
         try:
-            return cls(folder, _connect(folder).create_table(TABLE, schema=schema))
+            return cls(folder, _connect(folder).create_table(TABLE, schema=schema), form)
         except _LANCE_ERRORS as error:
             raise StoreError(f"{folder} cannot be written: {engine_reason(error)}") from error
 
     @classmethod
-    def open(cls, folder: Path, at_least: int = 0) -> Store:
+    def open(cls, folder: Path, at_least: int = 0, form: RowForm = FLOAT16_ROWS) -> Store:
         """Open the table and check that all of its data is there.
 
         Raises:
             StoreError: the table cannot be read, or its version is older than `at_least`.
         """
         try:
-            store = cls(folder, _connect(folder).open_table(TABLE))
+            store = cls(folder, _connect(folder).open_table(TABLE), form)
         except _LANCE_ERRORS as error:
             raise unreadable(folder, error) from error
         if store.version < at_least:
@@ -74,6 +81,11 @@ class Store:
         # Unlike opening, this reads from every data file.
         store.read(lambda: store._table.count_rows("id = ''"))
         return store
+
+    @property
+    def codec(self) -> Codec | None:
+        """Of the maps; None where they are stored in float16."""
+        return self.form.codec
 
     @property
     def version(self) -> int:
@@ -164,6 +176,11 @@ class Store:
             return (query if where is None else query.where(as_condition(where))).to_arrow()
 
         return self.read(ask)
+
+    def first(self, count: int) -> pa.Table:
+        """Some rows, at most `count`."""
+        rows: pa.Table = self.read(lambda: self._table.search().limit(count).to_arrow())
+        return rows
 
     def batches(self, columns: list[str], where: str | None, size: int) -> Iterator[pa.Table]:
         """Some columns of all rows, or of those that meet a condition, in batches of `size` rows."""

@@ -9,19 +9,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diml.feature_maps import FeatureMaps, Geometry
+from diml.search.codes import Codec
 from diml.search.manifest import Manifest
-from diml.search.schema import WEIGHTS
+from diml.search.schema import CODE, MAP, WEIGHTS
 
 
-def stored_maps(rows: pa.Table, manifest: Manifest) -> FeatureMaps:
+def stored_maps(rows: pa.Table, manifest: Manifest, codec: Codec | None = None) -> FeatureMaps:
     """(n, r, d) float32 maps of rows, with geometry and weights if the index has any, on the CPU."""
-    parts = manifest.grid[0] * manifest.grid[1]
-    local = matrix(rows, "map").reshape(len(rows), parts, manifest.dim)
     pooled = torch.from_numpy(matrix(rows, "pooled").copy()) if manifest.own_pooled else None
     size = np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1).astype(np.int64)
     geometry = Geometry(torch.from_numpy(size), torch.from_numpy(matrix(rows, "visible").copy()))
-    return FeatureMaps(
-        torch.from_numpy(local.astype(np.float32)), manifest.grid, pooled, geometry, stored_weights(rows)
+    local = stored_local(rows, manifest, codec).float()
+    return FeatureMaps(local, manifest.grid, pooled, geometry, stored_weights(rows))
+
+
+def stored_local(rows: pa.Table, manifest: Manifest, codec: Codec | None) -> Float[Tensor, "n r d"]:
+    """(n, r, d): the maps of rows in float16, or what their codes stand for, in float32."""
+    if codec is not None:
+        return codec.decode(torch.from_numpy(matrix(rows, CODE).copy()))
+    return torch.from_numpy(matrix(rows, MAP).copy()).reshape(
+        len(rows), manifest.grid[0] * manifest.grid[1], manifest.dim
     )
 
 

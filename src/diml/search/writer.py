@@ -220,7 +220,7 @@ class Writer:
             self.added += known is None
             keep.append(i)
             metas.append({**(known.meta if known else {}), **item.meta})
-        return block.rows(keep, metas, self.store.schema)
+        return block.rows(keep, metas, self.store.schema, self.store.form)
 
     def _learn(self, committed: Sequence[Block]) -> None:
         """Update what is known without reading the table; another writer's commits are read at the next commit."""

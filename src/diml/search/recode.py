@@ -1,0 +1,134 @@
+"""A copy of an index in other codes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+from filelock import FileLock
+
+from diml.errors import StoreError, UsageError
+from diml.files import AnyPath, user_path
+from diml.search.adding_lock import make_folder
+from diml.search.blocks import map_columns
+from diml.search.codes import Codec, parse_codes, save_codec
+from diml.search.creation import clear
+from diml.search.index import Index
+from diml.search.index_state import IndexState, Opened
+from diml.search.manifest import LOCK, MODEL, check_free, is_index, sizes
+from diml.search.row_form import RowForm
+from diml.search.schema import table_schema
+from diml.search.store import Store
+from diml.search.stored_maps import stored_maps
+from diml.search.writer import Progress
+
+# Rows that are written at once, and images that centroids are fitted on at most.
+BATCH = 4096
+SAMPLE = 4096
+
+
+def recode(
+    index: AnyPath,
+    into: AnyPath,
+    codes: str,
+    *,
+    thumbnails: bool | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Write a copy of an index whose maps are stored in other codes; no image is read, and the index stays as it is.
+
+    Images that others add to the index meanwhile may be missing in the copy. The copy may be added to.
+
+    Args:
+        index: an index.
+        into: a folder that does not exist yet, or one where this was interrupted.
+        codes: see `Index.create`; of fewer bytes than those of the index, as numbers that were not stored cannot be
+            had back.
+        thumbnails: False leaves the pictures out; None keeps what there is.
+        progress: called with the number of images done and the number to do.
+
+    Returns:
+        The copy, opened.
+
+    Raises:
+        StoreError: there is no index, there is something else at `into`, or it cannot be written.
+        UsageError: there are no such codes, they need as many bytes as there are now, or too few images to fit them on.
+    """
+    source, target = user_path(index), user_path(into).absolute()
+    state = IndexState.open(source)
+    opened = state.require()
+    if is_index(target):
+        raise StoreError(f"{target} is an index already; give a folder that does not exist yet")
+    check_free(target)
+    codec = _codec(source, opened, codes)
+    make_folder(target)
+    with FileLock(target / LOCK):
+        clear(target)
+        try:
+            _write(opened, source, target, codec, thumbnails, progress)
+        except BaseException:
+            clear(target)
+            raise
+    return Index.open(target)
+
+
+def _codec(folder: Path, opened: Opened, codes: str) -> Codec:
+    """The codec, fitted on a sample of the index."""
+    manifest, store = opened
+    parts = manifest.grid[0] * manifest.grid[1]
+    codec = parse_codes(codes, parts, manifest.dim)
+    stored = parse_codes(manifest.codes, parts, manifest.dim)
+    if codec.bytes >= stored.bytes and codec.name != stored.name:
+        raise UsageError(
+            f"expected codes of fewer bytes than {manifest.codes}, which {folder} has ({stored.bytes} bytes an image), "
+            f"got {codes} ({codec.bytes} bytes); embed the images again for more"
+        )
+    if codec.name == stored.name:
+        raise UsageError(f"{folder} has the codes {codes} already; give others")
+    if not codec.fitted:
+        ids = sorted(store.ids())
+        chosen = sorted(random.Random(0).sample(ids, min(SAMPLE, len(ids))))
+        maps = stored_maps(store.rows(chosen), manifest, store.codec)
+        codec = codec.fit(maps.local, maps.weights_or_uniform, f"{len(chosen)} of the {len(ids)} images")
+    return codec
+
+
+def _write(
+    opened: Opened, source: Path, target: Path, codec: Codec, thumbnails: bool | None, progress: Progress | None
+) -> None:
+    manifest, store = opened
+    form = RowForm(codec, manifest.thumbnails and thumbnails is not False)
+    shutil.copytree(source / MODEL, target / MODEL)
+    digest = save_codec(codec, target)
+    schema = table_schema(manifest.dim, codec.parts, manifest.columns, manifest.weighted, codec.bytes)
+    copied = Store.create(target, schema, form)
+    total, done = store.count(), 0
+    for rows in _recoded(opened, form, schema):
+        copied.put(rows, replacing=False)
+        done += len(rows)
+        if progress is not None:
+            progress(done, max(done, total))
+    copied.tidy(manifest.exact_limit)
+    replace(
+        manifest,
+        codes=codec.name,
+        codes_digest=digest,
+        codes_fitted_on=codec.fitted_on,
+        thumbnails=form.thumbnails,
+        model_files=sizes(target / MODEL),
+        table_version=copied.version,
+    ).write(target)
+
+
+def _recoded(opened: Opened, form: RowForm, schema: pa.Schema) -> Iterator[pa.Table]:
+    manifest, store = opened
+    for rows in store.batches(store.schema.names, None, BATCH):
+        columns = map_columns(stored_maps(rows, manifest, store.codec), form.codec)
+        if not form.thumbnails:
+            columns["thumbnail"] = pa.array([b""] * len(rows), pa.binary())
+        values = [columns[name] if name in columns else rows[name] for name in schema.names]
+        yield pa.table(values, schema=schema)
