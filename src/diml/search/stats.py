@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from diml.matching.defaults import BIN_SIMILARITY, TRANSPORT
 from diml.model.config import read_config
 from diml.model.storage import CONFIG
@@ -108,7 +111,11 @@ def _row_bytes(store: Store) -> dict[str, float]:
     places = {column: name for name, columns in named.items() for column in columns}
     found = dict.fromkeys(["map", "pooled", "weights", "thumbnail", "rest"], 0.0)
     for column in rows.column_names if len(rows) else ():
-        found[places.get(column, "rest")] += rows[column].nbytes / len(rows)
+        values = rows[column]
+        # Without the offsets of values of many lengths.
+        varies = pa.types.is_binary(values.type) or pa.types.is_string(values.type)
+        total = pc.sum(pc.binary_length(values)).as_py() or 0 if varies else values.nbytes
+        found[places.get(column, "rest")] += total / len(rows)
     return {name: round(number, 1) for name, number in found.items()}
 
 

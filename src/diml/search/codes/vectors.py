@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+# Smaller numbers than float16 has, in place of the largest of a vector of zeros.
+TINY = 1e-12
 # Shares of a vector's largest number that 4-bit numbers may end at: cutting off the largest leaves finer steps.
 CUTS = {8: (1.0,), 4: (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)}
 
@@ -79,7 +81,7 @@ class Whole:
 
     def encode(self, vectors: Float[Tensor, "n d"]) -> UInt8[Tensor, "n bytes"]:
         most = 2 ** (self.bits - 1) - 1
-        peak = vectors.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        peak = vectors.abs().amax(dim=1, keepdim=True).clamp(min=TINY)
         best = least = None
         for cut in CUTS[self.bits]:
             whole = (vectors * (most / cut / peak)).round().clamp(-most, most)
