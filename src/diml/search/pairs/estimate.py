@@ -17,8 +17,8 @@ from diml.search.pairs.candidates import numbers_in
 if TYPE_CHECKING:
     from diml.search.pairs.pairs import Pairs
 
-# Images that are compared with all others, and candidates among them that are tried.
-SAMPLE, TRIED = 512, 1024
+# Images that are compared with all others, candidates among them that are tried, and pairs of these that are solved.
+SAMPLE, TRIED, SOLVED = 512, 4096, 512
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _candidates(
 
 def _tried(
     pairs: Pairs, images: Int[Tensor, " k"], maps: FeatureMaps, units: UnitMaps, i: Tensor, j: Tensor
-) -> tuple[int, float]:
+) -> tuple[float, float]:
     """How many of some candidates are found, and the seconds that it takes; `maps` and `units` are of `images`."""
     sieve, at_i, at_j = pairs.sieve, torch.searchsorted(images, i), torch.searchsorted(images, j)
     sieve.not_bounded(units, at_i[:1], at_j[:1])  # the first calls load compiled code
@@ -92,7 +92,11 @@ def _tried(
     for passes in (sieve.not_bounded, sieve.undecided):
         keep = passes(units, at_i, at_j)
         i, j, at_i, at_j = i[keep], j[keep], at_i[keep], at_j[keep]
+    seconds = time.perf_counter() - start
     if not len(i):
-        return 0, time.perf_counter() - start
+        return 0.0, seconds
+    share = max(1.0, len(i) / SOLVED)
+    i, j, at_i, at_j = i[:SOLVED], j[:SOLVED], at_i[:SOLVED], at_j[:SOLVED]
+    start = time.perf_counter()
     found = sum(pair.similarity >= pairs.above for pair in pairs.solved(maps[at_i], maps[at_j], i, j))
-    return found, time.perf_counter() - start
+    return share * found, seconds + share * (time.perf_counter() - start)

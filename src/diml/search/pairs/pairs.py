@@ -86,7 +86,13 @@ class Pairs:
         return MapBlocks(self._opened.store, self._opened.manifest, self.vectors.ids)
 
     @property
+    def name(self) -> str:
+        """The name of the index's folder; empty before it is made."""
+        return "" if self._opened is None else self._opened.store.folder.name
+
+    @property
     def matcher(self) -> Matcher:
+        """How images are compared."""
         return self.model.matcher
 
     @property
