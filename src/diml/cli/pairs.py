@@ -58,7 +58,7 @@ def pairs(
     found: list[Pair] = []
     groups, number = Groups(), 0
     if not (json or jsonl):
-        typer.echo("similarity  structural  pooled  a  b")
+        typer.echo("similarity  structural  pooled  a  b" + ("" if search.matcher.symmetric else "  direction"))
     for number, pair in enumerate(search, start=1):
         groups.join(pair.a, pair.b)
         if json or out is not None:
