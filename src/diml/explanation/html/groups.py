@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from diml.explanation.hits import BOTH, CONDITION
 from diml.explanation.html.page import fill, jpeg_uri, template, text
 from diml.explanation.images import NO_IMAGE
-from diml.explanation.words import SCALE, number
+from diml.explanation.words import SCALE, number, without_middle
 
 if TYPE_CHECKING:
     from diml.search import Group, Pair, Pairs
 
 # What a page shows at most: groups, and the images and the pairs of a group.
 GROUPS, IMAGES, PAIRS = 100, 24, 100
-BOTH = "\u201cWhole\u201d compares the images as a whole, \u201cparts\u201d their matched parts."
 READING = f"Each image is similar to at least one other of its group. {SCALE} {BOTH}"
 
 
@@ -64,7 +64,7 @@ def _pairs_of(groups: Sequence[Group], found: Sequence[Pair]) -> list[list[Pair]
 
 
 def _found(search: Pairs, groups: Sequence[Group], pairs: int) -> str:
-    where = "" if search.where is None else f" where {search.where}"
+    where = "" if search.where is None else f" where {without_middle(search.where, CONDITION)}"
     said = (
         f"{_count(pairs, 'pair')} of similarity {search.above:g} or above, in {_count(len(groups), 'group')} of "
         f"{_count(sum(map(len, groups)), 'image')}, among {_count(len(search.vectors), 'image')}{where}."
