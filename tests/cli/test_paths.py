@@ -17,6 +17,7 @@ GIVEN = {
     "explain": ["PATH a.png", "a.png PATH", "a.png --against PATH", "a.png a.png --mask PATH"],
     "index": ["PATH --into x.diml", ". --into PATH", ". --into x.diml --labels-from PATH", ". --into x.diml -m PATH"],
     "search": ["PATH a.png", "a.png PATH", "a.png a.png --mask PATH", "a.png a.png -o PATH"],
+    "pairs": ["PATH", ". -o PATH"],
     "info": ["PATH"],
     "serve": ["PATH", ". --token-file PATH"],
     "mcp": ["PATH", ". --root PATH"],

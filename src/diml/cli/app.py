@@ -15,6 +15,7 @@ from diml.cli.import_checkpoint import import_checkpoint
 from diml.cli.index import index
 from diml.cli.info import info
 from diml.cli.mcp import mcp
+from diml.cli.pairs import pairs
 from diml.cli.report import report
 from diml.cli.search import search
 from diml.cli.serve import serve
@@ -51,6 +52,7 @@ COMMANDS = (
     explain,
     index,
     search,
+    pairs,
     serve,
     mcp,
     info,

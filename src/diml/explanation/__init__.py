@@ -5,10 +5,11 @@ from diml.explanation.by_method import MethodExplanation, check_drawable, explai
 from diml.explanation.compare_images import compare
 from diml.explanation.conditions import Conditions
 from diml.explanation.contrast import Contrast, PartLead
-from diml.explanation.draw import draw_hits, draw_match
+from diml.explanation.draw import draw_groups, draw_hits, draw_match
 from diml.explanation.explain import (
     explain_agreement,
     explain_contrast,
+    explain_found_pair,
     explain_hit,
     explain_pair,
     images_beside,
@@ -40,11 +41,13 @@ __all__ = [
     "check_no_source",
     "check_output",
     "compare",
+    "draw_groups",
     "draw_hits",
     "draw_match",
     "explain_agreement",
     "explain_by_method",
     "explain_contrast",
+    "explain_found_pair",
     "explain_hit",
     "explain_pair",
     "heat",

@@ -1,18 +1,19 @@
-"""Drawing what lies below explanations: the hits of a search, and a match."""
+"""Drawing what lies below explanations: the hits of a search, the groups of an index, and a match."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diml.explanation.files import write
+from diml.explanation.files import PAGES, check_output, save_page, write
 from diml.explanation.images import NamedImage
 from diml.explanation.pair import PairExplanation
 
 if TYPE_CHECKING:
     from diml.matching import Match
     from diml.model import Source
-    from diml.search import SearchResult
+    from diml.search import Pair, Pairs, SearchResult
 
 
 def draw_match(
@@ -57,3 +58,22 @@ def draw_hits(result: SearchResult, path: str | os.PathLike[str], *, parts: int 
     from diml.explanation.html import hits_page
 
     write(path, lambda: hits_figure(result, parts), lambda: hits_page(result, parts))
+
+
+def draw_groups(search: Pairs, found: Sequence[Pair], path: str | os.PathLike[str]) -> None:
+    """Draw the groups that pairs of an index form, with thumbnails and the similarity of each pair.
+
+    Args:
+        search: of `index.pairs`.
+        found: the pairs that it found, or some of them.
+        path: what to write: .html.
+
+    Raises:
+        UsageError: another ending, or a folder that does not exist.
+        StoreError: one of the images is not stored any more.
+        DimlError: the file cannot be written.
+    """
+    from diml.explanation.html import groups_page
+
+    check_output(path, PAGES)
+    save_page(groups_page(search, found), path)

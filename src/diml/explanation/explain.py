@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,12 +18,14 @@ from diml.explanation.pair import PairExplanation
 from diml.explanation.part_sums import PartSums
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from diml.data.collection import Skipped
     from diml.embedding import Rollout
     from diml.feature_maps import FeatureMaps
     from diml.matching import Match, RegionLike
     from diml.model import Mask, Query, RolloutQuery, Source, StructuralModel
-    from diml.search import Hit, SearchResult
+    from diml.search import Hit, Pair, SearchResult
 
     Shown = Source | FeatureMaps | NamedImage
 
@@ -201,6 +204,40 @@ def explain_hit(result: SearchResult, hit: Hit) -> PairExplanation:
     query = result.query
     shown = replace(NamedImage.of(query.source, "the query", query.model.read), shown=query.image)
     return PairExplanation(hit.match, shown, NamedImage(hit.path, Path(hit.path).name), _conditions(query))
+
+
+def explain_found_pair(pair: Pair) -> PairExplanation:
+    """Explain why a pair of an index was found, with the very numbers that it was found by.
+
+    Pictures show the thumbnails of the index. A pair of a one-sided transport is explained in its direction.
+
+    Args:
+        pair: of `index.pairs`.
+
+    Raises:
+        StoreError: one of the images is not stored any more.
+
+    >>> import tempfile, torch
+    >>> from diml.feature_maps import FeatureMaps
+    >>> from diml.search import Index
+    >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
+    >>> maps = FeatureMaps(torch.eye(8).reshape(2, 4, 8)[[0, 1, 0]], grid=(2, 2))
+    >>> index.add_maps(maps, paths=["a", "b", "c"], sizes=[(64, 64)] * 3).added
+    3
+    >>> pair = next(iter(index.pairs()))
+    >>> explain_found_pair(pair).similarity == pair.similarity
+    True
+    """
+    pictures = [_decoded(jpeg) for jpeg in pair.source.thumbnails(pair.compared)]
+    a, b = (NamedImage(path, Path(path).name, shown=shown) for path, shown in zip(pair.compared, pictures, strict=True))
+    query = pair.source.model.query(pair.match.maps_a)
+    return PairExplanation(pair.match, a, b, _conditions(query))
+
+
+def _decoded(jpeg: bytes) -> Image | None:
+    import PIL.Image
+
+    return PIL.Image.open(io.BytesIO(jpeg)).convert("RGB") if jpeg else None
 
 
 def _conditions(query: Query) -> Conditions:

@@ -4,8 +4,23 @@ from diml.search.entries import Entry
 from diml.search.folder import index_folder
 from diml.search.hits import Hit, SearchResult
 from diml.search.index import Index
+from diml.search.pairs import Group, Groups, Pair, Pairs, PairsEstimate
 from diml.search.recode import recode
 from diml.search.stats import IndexStats
 from diml.search.writer import AddReport
 
-__all__ = ["AddReport", "Entry", "Hit", "Index", "IndexStats", "SearchResult", "index_folder", "recode"]
+__all__ = [
+    "AddReport",
+    "Entry",
+    "Group",
+    "Groups",
+    "Hit",
+    "Index",
+    "IndexStats",
+    "Pair",
+    "Pairs",
+    "PairsEstimate",
+    "SearchResult",
+    "index_folder",
+    "recode",
+]

@@ -24,6 +24,7 @@ from diml.search.index_state import IndexState
 from diml.search.limits import check_k
 from diml.search.manifest import check_free, is_index
 from diml.search.naming import resolve
+from diml.search.pairs import Pairs
 from diml.search.searcher import Searcher
 from diml.search.settings import EXACT_LIMIT, Grid, IndexSettings, ModelLike, as_grid, as_model
 from diml.search.writer import AddReport, Progress
@@ -296,6 +297,33 @@ class Index(IndexContents):
         """
         searcher = self._searcher(k, shortlist, where)
         return [searcher.result(query) for query in searcher.queries(images, batch_size)]
+
+    def pairs(self, above: float = 0.9, where: str | None = None) -> Pairs:
+        """All pairs of images that are alike, such as near-duplicates: each once, with its exact numbers, as found.
+
+        No pair is missed: what is not solved is excluded by a proven bound. Copies of an image have a similarity below
+        1, because entropy blurs the plan. A one-sided transport compares both orders, and the better one counts.
+
+        Args:
+            above: the least similarity, above -1 and up to 1.
+            where: SQL on the columns that both images meet, see `search`.
+
+        Returns:
+            An iterable of `Pair`; see its `estimate` before a long run. `Groups` joins pairs to groups.
+
+        Raises:
+            UsageError: `above` out of its range, or, on iterating, a condition that cannot be used.
+
+        >>> import tempfile, torch
+        >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
+        >>> maps = FeatureMaps(torch.eye(8).reshape(2, 4, 8)[[0, 1, 0]], grid=(2, 2))
+        >>> index.add_maps(maps, paths=["a", "b", "c"], sizes=[(64, 64)] * 3).added
+        3
+        >>> [(pair.a, pair.b, round(pair.similarity, 3)) for pair in index.pairs(0.9)]
+        [('a', 'c', 1.0)]
+        """
+        opened, own = self._state.snapshot()
+        return Pairs(opened, own.with_matcher(**self._changes) if self._changes else own, above, where)
 
     def __repr__(self) -> str:
         return f"Index({str(self.path)!r}, images={len(self)})"

@@ -152,13 +152,18 @@ class Store:
         parts = [self.scan(self.schema.names, where).cast(self.schema) for where in _in_chunks(ids)]
         return pa.concat_tables(parts) if parts else self.schema.empty_table()
 
-    def rows_in_order(self, ids: Sequence[str]) -> pa.Table:
+    def rows_in_order(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of these ids, in their order; an id may be repeated.
+
+        Args:
+            ids: of the rows.
+            columns: besides the id; by default all.
 
         Raises:
             StoreError: one of them is not stored any more.
         """
-        rows = self.rows(sorted(set(ids)))
+        once = sorted(set(ids))
+        rows = self.rows(once) if columns is None else self.scan_ids(["id", *columns], once)
         place = {id: at for at, id in enumerate(rows["id"].to_pylist())}
         if gone := [id for id in ids if id not in place]:
             raise StoreError(f"{gone[0]} was removed from {self.folder} while it was read; ask again")
