@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from diml.errors import UsageError
 from diml.evaluation.shortlists import Shortlist
@@ -58,34 +60,60 @@ def rank(store: Store, manifest: Manifest, query: Query, k: int, shortlist: Shor
        provably are not among the best (see `diml.matching.top_k`).
     3. The k best and the one that follows, scored in float64 at 1e-6 and ordered by that number, ties by id.
     """
-    _check_query(query.maps, manifest)
-    candidates = store.count(where)
-    limit = candidates if shortlist == "all" else min(max(k, shortlist), candidates)
-    effective = limit if shortlist else 0
-    if limit == 0:
-        return Ranked([], effective)
+    check_query(query.maps, manifest)
+    counts = Counts.of(store.count(where), k, shortlist)
+    if counts.candidates == 0:
+        return Ranked([], 0)
     if shortlist == "all":
         with stage("match"):
             rows = _best_of_all(store, query, manifest, k + 1, where)
-            return Ranked(_hits(query, rows, stored_maps(rows, manifest), k, by_pooled=False), effective)
-    limit = limit if shortlist else min(k + 1, candidates)
+            return Ranked(hits_of(query, rows, stored_maps(rows, manifest), k, by_pooled=False), counts.shortlist)
+    exact = counts.candidates <= manifest.exact_limit
     with stage("coarse"):
-        rows = _ranked(nearest(store, coarse_vector(query), limit, where, exact=candidates <= manifest.exact_limit))
+        rows = with_pooled_ranks(nearest(store, coarse_vector(query), counts.coarse, where, exact))
     with stage("fetch"):
         gallery = stored_maps(rows, manifest)
     with stage("match"):
         if shortlist:
-            rows, gallery = _best(query, rows, gallery, k + 1)
-        return Ranked(_hits(query, rows, gallery, k, by_pooled=not shortlist), effective)
+            best = best_of(query.scores(gallery), rows["id"].to_pylist(), k + 1)
+            rows, gallery = rows.take(best), gallery[best]
+        return Ranked(hits_of(query, rows, gallery, k, by_pooled=not shortlist), counts.shortlist)
+
+
+class Counts(NamedTuple):
+    """How many images take part in each step.
+
+    Attributes:
+        candidates: of the index, or those that meet the condition.
+        coarse: kept by the coarse ranking.
+        shortlist: re-ranked by similarity.
+    """
+
+    candidates: int
+    coarse: int
+    shortlist: int
+
+    @classmethod
+    def of(cls, candidates: int, k: int, shortlist: Shortlist) -> Counts:
+        """
+        >>> Counts.of(1000, 10, 100), Counts.of(1000, 10, 0), Counts.of(7, 10, 0)
+        (Counts(candidates=1000, coarse=100, shortlist=100), Counts(candidates=1000, coarse=11, shortlist=0), \
+Counts(candidates=7, coarse=7, shortlist=0))
+        """
+        if shortlist == 0:
+            return cls(candidates, min(k + 1, candidates), 0)
+        limit = candidates if shortlist == "all" else min(max(k, shortlist), candidates)
+        return cls(candidates, limit, limit)
 
 
 def coarse_vector(query: Query) -> np.ndarray:
-    """(dim,) float32."""
+    """(dim,) float32: the pooled vector, scaled by a power of two so that its length is of the order of 1."""
     vector: np.ndarray = query.maps.pooled[0].detach().float().cpu().numpy()
-    return vector
+    scaled: np.ndarray = np.ldexp(vector, -np.frexp(np.abs(vector).max())[1])
+    return scaled
 
 
-def _check_query(query: FeatureMaps, manifest: Manifest) -> None:
+def check_query(query: FeatureMaps, manifest: Manifest) -> None:
     if query.grid != manifest.grid or query.dim != manifest.dim:
         (h, w), (rows, columns) = query.grid, manifest.grid
         raise UsageError(
@@ -96,17 +124,20 @@ def _check_query(query: FeatureMaps, manifest: Manifest) -> None:
         raise UsageError("expected a finite feature map of the query, got NaN or infinite values; check its pixels")
 
 
-def _ranked(rows: pa.Table) -> pa.Table:
+def with_pooled_ranks(rows: pa.Table) -> pa.Table:
     """With each row's rank among them; equal distances share a rank."""
     distance = rows["_distance"].to_numpy()
     return rows.append_column(POOLED_RANK, pa.array(1 + np.searchsorted(np.sort(distance), distance)))
 
 
-def _best(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int) -> tuple[pa.Table, FeatureMaps]:
-    scores = query.scores(gallery).tolist()
-    ids = rows["id"].to_pylist()
-    best = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))[:k]
-    return rows.take(best), gallery[best]
+def best_of(scores: Float[Tensor, " n"], ids: Sequence[str], k: int) -> list[int]:
+    """Numbers of the k images of the largest scores, ties by id.
+
+    >>> best_of(torch.tensor([0.5, 0.7, 0.7]), ["a", "c", "b"], 2)
+    [2, 1]
+    """
+    values = scores.tolist()
+    return sorted(range(len(ids)), key=lambda i: (-values[i], ids[i]))[:k]
 
 
 def _best_of_all(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> pa.Table:
@@ -146,7 +177,7 @@ def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return cosine
 
 
-def _hits(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled: bool) -> list[Hit]:
+def hits_of(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled: bool) -> list[Hit]:
     """The k best of the rows; the one that follows them, if there is one, gives the margin of the last."""
     solved: list[tuple[ShownNumbers, Match]] = []
     for at in range(0, len(gallery), CHUNK):
