@@ -2,9 +2,9 @@
 
 from diml.search.entries import Entry
 from diml.search.folder import index_folder
-from diml.search.hits import Hit, SearchResult
+from diml.search.hits import FailedQuery, Hit, SearchResult
 from diml.search.index import Index
 from diml.search.stats import IndexStats
 from diml.search.writer import AddReport
 
-__all__ = ["AddReport", "Entry", "Hit", "Index", "IndexStats", "SearchResult", "index_folder"]
+__all__ = ["AddReport", "Entry", "FailedQuery", "Hit", "Index", "IndexStats", "SearchResult", "index_folder"]

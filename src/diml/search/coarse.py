@@ -33,7 +33,7 @@ def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = No
         found = pa.concat_tables([found, _without_direction(store, found, limit - len(found), where)])
     elif exact and len(found) > limit:
         found = _settled(store, found, vector, limit, where)
-    return _ordered(_measured(found, vector))[:limit]
+    return measured(found, vector)[:limit]
 
 
 def cosine_distances(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -52,6 +52,13 @@ def cosine_distances(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return distances
 
 
+def measured(rows: pa.Table, vector: np.ndarray) -> pa.Table:
+    """Rows with the column `_distance` as `cosine_distances` gives it, nearest first, ties by id."""
+    distances = pa.array(cosine_distances(matrix(rows, "pooled"), vector))
+    names = [name for name in rows.column_names if name != "_distance"]
+    return _ordered(rows.select(names).append_column("_distance", distances))
+
+
 def rounding(steps: float) -> float:
     """How far a cosine may be from the exact one whose three sums take so many float32 additions one after another."""
     return (2 * steps + 16) * 2.0**-24
@@ -60,7 +67,7 @@ def rounding(steps: float) -> float:
 def _search(store: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
     """One row more than asked for, which shows whether the last of them is settled."""
     if not np.any(vector):
-        return _at(store.schema.empty_table(), 1.0)
+        return _unmeasured(store.schema.empty_table())
     query = store.cosine_query(vector, limit + 1, where)
     query = query.bypass_vector_index() if exact else query.ef(max(EF, 2 * limit))
     return _ordered(store.read(query.select([*store.schema.names, "_distance"]).to_arrow))
@@ -69,7 +76,7 @@ def _search(store: Store, vector: np.ndarray, limit: int, where: str | None, exa
 def _without_direction(store: Store, found: pa.Table, limit: int, where: str | None) -> pa.Table:
     """Rows that the table leaves out because their pooled vector, or the query's, is all zero: their cosine is 0."""
     rest = store.ids(where) - set(found["id"].to_pylist())
-    return _at(store.rows(sorted(rest)[:limit]), 1.0)
+    return _unmeasured(store.rows(sorted(rest)[:limit]))
 
 
 def _settled(store: Store, found: pa.Table, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
@@ -83,19 +90,12 @@ def _settled(store: Store, found: pa.Table, vector: np.ndarray, limit: int, wher
     query = store.cosine_query(vector, store.count(where), where).bypass_vector_index()
     beyond = np.nextafter(high, np.float32(np.inf))
     near = query.select(["id", "pooled", "_distance"]).distance_range(float(low), float(beyond))
-    ordered = _ordered(_measured(store.read(near.to_arrow), vector))
-    ids = ordered["id"].to_pylist()[: limit - len(closer)]
-    return pa.concat_tables([closer, _at(store.rows(ids), 1.0)])
+    ids = measured(store.read(near.to_arrow), vector)["id"].to_pylist()[: limit - len(closer)]
+    return pa.concat_tables([closer, _unmeasured(store.rows(ids))])
 
 
-def _measured(rows: pa.Table, vector: np.ndarray) -> pa.Table:
-    """With the distances of `cosine_distances`."""
-    distances = pa.array(cosine_distances(matrix(rows, "pooled"), vector))
-    return rows.set_column(rows.schema.get_field_index("_distance"), "_distance", distances)
-
-
-def _at(rows: pa.Table, distance: float) -> pa.Table:
-    return rows.append_column("_distance", pa.array([distance] * len(rows), pa.float32()))
+def _unmeasured(rows: pa.Table) -> pa.Table:
+    return rows.append_column("_distance", pa.nulls(len(rows), pa.float32()))
 
 
 def _ordered(rows: pa.Table) -> pa.Table:

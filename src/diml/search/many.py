@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from diml.evaluation.shortlists import Shortlist
-from diml.matching import UnitMaps, prepare
-from diml.model import Query, WholeQuery
-from diml.search.coarse import cosine_distances, rounding
+from diml.model import Query
+from diml.search.coarse import cosine_distances, measured, rounding
 from diml.search.manifest import Manifest
-from diml.search.ranking import (
-    POOLED_RANK,
-    Counts,
-    Ranked,
-    best_of,
-    check_query,
-    coarse_vector,
-    hits_of,
-    rank,
-    with_pooled_ranks,
-)
+from diml.search.ranking import Counts, Ranked, check_query, coarse_vector, rank, rank_rows
 from diml.search.stages import stage
 from diml.search.store import Store
-from diml.search.stored_maps import matrix, stored_maps
+from diml.search.stored_maps import matrix
 
 # Queries that are ranked together, if the maps of all their shortlists are no more numbers than this.
-BLOCK, HELD = 64, 2**25
+BLOCK, HELD = 64, 2**26
 # Rows whose pooled vectors are read together.
 BATCH = 8192
 # Instead of the distance of a row whose pooled vector, or the query's, is all zero: it follows all others.
@@ -49,31 +37,73 @@ def rank_many(
     """As `rank`, for each of several queries: the same hits in the same order, with the same numbers.
 
     The pooled vectors are read once and compared with all queries by one matrix product. Its rounding decides nothing:
-    rows that it cannot tell apart from the last of a shortlist are compared as `nearest` compares them. Then the rows
-    of all shortlists are read once, and each query is matched with its own, as one query alone is.
+    rows that it cannot tell apart from the last one that is kept are compared as `nearest` compares them. Then the rows
+    that were found for any query are read once.
 
-    Queries are ranked one by one where the index is searched by its graph, where every image is matched, for parts of
-    images, and with weights of parts given for each image.
+    Queries are ranked one by one where the index is searched by its graph, or every image is matched.
     """
     for query in queries:
         check_query(query.maps, manifest)
     counts = Counts.of(store.count(where), k, shortlist)
-    whole = [query for query in queries if _is_plain(query)]
-    one_by_one = shortlist == "all" or not 0 < counts.candidates <= manifest.exact_limit
-    if one_by_one or len(whole) < max(2, len(queries)):
+    if len(queries) < 2 or shortlist == "all" or not 0 < counts.candidates <= manifest.exact_limit:
         return [rank(store, manifest, query, k, shortlist, where) for query in queries]
     with stage("coarse"):
-        nearest = _nearest(store, whole, counts.coarse, where)
-    with stage("fetch"):
-        found = _Found.of(store, manifest, nearest)
-    with stage("match"):
-        prepared = prepare(found.maps.to(queries[0].maps.device)) if shortlist else None
-        return [
-            Ranked(found.hits(query, ids, k, prepared), counts.shortlist)
-            for query, ids in zip(whole, nearest, strict=True)
-        ]
+        vectors = [coarse_vector(query) for query in queries]
+        found = nearest_of_each(store, vectors, counts.coarse, where)
+    return [rank_rows(query, rows, manifest, k, counts.shortlist) for query, rows in zip(queries, found, strict=True)]
 
 
-def _is_plain(query: Query) -> bool:
-    """Whether images may be prepared for it before it is known which of them it is matched with."""
-    return isinstance(query, WholeQuery) and not isinstance(query.model.matcher.marginals, tuple)
+def nearest_of_each(
+    store: Store, vectors: Sequence[np.ndarray], limit: int, where: str | None = None
+) -> Iterator[pa.Table]:
+    """For each of several vectors the rows that `nearest` finds, by an exact search."""
+    nearest = store.read(lambda: _scanned(store, vectors, limit, where))
+    rows = store.rows(sorted({id for ids in nearest for id in ids})).combine_chunks()
+    places = {id: at for at, id in enumerate(rows["id"].to_pylist())}
+    for vector, ids in zip(vectors, nearest, strict=True):
+        # Without those that another process has removed since.
+        at = [places[id] for id in ids if id in places]
+        yield measured(rows.take(at), vector)
+
+
+def _scanned(store: Store, vectors: Sequence[np.ndarray], limit: int, where: str | None) -> list[list[str]]:
+    units = np.stack([_units(vector[None])[0] for vector in vectors])
+    kept = [_Kept(vector, limit) for vector in vectors]
+    for batch in store.batches(["id", "pooled"], where, BATCH):
+        pooled = matrix(batch, "pooled")
+        distances = 1 - units @ _units(pooled).T
+        distances[:, ~pooled.any(axis=1)] = BEHIND
+        ids = np.array(batch["id"].to_pylist())
+        for each, row in zip(kept, distances, strict=True):
+            each.take(ids, pooled, row)
+    return [each.ids.tolist() for each in kept]
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) float32, with vectors that are all zero left as they are."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    units: np.ndarray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return units
+
+
+@dataclass
+class _Kept:
+    """The nearest rows of one query so far, nearest first, ties by id."""
+
+    vector: np.ndarray
+    limit: int
+    distances: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    ids: np.ndarray = field(default_factory=lambda: np.empty(0, str))
+
+    def take(self, ids: np.ndarray, pooled: np.ndarray, distances: np.ndarray) -> None:
+        """Take what is nearer of further rows, whose distances are known within rounding."""
+        edge = self.distances[-1] if len(self.ids) == self.limit else np.inf
+        if len(ids) > self.limit:
+            edge = min(edge, np.partition(distances, self.limit - 1)[self.limit - 1])
+        near = np.flatnonzero(distances <= edge + 2 * rounding(len(self.vector)))
+        own = cosine_distances(pooled[near], self.vector)
+        behind = ~pooled[near].any(axis=1) | (not self.vector.any())
+        every = np.concatenate([self.distances, np.where(behind, BEHIND, own)])
+        names = np.concatenate([self.ids, ids[near]])
+        order = np.lexsort((names, every))[: self.limit]
+        self.distances, self.ids = every[order], names[order]

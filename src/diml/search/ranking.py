@@ -67,17 +67,23 @@ def rank(store: Store, manifest: Manifest, query: Query, k: int, shortlist: Shor
     if shortlist == "all":
         with stage("match"):
             rows = _best_of_all(store, query, manifest, k + 1, where)
-            return Ranked(hits_of(query, rows, stored_maps(rows, manifest), k, by_pooled=False), counts.shortlist)
+            return Ranked(_hits(query, rows, stored_maps(rows, manifest), k, by_pooled=False), counts.shortlist)
     exact = counts.candidates <= manifest.exact_limit
     with stage("coarse"):
-        rows = with_pooled_ranks(nearest(store, coarse_vector(query), counts.coarse, where, exact))
+        rows = nearest(store, coarse_vector(query), counts.coarse, where, exact)
+    return rank_rows(query, rows, manifest, k, counts.shortlist)
+
+
+def rank_rows(query: Query, rows: pa.Table, manifest: Manifest, k: int, shortlist: int) -> Ranked:
+    """Steps 2 and 3 of `rank`, for the rows that `nearest` found."""
+    rows = rows.append_column(POOLED_RANK, pa.array(pooled_ranks(rows["_distance"].to_numpy())))
     with stage("fetch"):
         gallery = stored_maps(rows, manifest)
     with stage("match"):
         if shortlist:
-            best = best_of(query.scores(gallery), rows["id"].to_pylist(), k + 1)
+            best = _best(query.scores(gallery), rows["id"].to_pylist(), k + 1)
             rows, gallery = rows.take(best), gallery[best]
-        return Ranked(hits_of(query, rows, gallery, k, by_pooled=not shortlist), counts.shortlist)
+        return Ranked(_hits(query, rows, gallery, k, by_pooled=not shortlist), shortlist)
 
 
 class Counts(NamedTuple):
@@ -124,18 +130,18 @@ def check_query(query: FeatureMaps, manifest: Manifest) -> None:
         raise UsageError("expected a finite feature map of the query, got NaN or infinite values; check its pixels")
 
 
-def with_pooled_ranks(rows: pa.Table) -> pa.Table:
-    """With each row's rank among them; equal distances share a rank."""
-    distance = rows["_distance"].to_numpy()
-    return rows.append_column(POOLED_RANK, pa.array(1 + np.searchsorted(np.sort(distance), distance)))
+def pooled_ranks(distances: np.ndarray) -> np.ndarray:
+    """(n,) int64: 1 + how many of n rows are nearer; equal distances share a rank.
 
-
-def best_of(scores: Float[Tensor, " n"], ids: Sequence[str], k: int) -> list[int]:
-    """Numbers of the k images of the largest scores, ties by id.
-
-    >>> best_of(torch.tensor([0.5, 0.7, 0.7]), ["a", "c", "b"], 2)
-    [2, 1]
+    >>> pooled_ranks(np.float32([0.1, 0.3, 0.1])).tolist()
+    [1, 3, 1]
     """
+    ranks: np.ndarray = 1 + np.searchsorted(np.sort(distances), distances)
+    return ranks
+
+
+def _best(scores: Float[Tensor, " n"], ids: Sequence[str], k: int) -> list[int]:
+    """Numbers of the k images of the largest scores, ties by id."""
     values = scores.tolist()
     return sorted(range(len(ids)), key=lambda i: (-values[i], ids[i]))[:k]
 
@@ -177,7 +183,7 @@ def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return cosine
 
 
-def hits_of(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled: bool) -> list[Hit]:
+def _hits(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled: bool) -> list[Hit]:
     """The k best of the rows; the one that follows them, if there is one, gives the margin of the last."""
     solved: list[tuple[ShownNumbers, Match]] = []
     for at in range(0, len(gallery), CHUNK):
