@@ -60,10 +60,9 @@ def nearest_of_each(
     nearest = store.read(lambda: _scanned(store, vectors, limit, where))
     rows = store.rows(sorted({id for ids in nearest for id in ids})).combine_chunks()
     places = {id: at for at, id in enumerate(rows["id"].to_pylist())}
-    for vector, ids in zip(vectors, nearest, strict=True):
-        # Without those that another process has removed since.
-        at = [places[id] for id in ids if id in places]
-        yield measured(rows.take(at), vector)
+    # Without those that another process has removed since.
+    at = ([places[id] for id in ids if id in places] for ids in nearest)
+    return (measured(rows.take(some), vector) for some, vector in zip(at, vectors, strict=True))
 
 
 def _scanned(store: Store, vectors: Sequence[np.ndarray], limit: int, where: str | None) -> list[list[str]]:
@@ -71,8 +70,9 @@ def _scanned(store: Store, vectors: Sequence[np.ndarray], limit: int, where: str
     kept = [_Kept(vector, limit) for vector in vectors]
     for batch in store.batches(["id", "pooled"], where, BATCH):
         pooled = matrix(batch, "pooled")
-        distances = 1 - units @ _units(pooled).T
-        distances[:, ~pooled.any(axis=1)] = BEHIND
+        others = _units(pooled)
+        distances = 1 - units @ others.T
+        distances[~units.any(axis=1)] = distances[:, ~others.any(axis=1)] = BEHIND
         ids = np.array(batch["id"].to_pylist())
         for each, row in zip(kept, distances, strict=True):
             each.take(ids, pooled, row)
@@ -102,8 +102,7 @@ class _Kept:
             edge = min(edge, np.partition(distances, self.limit - 1)[self.limit - 1])
         near = np.flatnonzero(distances <= edge + 2 * rounding(len(self.vector)))
         own = cosine_distances(pooled[near], self.vector)
-        behind = ~pooled[near].any(axis=1) | (not self.vector.any())
-        every = np.concatenate([self.distances, np.where(behind, BEHIND, own)])
+        every = np.concatenate([self.distances, np.where(distances[near] == BEHIND, BEHIND, own)])
         names = np.concatenate([self.ids, ids[near]])
         order = np.lexsort((names, every))[: self.limit]
         self.distances, self.ids = every[order], names[order]
