@@ -48,7 +48,7 @@ def cosine_distances(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
     rows, one = pooled.astype(np.float64), vector.astype(np.float64)
     lengths = np.sqrt((rows * rows).sum(axis=1)) * np.sqrt((one * one).sum())
     cosine = np.divide((rows * one).sum(axis=1), lengths, out=np.zeros(len(rows)), where=lengths > 0)
-    distances: np.ndarray = (1 - cosine).astype(np.float32)
+    distances: np.ndarray = np.float32(1) - cosine.astype(np.float32)
     return distances
 
 
