@@ -19,7 +19,7 @@ LANES = 8
 def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = None, exact: bool = True) -> pa.Table:
     """The `limit` rows with the largest cosine, best first, ties by id: all columns, and `_distance` = 1 - cosine.
 
-    Rows whose pooled vector is all zero have the cosine 0, and follow all others where they are chosen.
+    Rows whose pooled vector is all zero are chosen after all others, by id; their distance is 1.
 
     Args:
         vector: (dim,) float32.

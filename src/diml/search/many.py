@@ -26,7 +26,7 @@ BEHIND = np.float32(3)
 
 
 def block_size(manifest: Manifest, k: int, shortlist: Shortlist) -> int:
-    """How many queries to rank together, within the memory for their maps."""
+    """How many queries to rank together; fewer if the maps of their shortlists are large."""
     rows = k if shortlist == "all" else max(k, shortlist)
     return min(BLOCK, max(1, HELD // (rows * manifest.grid[0] * manifest.grid[1] * manifest.dim)))
 

@@ -101,10 +101,10 @@ class Counts(NamedTuple):
 
     @classmethod
     def of(cls, candidates: int, k: int, shortlist: Shortlist) -> Counts:
-        """
-        >>> Counts.of(1000, 10, 100), Counts.of(1000, 10, 0), Counts.of(7, 10, 0)
-        (Counts(candidates=1000, coarse=100, shortlist=100), Counts(candidates=1000, coarse=11, shortlist=0), \
-Counts(candidates=7, coarse=7, shortlist=0))
+        """For k hits of so many candidates; the coarse ranking alone keeps one more, for the margin of the last.
+
+        >>> [tuple(Counts.of(1000, 10, shortlist)) for shortlist in (100, 0, "all")]
+        [(1000, 100, 100), (1000, 11, 0), (1000, 1000, 1000)]
         """
         if shortlist == 0:
             return cls(candidates, min(k + 1, candidates), 0)
@@ -120,6 +120,11 @@ def coarse_vector(query: Query) -> np.ndarray:
 
 
 def check_query(query: FeatureMaps, manifest: Manifest) -> None:
+    """Check that a query can be compared with the images of an index.
+
+    Raises:
+        UsageError: another grid or dim, or values that are not finite.
+    """
     if query.grid != manifest.grid or query.dim != manifest.dim:
         (h, w), (rows, columns) = query.grid, manifest.grid
         raise UsageError(

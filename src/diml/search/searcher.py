@@ -55,7 +55,7 @@ class Searcher:
             together: queries that are ranked together, at most; the more, the faster. By default as many as there is
                 memory for.
         """
-        size = together or BLOCK
+        size = BLOCK if together is None else max(1, together)
         if self.opened is not None:
             size = min(size, block_size(self.opened.manifest, self.k, self.shortlist))
         queries = self._queries(images, batch_size)
