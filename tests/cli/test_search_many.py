@@ -89,9 +89,16 @@ def test_what_is_refused(refused, shapes, shapes_index, tmp_path):
     said = "cannot be combined with --jsonl, which prints a line of JSON for each image; leave it out"
     for option in (["--json"], ["--out", tmp_path / "x.html"], ["--region", "0,0,9,9"], ["--mask", image]):
         refused(2, f"{option[0]} {said}", "search", shapes_index, image, "--jsonl", *option)
-    refused(2, f"got the folder {shapes}; add --jsonl", "search", shapes_index, shapes)
+    refused(1, f"{shapes}: is a folder, expected one image; add --jsonl", "search", shapes_index, shapes)
     (tmp_path / "some.csv").write_text("path\na.png\n")
-    refused(2, "got the table", "search", shapes_index, tmp_path / "some.csv", "--json")
+    refused(
+        1,
+        "some.csv: is a table, expected one image; add --jsonl",
+        "search",
+        shapes_index,
+        tmp_path / "some.csv",
+        "--json",
+    )
     refused(2, "cannot be used", "search", shapes_index, shapes, "--jsonl", "--where", "colour = 'x'")
     (tmp_path / "empty").mkdir()
     refused(1, "holds no images", "search", shapes_index, tmp_path / "empty", "--jsonl")

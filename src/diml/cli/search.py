@@ -25,7 +25,7 @@ from diml.cli.options import (
 from diml.cli.output import print_json
 from diml.cli.path_options import PATH
 from diml.cli.search_many import print_many
-from diml.errors import UsageError
+from diml.errors import ImageError, UsageError
 from diml.query_text import parse_region, parse_shortlist
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _check_number(image: Path, jsonl: bool, others: Mapping[str, object]) -> Non
                 )
     elif image.is_dir() or is_table(image):
         what = "folder" if image.is_dir() else "table"
-        raise UsageError(f"expected one image to look for, got the {what} {image}; add --jsonl to look for each in it")
+        raise ImageError(f"{image}: is a {what}, expected one image; add --jsonl to look for each image in it")
 
 
 def _numbers(hit: Hit) -> str:
