@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,8 @@ from diml.cli.options import (
 )
 from diml.cli.output import print_json
 from diml.cli.path_options import PATH
-from diml.errors import UsageError
+from diml.cli.search_many import print_many
+from diml.errors import ImageError, UsageError
 from diml.query_text import parse_region, parse_shortlist
 
 if TYPE_CHECKING:
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
 
 def search(
     index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False, **PATH)],
-    image: Annotated[Path, typer.Argument(help="The image to look for.", show_default=False, **PATH)],
+    image: Annotated[
+        Path,
+        typer.Argument(
+            help="The image to look for; with --jsonl also a folder or a table of images.", show_default=False, **PATH
+        ),
+    ],
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     shortlist: Annotated[
         str, typer.Option(help="Images re-ranked by matched parts: 0 keeps the ranking by pooled vectors; or all.")
@@ -48,6 +55,9 @@ def search(
     mass: Mass = None,
     transport: Transport = None,
     json: Json = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Search for each image of a folder or table; print a JSON line for each.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Write the hits: .html, .png, .svg or .pdf by its ending.", **PATH),
@@ -58,12 +68,15 @@ def search(
     Example: diml search photos.diml cat.jpg -k 5 --out hits.html
 
     Find a part of it, anywhere: diml search photos.diml cat.jpg --region 80,20,190,120 --shortlist all
+
+    Many images, a line of JSON for each: diml search photos.diml queries --jsonl > hits.jsonl
     """
     if k < 1:
         raise UsageError(f"expected -k >= 1, got {k}")
     limit = parse_shortlist(shortlist)
     existing(index, "index")
     existing(image, "image")
+    _check_number(image, jsonl, {"--json": json, "--out": out, "--region": region, "--mask": mask})
     check_part(region, mask)
     if region or mask:
         others = {"--marginals": marginals, "--mass": mass, "--transport": transport, "--weight": weight}
@@ -80,6 +93,9 @@ def search(
     opened = Index.open(index)
     if changes:
         opened = opened.with_matcher(**changes)
+    if jsonl:
+        print_many(opened, str(index), image, k=k, shortlist=limit, where=where)
+        return
     found = opened.search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
         from diml.explanation import draw_hits
@@ -96,6 +112,21 @@ def search(
         typer.echo(f"{_numbers(hit)}  {printable(hit.label or '-')}  {printable(hit.path)}")
     if out is not None:
         typer.echo(f"\nThe hits are in {printable(out)}")
+
+
+def _check_number(image: Path, jsonl: bool, others: Mapping[str, object]) -> None:
+    """Refuse several images without --jsonl, and with it what belongs to the result of one."""
+    from diml.data.table_formats import is_table
+
+    if jsonl:
+        for name, value in others.items():
+            if value:
+                raise UsageError(
+                    f"{name} cannot be combined with --jsonl, which prints a line of JSON for each image; leave it out"
+                )
+    elif image.is_dir() or is_table(image):
+        what = "folder" if image.is_dir() else "table"
+        raise ImageError(f"{image}: is a {what}, expected one image; add --jsonl to look for each image in it")
 
 
 def _numbers(hit: Hit) -> str:

@@ -2,7 +2,7 @@
 
 from diml.search.entries import Entry
 from diml.search.folder import index_folder
-from diml.search.hits import Hit, SearchResult
+from diml.search.hits import FailedQuery, Hit, SearchResult
 from diml.search.index import Index
 from diml.search.pairs import Group, Groups, Pair, Pairs, PairsEstimate
 from diml.search.recode import recode
@@ -12,6 +12,7 @@ from diml.search.writer import AddReport
 __all__ = [
     "AddReport",
     "Entry",
+    "FailedQuery",
     "Group",
     "Groups",
     "Hit",

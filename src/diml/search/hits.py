@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from diml.errors import ImageError
 from diml.matching import Match
-from diml.model import Query, QueryPart
+from diml.model import Query, QueryPart, Source
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,29 @@ class SearchResult:
         asked = {"index": self.index if index is None else index, "query": query, **size, **part, **stated}
         hits = [hit.to_dict() for hit in self.hits]
         return {**asked, "where": self.where, "k": self.k, "shortlist": self.shortlist, "hits": hits}
+
+
+@dataclass(frozen=True)
+class FailedQuery:
+    """An image that could not be looked for, because it cannot be read.
+
+    Attributes:
+        source: the image as the caller gave it.
+        error: why it cannot be read.
+    """
+
+    source: Source
+    error: ImageError
+
+    def to_dict(self, *, query: str | None = None) -> dict[str, Any]:
+        """The line that `diml search --jsonl` prints.
+
+        Args:
+            query: name to use; by default the path of the image, if it has one.
+
+        >>> FailedQuery("a.jpg", ImageError("a.jpg: is empty")).to_dict()
+        {'query': 'a.jpg', 'error': 'a.jpg: is empty'}
+        """
+        if query is None and isinstance(self.source, str | os.PathLike):
+            query = os.fspath(self.source)
+        return {"query": query, "error": str(self.error)}

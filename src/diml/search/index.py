@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -18,7 +18,7 @@ from diml.search.adding import AddOptions, add_collection, add_given
 from diml.search.as_collection import Added, as_collection
 from diml.search.codes import FLOAT16
 from diml.search.given_maps import given_collection, with_sizes
-from diml.search.hits import SearchResult
+from diml.search.hits import FailedQuery, SearchResult
 from diml.search.index_contents import IndexContents
 from diml.search.index_state import IndexState
 from diml.search.limits import check_k
@@ -282,9 +282,11 @@ class Index(IndexContents):
         *,
         batch_size: int = 32,
     ) -> list[SearchResult]:
-        """As `search`, for several images, which are embedded in batches: a result for each, in their order.
+        """As `search`, for several images: a result for each, in their order.
 
-        Decoded images are not kept: `SearchResult.query.image` is None, and its `source` is the image as given.
+        The images are embedded in batches, and the index is read once for up to 64 of them, where it is searched
+        exactly. The results are those of `search` for the same feature maps. Decoded images are not kept:
+        `SearchResult.query.image` is None, and its `source` is the image as given.
 
         Args:
             images: images as `search` takes them, or feature maps of n images.
@@ -295,8 +297,41 @@ class Index(IndexContents):
             ImageError: the first image that cannot be read.
             UsageError: as `search`.
         """
-        searcher = self._searcher(k, shortlist, where)
-        return [searcher.result(query) for query in searcher.queries(images, batch_size)]
+        results = []
+        for found in self._searcher(k, shortlist, where).stream(images, batch_size):
+            if isinstance(found, FailedQuery):
+                raise found.error
+            results.append(found)
+        return results
+
+    def search_stream(
+        self,
+        images: Iterable[Source],
+        k: SupportsIndex | float = 10,
+        shortlist: Shortlist | SupportsIndex | float = 100,
+        where: str | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> Iterator[SearchResult | FailedQuery]:
+        """As `search_many`, for any number of images: results come batch by batch and are not held in memory.
+
+        An image that cannot be read does not end the stream: a `FailedQuery` is in its place.
+
+        Args:
+            images: images as `search` takes them.
+            k, shortlist, where: see `search`.
+            batch_size: images that are embedded and searched together.
+
+        Raises:
+            UsageError: as `search`; k and shortlist are checked at once, the rest with the first image.
+
+        >>> import tempfile
+        >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
+        >>> index = Index.create(Path(tempfile.mkdtemp()) / "empty.diml", model)
+        >>> [type(found).__name__ for found in index.search_stream(["none.jpg"])]
+        ['FailedQuery']
+        """
+        return self._searcher(k, shortlist, where).stream(images, batch_size, together=batch_size)
 
     def pairs(self, above: float = 0.9, where: str | None = None) -> Pairs:
         """All pairs of images that are alike, such as near-duplicates: each once, with its exact numbers, as found.

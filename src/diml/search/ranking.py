@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from diml.errors import UsageError
 from diml.evaluation.shortlists import Shortlist
@@ -58,35 +60,72 @@ def rank(store: Store, manifest: Manifest, query: Query, k: int, shortlist: Shor
        provably are not among the best (see `diml.matching.top_k`).
     3. The k best and the one that follows, scored in float64 at 1e-6 and ordered by that number, ties by id.
     """
-    _check_query(query.maps, manifest)
-    candidates = store.count(where)
-    limit = candidates if shortlist == "all" else min(max(k, shortlist), candidates)
-    effective = limit if shortlist else 0
-    if limit == 0:
-        return Ranked([], effective)
+    check_query(query.maps, manifest)
+    counts = Counts.of(store.count(where), k, shortlist)
+    if counts.candidates == 0:
+        return Ranked([], 0)
     if shortlist == "all":
         with stage("match"):
             rows = _best_of_all(store, query, manifest, k + 1, where)
             gallery = stored_maps(rows, manifest, store.codec)
-            return Ranked(_hits(query, rows, gallery, k, by_pooled=False), effective)
-    limit = limit if shortlist else min(k + 1, candidates)
+            return Ranked(_hits(query, rows, gallery, k, by_pooled=False), counts.shortlist)
+    exact = counts.candidates <= manifest.exact_limit
     with stage("coarse"):
-        rows = _ranked(nearest(store, coarse_vector(query), limit, where, exact=candidates <= manifest.exact_limit))
+        rows = nearest(store, coarse_vector(query), counts.coarse, where, exact)
+    return rank_rows(store, query, rows, manifest, k, counts.shortlist)
+
+
+def rank_rows(store: Store, query: Query, rows: pa.Table, manifest: Manifest, k: int, shortlist: int) -> Ranked:
+    """Steps 2 and 3 of `rank`, for the rows that `nearest` found."""
+    rows = rows.append_column(POOLED_RANK, pa.array(pooled_ranks(rows["_distance"].to_numpy())))
     with stage("fetch"):
         gallery = stored_maps(rows, manifest, store.codec)
     with stage("match"):
         if shortlist:
-            rows, gallery = _best(query, rows, gallery, k + 1)
-        return Ranked(_hits(query, rows, gallery, k, by_pooled=not shortlist), effective)
+            best = _best(query.scores(gallery), rows["id"].to_pylist(), k + 1)
+            rows, gallery = rows.take(best), gallery[best]
+        return Ranked(_hits(query, rows, gallery, k, by_pooled=not shortlist), shortlist)
+
+
+class Counts(NamedTuple):
+    """How many images take part in each step.
+
+    Attributes:
+        candidates: of the index, or those that meet the condition.
+        coarse: kept by the coarse ranking.
+        shortlist: re-ranked by similarity.
+    """
+
+    candidates: int
+    coarse: int
+    shortlist: int
+
+    @classmethod
+    def of(cls, candidates: int, k: int, shortlist: Shortlist) -> Counts:
+        """For k hits of so many candidates; the coarse ranking alone keeps one more, for the margin of the last.
+
+        >>> [tuple(Counts.of(1000, 10, shortlist)) for shortlist in (100, 0, "all")]
+        [(1000, 100, 100), (1000, 11, 0), (1000, 1000, 1000)]
+        """
+        if shortlist == 0:
+            return cls(candidates, min(k + 1, candidates), 0)
+        limit = candidates if shortlist == "all" else min(max(k, shortlist), candidates)
+        return cls(candidates, limit, limit)
 
 
 def coarse_vector(query: Query) -> np.ndarray:
-    """(dim,) float32."""
+    """(dim,) float32: the pooled vector, scaled by a power of two so that its length is of the order of 1."""
     vector: np.ndarray = query.maps.pooled[0].detach().float().cpu().numpy()
-    return vector
+    scaled: np.ndarray = np.ldexp(vector, -np.frexp(np.abs(vector).max())[1])
+    return scaled
 
 
-def _check_query(query: FeatureMaps, manifest: Manifest) -> None:
+def check_query(query: FeatureMaps, manifest: Manifest) -> None:
+    """Check that a query can be compared with the images of an index.
+
+    Raises:
+        UsageError: another grid or dim, or values that are not finite.
+    """
     if query.grid != manifest.grid or query.dim != manifest.dim:
         (h, w), (rows, columns) = query.grid, manifest.grid
         raise UsageError(
@@ -97,17 +136,20 @@ def _check_query(query: FeatureMaps, manifest: Manifest) -> None:
         raise UsageError("expected a finite feature map of the query, got NaN or infinite values; check its pixels")
 
 
-def _ranked(rows: pa.Table) -> pa.Table:
-    """With each row's rank among them; equal distances share a rank."""
-    distance = rows["_distance"].to_numpy()
-    return rows.append_column(POOLED_RANK, pa.array(1 + np.searchsorted(np.sort(distance), distance)))
+def pooled_ranks(distances: np.ndarray) -> np.ndarray:
+    """(n,) int64: 1 + how many of n rows are nearer; equal distances share a rank.
+
+    >>> pooled_ranks(np.float32([0.1, 0.3, 0.1])).tolist()
+    [1, 3, 1]
+    """
+    ranks: np.ndarray = 1 + np.searchsorted(np.sort(distances), distances)
+    return ranks
 
 
-def _best(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int) -> tuple[pa.Table, FeatureMaps]:
-    scores = query.scores(gallery).tolist()
-    ids = rows["id"].to_pylist()
-    best = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))[:k]
-    return rows.take(best), gallery[best]
+def _best(scores: Float[Tensor, " n"], ids: Sequence[str], k: int) -> list[int]:
+    """Numbers of the k images of the largest scores, ties by id."""
+    values = scores.tolist()
+    return sorted(range(len(ids)), key=lambda i: (-values[i], ids[i]))[:k]
 
 
 def _best_of_all(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> pa.Table:
