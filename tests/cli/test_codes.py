@@ -7,23 +7,29 @@ def test_an_index_in_codes(diml, shapes, shapes_index, tmp_path):
     into = tmp_path / "small.diml"
     assert diml("index", shapes, "--into", into, "--codes", "int4", "--no-thumbnails").code == 0
     stats = json.loads(diml("info", into, "--json").out)
-    assert stats["codes"] == "int4" and stats["row_bytes"]["thumbnail"] == 0
+    assert stats["codes"] == "int4"
+    assert stats["row_bytes"]["thumbnail"] == 0
     assert stats["row_bytes"]["map"] == stats["grid"][0] * stats["grid"][1] * (2 + stats["dim"] // 2)
     assert "codes        int4" in diml("info", into).out
     assert "8 unchanged" in diml("index", shapes, "--into", into).out
     first = json.loads(diml("search", into, shapes / "disc" / "0.png", "--json").out)["hits"][0]
     assert first["path"] == "disc/0.png"
     refused = diml("index", shapes, "--into", into, "--codes", "int8")
-    assert refused.code != 0 and "expected codes int4" in refused.err and refused.err.count("\n") == 1
+    assert refused.code != 0
+    assert "expected codes int4" in refused.err
+    assert refused.err.count("\n") == 1
 
 
 def test_a_copy_in_codes(diml, shapes, shapes_index, tmp_path):
     small = tmp_path / "small.diml"
     done = diml("index", shapes_index, "--into", small, "--recode", "pool8+int8")
-    assert done.code == 0 and done.out.startswith(f"{small}: 8 images, ") and "bytes of map each" in done.out
+    assert done.code == 0
+    assert done.out.startswith(f"{small}: 8 images, ")
+    assert "bytes of map each" in done.out
     plain = json.loads(diml("info", shapes_index, "--json").out)["row_bytes"]
     stats = json.loads(diml("info", small, "--json").out)["row_bytes"]
-    assert 3 * stats["map"] < plain["map"] and stats["thumbnail"] == plain["thumbnail"] > 0
+    assert 3 * stats["map"] < plain["map"]
+    assert stats["thumbnail"] == plain["thumbnail"] > 0
     assert "8 unchanged" in diml("index", shapes, "--into", small).out
 
 

@@ -33,9 +33,12 @@ def test_codes_have_their_bytes_and_are_fixed_points(name, parts, dim):
     local = random(300, parts, dim)
     codec = fitted(name, local)
     codes = codec.encode(local, uniform(local))
-    assert codec.name == name and codes.shape == (300, codec.bytes) and codes.dtype == torch.uint8
+    assert codec.name == name
+    assert codes.shape == (300, codec.bytes)
+    assert codes.dtype == torch.uint8
     maps = codec.decode(codes)
-    assert maps.shape == local.shape and maps.dtype == torch.float32
+    assert maps.shape == local.shape
+    assert maps.dtype == torch.float32
     if "int" not in name:  # the scale of whole numbers is rounded again
         again = codec.decode(codec.encode(maps, uniform(local)))
         torch.testing.assert_close(again, maps, rtol=2e-3, atol=2e-3)

@@ -37,7 +37,8 @@ def test_hits_have_the_numbers_of_an_explanation(codes, weights, tmp_path, model
     made = Index.create(tmp_path / "i.diml", model.with_weights(weights), codes=codes, dim=8)
     made.add(many)
     index = Index.open(tmp_path / "i.diml", backbone=backbone_class())
-    assert index.stats().codes.startswith(codes) and index.stats().format == 3
+    assert index.stats().codes.startswith(codes)
+    assert index.stats().format == 3
     assert_numbers(index, many / "a" / "0000.png")
     # The stored pooled vector is that of the stored map.
     store = index._state.require().store
@@ -53,7 +54,8 @@ def test_an_image_that_is_added_later_has_the_codes_of_the_index(codes, tmp_path
     before = index.maps(index.paths).local
     make_folder(44)
     again, report = index_folder(many, tmp_path / "i.diml", model=model)
-    assert report.added == 4 and len(again) == 44
+    assert report.added == 4
+    assert len(again) == 44
     kept = [path for path in again.paths if int(path[-8:-4]) < 40]
     assert again.maps(kept).local.equal(before)
     fresh = Index.create(tmp_path / "j.diml", model, dim=0)
@@ -84,9 +86,11 @@ def test_a_copy_in_codes_has_all_but_the_maps(codes, tmp_path, index, make_folde
 
 def test_a_copy_of_a_copy(tmp_path, index, backbone_class):
     half = recode(index.path, tmp_path / "8.diml", "int8", thumbnails=False)
-    assert half.stats().row_bytes["thumbnail"] == 0 and half.thumbnail(half.paths[0]) == b""
+    assert half.stats().row_bytes["thumbnail"] == 0
+    assert half.thumbnail(half.paths[0]) == b""
     quarter = recode(half.path, tmp_path / "4.diml", "int4")
-    assert quarter.stats().codes == "int4" and quarter.stats().row_bytes["thumbnail"] == 0
+    assert quarter.stats().codes == "int4"
+    assert quarter.stats().row_bytes["thumbnail"] == 0
     with pytest.raises(UsageError, match="expected codes of fewer bytes than int4"):
         recode(quarter.path, tmp_path / "x.diml", "int8")
     with pytest.raises(UsageError, match="has the codes int4 already"):
@@ -134,17 +138,19 @@ def test_a_pooled_vector_of_the_model_stays_as_it_is(tmp_path):
 
 def test_an_index_without_codes_is_written_as_before(index):
     known = json.loads((index.path / "manifest.json").read_text())
-    assert known["version"] == 1 and not {"codes", "codes_digest", "codes_fitted_on", "thumbnails"} & set(known)
+    assert known["version"] == 1
+    assert not {"codes", "codes_digest", "codes_fitted_on", "thumbnails"} & set(known)
 
 
 def test_other_codes_than_the_index_has(tmp_path, model, photos):
     index_folder(photos, tmp_path / "i.diml", model=model, codes="int8", thumbnails=False)
-    with pytest.raises(StoreError, match="expected codes int8, those of .*, got int4; leave the codes out"):
+    with pytest.raises(StoreError, match=r"expected codes int8, those of .*, got int4; leave the codes out"):
         index_folder(photos, tmp_path / "i.diml", model=model, codes="int4")
     with pytest.raises(StoreError, match="was made with no thumbnails"):
         index_folder(photos, tmp_path / "i.diml", model=model, thumbnails=True)
     again, report = index_folder(photos, tmp_path / "i.diml", model=model)
-    assert report.unchanged == 12 and again.thumbnail(again.paths[0]) == b""
+    assert report.unchanged == 12
+    assert again.thumbnail(again.paths[0]) == b""
 
 
 @pytest.mark.parametrize("damage", ["missing", "other", "short"])
@@ -158,3 +164,20 @@ def test_centroids_that_are_not_those_of_the_index(damage, tmp_path, model, many
         file.write_bytes(data[:-1] + b"x" if damage == "other" else data[:100])
     with pytest.raises(StoreError, match=r"codes\.safetensors (is missing|is not the one)"):
         Index.open(tmp_path / "i.diml")
+
+
+@pytest.mark.parametrize("codes", NAMES)
+def test_pairs_and_many_queries(codes, tmp_path, model, many):
+    index = Index.create(tmp_path / "i.diml", model.with_weights("norm"), codes=codes)
+    index.add(many)
+    maps = index.maps(index.paths)
+    found = {(pair.a, pair.b): pair.similarity for pair in index.pairs(above=0.5)}
+    a, b = torch.triu_indices(40, 40, 1)
+    every = index.model.explain(maps[a], maps[b]).similarity
+    expected = {(index.paths[i], index.paths[j]) for i, j, s in zip(a, b, every, strict=True) if s >= 0.5}
+    assert set(found) == expected
+    assert expected
+    results = index.search_many([many / path for path in index.paths[:5]], k=3)
+    for path, result in zip(index.paths, results, strict=False):
+        single = index.search(result.query.maps, k=3)
+        assert [hit.to_dict() for hit in result] == [hit.to_dict() for hit in single], path

@@ -100,8 +100,13 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+def named(settings: dict[str, Any]) -> str:
+    """The same in every test process."""
+    return " ".join(f"{name} {getattr(value, '__name__', value)}" for name, value in settings.items()) or "default"
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("settings", SETTINGS, ids=named)
 def test_the_pairs_of_a_loop(tmp_path: Path, settings: dict[str, Any], weight: float) -> None:
     found = 0
     for kind, weighted in (("random", False), ("alike", True)):
@@ -110,7 +115,7 @@ def test_the_pairs_of_a_loop(tmp_path: Path, settings: dict[str, Any], weight: f
     assert found > 5
 
 
-@pytest.mark.parametrize("settings", SETTINGS[:4], ids=str)
+@pytest.mark.parametrize("settings", SETTINGS[:4], ids=named)
 def test_a_model_with_a_pooled_vector_of_its_own(tmp_path: Path, settings: dict[str, Any]) -> None:
     model = StructuralModel.wrap(Corner(), Preprocessing(size=(32, 32)), name="corner")
     random = np.random.default_rng(0)

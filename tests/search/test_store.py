@@ -22,6 +22,7 @@ from diml.search import Index
 from diml.search.blocks import Block
 from diml.search.coarse import nearest
 from diml.search.items import FileState, Item, image_id
+from diml.search.row_form import FLOAT16_ROWS
 from diml.search.schema import table_schema
 from diml.search.store import Store
 from diml.search.stored_maps import stored_maps
@@ -48,7 +49,7 @@ def block_of(local: torch.Tensor, first: int = 0) -> Block:
 
 def rows_of(block: Block) -> Any:
     schema = table_schema(block.maps.dim, block.maps.parts, [])
-    return block.rows(range(len(block)), [item.meta for item in block.items], schema)
+    return block.rows(range(len(block)), [item.meta for item in block.items], schema, FLOAT16_ROWS)
 
 
 def store_of(folder: Path, local: torch.Tensor) -> Store:

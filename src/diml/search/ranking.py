@@ -21,7 +21,7 @@ from diml.model import Query
 from diml.search.coarse import nearest
 from diml.search.hits import Hit
 from diml.search.manifest import Manifest
-from diml.search.schema import CODE, LARGE, MAP, PLAIN, WEIGHTS
+from diml.search.schema import LARGE, PLAIN, WEIGHTS
 from diml.search.stages import stage
 from diml.search.store import Store
 from diml.search.stored_maps import matrix, stored_local, stored_maps, stored_weights
@@ -164,7 +164,7 @@ def _streamed(store: Store, query: Query, manifest: Manifest, k: int, where: str
     best: list[tuple[float, str, float]] = []
     vector = coarse_vector(query)
     seen = []
-    columns = ["id", "pooled", MAP if store.codec is None else CODE, *([WEIGHTS] if manifest.weighted else [])]
+    columns = ["id", "pooled", store.map_column, *([WEIGHTS] if manifest.weighted else [])]
     for batch in store.batches(columns, where, BATCH):
         rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
         pooled = matrix(rows, "pooled")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +19,7 @@ from diml.search.codes import Codec
 from diml.search.conditions import as_condition, engine_reason
 from diml.search.manifest import TABLE
 from diml.search.row_form import FLOAT16_ROWS, RowForm
-from diml.search.schema import LARGE, PLAIN
+from diml.search.schema import CODE, LARGE, MAP, PLAIN
 from diml.search.unreadable import is_missing, unreadable
 
 # How often a read is tried: a writer that compacts the table removes files of a version that is being read.
@@ -88,6 +88,11 @@ class Store:
         return self.form.codec
 
     @property
+    def map_column(self) -> str:
+        """Where the maps are: as they are, or as codes."""
+        return MAP if self.codec is None else CODE
+
+    @property
     def version(self) -> int:
         return int(self.read(lambda: self._table.version))
 
@@ -117,10 +122,11 @@ class Store:
                 raise
             raise UsageError(self._wrong_where(where, error.__cause__)) from error
 
-    def known(self) -> dict[str, Known]:
-        """What is stored about each image, by id."""
+    def known(self, ids: Collection[str] | None = None) -> dict[str, Known]:
+        """What is stored about each image, or about those of these ids, by id."""
         metas = ["label", *self.columns]
-        rows = self.scan(["id", "path", "hash", "bytes", "mtime_ns", *metas])
+        names = ["id", "path", "hash", "bytes", "mtime_ns", *metas]
+        rows = self.scan(names) if ids is None else self.scan_ids(names, sorted(ids))
         lists = [rows[name].to_pylist() for name in ("id", "path", "hash", "bytes", "mtime_ns")]
         meta = zip(*(rows[name].to_pylist() for name in metas), strict=True)
         return {

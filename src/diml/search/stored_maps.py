@@ -25,11 +25,14 @@ def stored_maps(rows: pa.Table, manifest: Manifest, codec: Codec | None = None) 
 
 def stored_local(rows: pa.Table, manifest: Manifest, codec: Codec | None) -> Float[Tensor, "n r d"]:
     """(n, r, d): the maps of rows in float16, or what their codes stand for, in float32."""
+    return decoded(matrix(rows, MAP if codec is None else CODE).copy(), manifest, codec)
+
+
+def decoded(values: np.ndarray, manifest: Manifest, codec: Codec | None) -> Float[Tensor, "n r d"]:
+    """The same, of the values of the column, one row for each image."""
     if codec is not None:
-        return codec.decode(torch.from_numpy(matrix(rows, CODE).copy()))
-    return torch.from_numpy(matrix(rows, MAP).copy()).reshape(
-        len(rows), manifest.grid[0] * manifest.grid[1], manifest.dim
-    )
+        return codec.decode(torch.from_numpy(values))
+    return torch.from_numpy(values).reshape(len(values), manifest.grid[0] * manifest.grid[1], manifest.dim)
 
 
 def stored_weights(rows: pa.Table) -> Float[Tensor, "n r"] | None:

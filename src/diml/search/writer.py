@@ -18,6 +18,8 @@ from diml.search.items import FileState, Item, examine, mtime_ns
 from diml.search.store import Known, Store
 
 Progress = Callable[[int, int], None]
+# Images of which alone it is read what is stored, instead of all.
+FEW = 8192
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Writer:
         self._done = self._total = 0
         self._finished: set[str] = set()
         self._known: dict[str, Known] = {}
+        # The images that are to be stored, where they are few; of a large table the others are not read then.
+        self._asked: set[str] | None = None
         self._version = -1
         self._waiting: list[Block] = []
         self._amendments: dict[str, dict[str, str | int | None]] = {}
@@ -92,6 +96,7 @@ class Writer:
 
     def store_given(self, given: Block) -> None:
         """Commit feature maps that were computed elsewhere; of stored ones, take over labels and columns."""
+        self._ask(given.items)
         self._refresh()
         new = []
         for i, (item, state) in enumerate(zip(given.items, given.states, strict=True)):
@@ -112,6 +117,7 @@ class Writer:
         Args:
             backwards: start at the end, because another writer started at the front.
         """
+        self._ask(items)
         self._refresh()
         todo = [item for item in items if item.id not in self._finished and not self._is_current(item)]
         self._total = self._done + len(todo)
@@ -147,7 +153,7 @@ class Writer:
     def remove_absent(self, items: Sequence[Item], spared: Sequence[str]) -> int:
         """Drop rows whose path is not among the items, unless the path or a folder of it is spared."""
         here = {item.id for item in items}
-        gone = [id for id, known in self._known.items() if id not in here and not _lies_in(known.path, spared)]
+        gone = [id for id, known in self.store.known().items() if id not in here and not _lies_in(known.path, spared)]
         with self._locked():
             self.store.delete(gone)
         return len(gone)
@@ -158,11 +164,15 @@ class Writer:
         with self.lock:
             yield
 
+    def _ask(self, items: Sequence[Item]) -> None:
+        self._asked = {item.id for item in items} if len(items) <= FEW else None
+        self._version = -1
+
     def _refresh(self) -> None:
         self.check()
         if self.store.version != self._version:
             self._version = self.store.version
-            self._known = self.store.known()
+            self._known = self.store.known(self._asked)
 
     def _is_current(self, item: Item) -> bool:
         """Whether an image is stored and its file still has the stored size and time."""

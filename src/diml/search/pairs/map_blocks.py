@@ -14,11 +14,11 @@ from diml.search.manifest import Manifest
 from diml.search.pairs.vectors import map_columns
 from diml.search.schema import WEIGHTS
 from diml.search.store import Store
-from diml.search.stored_maps import matrix
+from diml.search.stored_maps import decoded, matrix
 
 # Images in a block, and bytes of its unit vectors in float32; the smaller one counts, but at least FEWEST images.
 SIDE, BLOCK_BYTES, FEWEST = 4096, 2**26, 256
-# Bytes of the maps, in float16 as they are stored, that are kept.
+# Bytes of the maps, as in float16, that are kept.
 KEPT_BYTES = 2**29
 
 Arrays = dict[str, np.ndarray]
@@ -70,8 +70,8 @@ class MapBlocks:
         # As `stored_maps` makes them, so that numbers are the same to the last bit.
         pooled = torch.from_numpy(arrays["pooled"]) if self.manifest.own_pooled else None
         weights = torch.from_numpy(arrays[WEIGHTS]) if self.manifest.weighted else None
-        local = arrays["map"].reshape(len(arrays["map"]), -1, self.manifest.dim).astype(np.float32)
-        return FeatureMaps(torch.from_numpy(local), self.manifest.grid, pooled, weights=weights)
+        local = decoded(arrays[self.store.map_column], self.manifest, self.store.codec).float()
+        return FeatureMaps(local, self.manifest.grid, pooled, weights=weights)
 
     def _block(self, block: int) -> Arrays:
         if block not in self._kept:
@@ -82,6 +82,6 @@ class MapBlocks:
         return self._kept[block]
 
     def _read(self, ids: list[str]) -> Arrays:
-        names = map_columns(self.manifest)
+        names = map_columns(self.store, self.manifest)
         rows = self.store.rows_in_order(ids, names)
         return {name: matrix(rows, name).copy() for name in names}

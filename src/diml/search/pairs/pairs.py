@@ -107,7 +107,7 @@ class Pairs:
         """The match of the two images, in the order in which they were compared."""
         assert self._opened is not None
         manifest, store = self._opened
-        maps = stored_maps(store.rows_in_order(pair.compared_ids), manifest)
+        maps = stored_maps(store.rows_in_order(pair.compared_ids), manifest, store.codec)
         return self.model.explain(maps[0], maps[1])
 
     def thumbnails(self, paths: Sequence[str]) -> list[bytes]:

@@ -16,7 +16,7 @@ from diml.model.structural import exactly
 from diml.search.manifest import Manifest
 from diml.search.schema import WEIGHTS
 from diml.search.store import Store
-from diml.search.stored_maps import matrix, stored_weights
+from diml.search.stored_maps import matrix, stored_local, stored_weights
 
 # Rows that are read together.
 BATCH = 2048
@@ -49,30 +49,30 @@ class Vectors:
         return store.read(lambda: _read(store, manifest, where))
 
 
-def map_columns(manifest: Manifest) -> list[str]:
+def map_columns(store: Store, manifest: Manifest) -> list[str]:
     """The columns that feature maps without a geometry are made of."""
-    return ["map", *(["pooled"] if manifest.own_pooled else []), *([WEIGHTS] if manifest.weighted else [])]
+    return [store.map_column, *(["pooled"] if manifest.own_pooled else []), *([WEIGHTS] if manifest.weighted else [])]
 
 
 def _read(store: Store, manifest: Manifest, where: str | None) -> Vectors:
     """The pooled vectors are means of the stored parts, which are rounded: the stored means are of the parts before."""
-    columns = ["pooled"] if manifest.own_pooled else map_columns(manifest)
+    columns = ["pooled"] if manifest.own_pooled else map_columns(store, manifest)
     ids, paths, pooled = [], [], [np.empty((0, manifest.dim), np.float32)]
     for rows in store.batches(["id", "path", *columns], where, BATCH):
         ids += rows["id"].to_pylist()
         paths += rows["path"].to_pylist()
-        pooled.append(_unit_pooled(rows, manifest))
+        pooled.append(_unit_pooled(rows, store, manifest))
     order = sorted(range(len(ids)), key=lambda k: (paths[k], ids[k]))
     vectors = torch.from_numpy(np.concatenate(pooled)[order])
     return Vectors([ids[k] for k in order], [paths[k] for k in order], vectors)
 
 
-def _unit_pooled(rows: pa.Table, manifest: Manifest) -> np.ndarray:
+def _unit_pooled(rows: pa.Table, store: Store, manifest: Manifest) -> np.ndarray:
     # In float64, as a mean whose parts nearly cancel has no direction in float32.
     if manifest.own_pooled:
         vectors = torch.from_numpy(matrix(rows, "pooled").copy()).double()
     else:
-        local = torch.from_numpy(matrix(rows, "map").copy()).reshape(len(rows), -1, manifest.dim)
+        local = stored_local(rows, manifest, store.codec)
         vectors = exactly(FeatureMaps(local, manifest.grid, weights=stored_weights(rows))).pooled
     unit: np.ndarray = F.normalize(vectors, dim=-1).float().numpy()
     return unit

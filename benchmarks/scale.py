@@ -1,0 +1,210 @@
+"""What an index of N images costs: time to store, build, open, search, add and delete; disk and memory.
+
+    python -m benchmarks.scale --images 10000 [--codes pq64] [--into scale.jsonl]
+    python -m benchmarks.scale --table scale.jsonl --picture docs/scale.png
+
+No data set is needed: the maps of the N images are made of those of the sample's drawings (see scale_maps.py), so that
+nothing is embedded, and the images are more alike than those of a real collection. Thumbnails are left out. Searches
+are for 10 hits on a shortlist of 100, by maps that were made the same way; recall@10 is against `--shortlist all`. The
+first searches are cold: the index was opened by a new process, and its files are not in memory (where that can be had:
+it takes root on Linux). Prints, and appends to a file, one line of JSON; `--table` prints such lines as a table and
+draws how costs grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import diml
+from benchmarks.scale_maps import mixed, put, real_maps
+from benchmarks.scale_tables import draw, printed
+from diml.feature_maps import FeatureMaps
+from diml.search.manifest import sizes
+
+QUERIES, COLD, CHANGED = 200, 5, 1000
+# Small commits that are compacted, and the images of each.
+COMMITS, FEW = 32, 100
+K = 10
+
+
+def timed(action: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = action()
+    return time.perf_counter() - start, result
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def cool() -> bool:
+    """Drop files from the memory of the system; whether that is possible."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    except OSError:
+        return False
+    return True
+
+
+def built(folder: Path, images: int, codes: str) -> dict[str, Any]:
+    """Make the index; in a process of its own, whose peak memory is that of indexing."""
+    with tempfile.TemporaryDirectory() as place:
+        real = real_maps(Path(place))
+    torch.save(real.local, folder / "real.pt")
+    torch.save(real.weights_or_uniform, folder / "weights.pt")
+    model = diml.StructuralModel.from_pretrained("lite0")
+    index = diml.Index.create(folder / "i.diml", codes=codes, thumbnails=False)
+    first = mixed(real, 512, torch.Generator().manual_seed(1))
+    index.add_maps(first, paths=[f"first/{k}" for k in range(len(first))])
+    state = index._state
+    store = state.require().store
+    seconds, _ = timed(lambda: list(put(store, real, images - len(first))))
+    building, _ = timed(lambda: state.finish(images))
+    matcher = model.matcher
+    del model
+    return {
+        "rows_per_second": images / seconds,
+        "build_s": building,
+        "index_mb": peak_mb(),
+        "graph": store.has_graph(),
+        "matcher": {"transport": matcher.transport, "weight": matcher.weight},
+    }
+
+
+def searched(folder: Path, matcher: dict[str, Any], exact: int) -> dict[str, Any]:
+    """Open and search it, in a process of its own."""
+    real = FeatureMaps(torch.load(folder / "real.pt"), (4, 4), weights=torch.load(folder / "weights.pt"))
+    queries = mixed(real, QUERIES + COLD, torch.Generator().manual_seed(2)).replace(geometry=None)
+    opening, index = timed(lambda: diml.Index.open(folder / "i.diml").with_matcher(**matcher))
+    cold = [timed(lambda q=q: index.search(q, k=K))[0] for q in (queries[k] for k in range(COLD))]
+    warm, found = [], []
+    for k in range(COLD, len(queries)):
+        query = queries[k]
+        seconds, result = timed(lambda query=query: index.search(query, k=K))
+        warm.append(seconds)
+        found.append({hit.id for hit in result})
+    memory = peak_mb()
+    every = [
+        timed(lambda q=q: index.search(q, k=K, shortlist="all")) for q in (queries[COLD + k] for k in range(exact))
+    ]
+    right = [len(found[k] & {hit.id for hit in result}) / K for k, (_, result) in enumerate(every)]
+    p50, p95, p99 = np.percentile(warm, [50, 95, 99])
+    return {
+        "open_s": opening,
+        "cold_ms": 1000 * cold[0],
+        "cold_rest_ms": 1000 * statistics.median(cold[1:]),
+        "p50_ms": 1000 * p50,
+        "p95_ms": 1000 * p95,
+        "p99_ms": 1000 * p99,
+        "search_mb": memory,
+        "all_s": statistics.median(seconds for seconds, _ in every) if every else None,
+        "recall@10": statistics.mean(right) if right else None,
+        "exact_queries": exact,
+    }
+
+
+def changed(folder: Path, matcher: dict[str, Any]) -> dict[str, Any]:
+    """Add to it, delete from it, and compact it while it is searched."""
+    real = FeatureMaps(torch.load(folder / "real.pt"), (4, 4), weights=torch.load(folder / "weights.pt"))
+    more = mixed(real, CHANGED, torch.Generator().manual_seed(3))
+    index = diml.Index.open(folder / "i.diml").with_matcher(**matcher)
+    paths = [f"more/{k}" for k in range(CHANGED)]
+    adding, _ = timed(lambda: index.add_maps(more, paths=paths))
+    removing, _ = timed(lambda: index.remove(paths))
+    waits, wrong, done = [], 0, threading.Event()
+    query = mixed(real, 1, torch.Generator().manual_seed(4)).replace(geometry=None)
+
+    def search() -> None:
+        nonlocal wrong
+        while not done.is_set():
+            seconds, result = timed(lambda: index.search(query, k=K))
+            waits.append(seconds)
+            wrong += [hit.id for hit in result] != before
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    store = index._state.require().store
+    list(put(store, real, COMMITS * FEW, seed=5, first=10**9, chunk=FEW))
+    before = [hit.id for hit in index.search(query, k=K)]
+    with index._state.locked():
+        compacting, _ = timed(store._optimize)
+    done.set()
+    thread.join()
+    return {
+        "add_1000_s": adding,
+        "delete_1000_s": removing,
+        "compact_s": compacting,
+        "compacting_p95_ms": 1000 * float(np.percentile(waits, 95)),
+        "compacting_searches": len(waits),
+        "compacting_wrong": wrong,
+        "change_mb": peak_mb(),
+    }
+
+
+def alone(action: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """The result of a function in a new process, whose memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result: dict[str, Any] = pool.apply(action, arguments)
+        return result
+
+
+def measured(images: int, codes: str, exact: int, place: Path | None) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        folder = Path(name)
+        made = alone(built, folder, images, codes)
+        matcher = made.pop("matcher")
+        disk = sum(sizes(folder / "i.diml").values())
+        is_cold = cool()
+        return {
+            "images": images,
+            "codes": codes,
+            **made,
+            "disk_gb": disk / 1e9,
+            "is_cold": is_cold,
+            **alone(searched, folder, matcher, exact),
+            **alone(changed, folder, matcher),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="*", default=[])
+    parser.add_argument("--codes", nargs="+", default=["float16"])
+    parser.add_argument("--exact", type=int, default=100, help="queries that are also matched with every image")
+    parser.add_argument("--place", type=Path, help="where the index is made for the time of the run")
+    parser.add_argument("--into", type=Path, help="append the numbers to this file")
+    parser.add_argument("--table", type=Path, help="print the numbers of this file as a table")
+    parser.add_argument("--picture", type=Path, help="and draw them")
+    options = parser.parse_args()
+    for images in options.images:
+        for codes in options.codes:
+            line = json.dumps(measured(images, codes, options.exact, options.place))
+            print(line, flush=True)
+            if options.into is not None:
+                with options.into.open("a") as file:
+                    file.write(line + "\n")
+    if options.table is not None:
+        rows = [json.loads(line) for line in options.table.read_text().splitlines()]
+        print(printed(rows))
+        if options.picture is not None:
+            draw(rows, options.picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The numbers of benchmarks.scale as a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diml.markdown import table
+
+# What a row of the table is called, the number it shows, and how.
+ROWS = (
+    ("rows stored a second", "rows_per_second", "{:,.0f}"),
+    ("building the graph, and tidying, s", "build_s", "{:,.1f}"),
+    ("disk, GB", "disk_gb", "{:.2f}"),
+    ("memory of indexing, MB", "index_mb", "{:,.0f}"),
+    ("memory of searching, MB", "search_mb", "{:,.0f}"),
+    ("opening, s", "open_s", "{:.2f}"),
+    ("first search, cold, ms", "cold_ms", "{:,.0f}"),
+    ("next searches, cold, ms", "cold_rest_ms", "{:,.0f}"),
+    ("search, warm, p50, ms", "p50_ms", "{:,.1f}"),
+    ("p95, ms", "p95_ms", "{:,.1f}"),
+    ("p99, ms", "p99_ms", "{:,.1f}"),
+    ("recall@10 of the exhaustive answer", "recall@10", "{:.3f}"),
+    ("exhaustive search, s", "all_s", "{:,.2f}"),
+    ("adding 1,000, s", "add_1000_s", "{:,.1f}"),
+    ("deleting 1,000, s", "delete_1000_s", "{:,.1f}"),
+    ("memory of both, MB", "change_mb", "{:,.0f}"),
+    ("compacting, s", "compact_s", "{:,.1f}"),
+    ("search meanwhile, p95, ms", "compacting_p95_ms", "{:,.1f}"),
+)
+# What is drawn, in two panels.
+TIMES = ("build_s", "open_s", "all_s", "p95_ms", "add_1000_s")
+SPACES = ("disk_gb", "index_mb", "search_mb")
+
+
+def printed(rows: Sequence[dict[str, Any]]) -> str:
+    """A column for each run."""
+    header = ["", *(f"{row['images']:,}, {row['codes']}" for row in rows)]
+    cells = []
+    for title, name, form in ROWS:
+        values = [row.get(name) for row in rows]
+        cells.append([title, *("-" if value is None else form.format(value) for value in values)])
+    return table(header, cells)
+
+
+def draw(rows: Sequence[dict[str, Any]], picture: Path) -> None:
+    """How the costs of one form of maps grow with the number of images, on logarithmic axes."""
+    import matplotlib.pyplot as plt
+
+    names = {name: title for title, name, _ in ROWS}
+    plain = sorted((row for row in rows if row["codes"] == rows[0]["codes"]), key=lambda row: row["images"])
+    images = [row["images"] for row in plain]
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    for panel, drawn, title in zip(panels, (TIMES, SPACES), ("time", "space"), strict=True):
+        for name in drawn:
+            values = [row.get(name) for row in plain]
+            if all(values):
+                panel.plot(images, values, marker="o", label=names[name])
+        panel.set(xscale="log", yscale="log", xlabel="images", title=f"{title}, {rows[0]['codes']} maps")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    figure.savefig(picture, dpi=120)
