@@ -137,11 +137,11 @@ def changed(folder: Path, matcher: dict[str, Any]) -> dict[str, Any]:
             waits.append(seconds)
             wrong += [hit.id for hit in result] != before
 
-    thread = threading.Thread(target=search)
-    thread.start()
     store = index._state.require().store
     list(put(store, real, COMMITS * FEW, seed=5, first=10**9, chunk=FEW))
     before = [hit.id for hit in index.search(query, k=K)]
+    thread = threading.Thread(target=search)
+    thread.start()
     with index._state.locked():
         compacting, _ = timed(store._optimize)
     done.set()

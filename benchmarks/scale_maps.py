@@ -12,7 +12,6 @@ from torch import Tensor
 
 import diml
 from diml.feature_maps import FeatureMaps, Geometry
-from diml.search.blocks import map_columns
 from diml.search.store import Store
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample" / "emoji"
@@ -81,7 +80,7 @@ def _rows(maps: FeatureMaps, start: int, store: Store) -> pa.Table:
     assert maps.geometry is not None
     visible = pa.FixedSizeListArray.from_arrays(pa.array(maps.geometry.visible.flatten().numpy()), 4)
     columns = {
-        **map_columns(maps, store.codec),
+        **store.form.columns(maps),
         "id": [f"{number:016x}" for number in numbers],
         "path": [f"made/{number:09d}.png" for number in numbers],
         "hash": [f"{number:064x}" for number in numbers],

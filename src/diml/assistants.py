@@ -20,7 +20,7 @@ from diml.errors import DimlError, UsageError
 from diml.explanation import Contrast, NamedImage, PairExplanation, explain_contrast, explain_hit, explain_pair
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath, user_path
-from diml.query_text import parse_region, parse_shortlist
+from diml.query_text import parse_region, parse_search_shortlist
 from diml.search import Index, SearchResult
 from diml.search.items import is_id
 
@@ -113,7 +113,7 @@ class Assistant:
         boxes = [parse_region(text, "regions") for text in regions]
         index = self.index()
         found = index.search(
-            self.source(image), k, parse_shortlist(shortlist, "shortlist"), where or None, regions=boxes
+            self.source(image), k, parse_search_shortlist(shortlist, "shortlist"), where or None, regions=boxes
         )
         text = "\n".join(_lines(found)) or "nothing was found"
         content: list[ContentBlock] = [_text(text)]

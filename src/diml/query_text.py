@@ -24,6 +24,15 @@ def parse_region(text: str, name: str = "--region") -> tuple[tuple[float, float,
         raise UsageError(f"expected {name} to be x0,y0,x1,y1 in pixels, or x0,y0,x1,y1:weight, got {text}") from None
 
 
+def parse_search_shortlist(text: str, name: str = "--shortlist") -> int | Literal["all", "proven"]:
+    """How many images of an index are re-ranked.
+
+    >>> parse_search_shortlist("proven"), parse_search_shortlist("0")
+    ('proven', 0)
+    """
+    return "proven" if text.lower() == "proven" else parse_shortlist(text, name)
+
+
 def parse_shortlist(text: str, name: str = "--shortlist") -> int | Literal["all"]:
     """How many images are re-ranked.
 

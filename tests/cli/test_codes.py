@@ -41,7 +41,9 @@ def test_refusals(diml, shapes, shapes_index, tmp_path):
         (("--recode", "int8", "--prune"), "--recode copies an index as it is"),
     ):
         done = diml("index", shapes_index, "--into", tmp_path / "x.diml", *options)
-        assert done.code != 0 and says in done.err and done.err.count("\n") == 1, done.err
+        assert done.code != 0
+        assert says in done.err
+        assert done.err.count("\n") == 1
         assert not (tmp_path / "x.diml" / "manifest.json").exists()
     assert "is not an index" in diml("index", shapes, "--into", tmp_path / "x.diml", "--recode", "int8").err
     assert "got 'int3'" in diml("index", shapes, "--into", tmp_path / "x.diml", "--codes", "int3").err

@@ -53,6 +53,10 @@ def index(
         bool | None,
         typer.Option("--thumbnails/--no-thumbnails", help="Store a small picture of each image, or not."),
     ] = None,
+    sketches: Annotated[
+        bool | None,
+        typer.Option("--sketches/--no-sketches", help="Store a quarter of each map once more, for --shortlist proven."),
+    ] = None,
     recode: Annotated[
         str | None,
         typer.Option(help="Copy an index, given as FOLDER, into another that stores its maps in these codes."),
@@ -74,8 +78,8 @@ def index(
     if recode is not None:
         others = (model, grid, dim, labels_from, weights, bit_depth, codes, prune or None, strict or None)
         if any(value is not None for value in others):
-            raise UsageError("--recode copies an index as it is; it can be combined with --into and --no-thumbnails")
-        return _recode(folder, into, recode, thumbnails)
+            raise UsageError("--recode copies an index as it is; combine it with --into, --no-thumbnails, --sketches")
+        return _recode(folder, into, recode, thumbnails, sketches)
     from diml.search import Index, index_folder
     from diml.search.as_collection import as_collection
     from diml.search.folder import check_same_form
@@ -85,7 +89,7 @@ def index(
     if is_index(into):
         Index.open(into)  # errors of the index are raised before a model is loaded
         _check_weights(into, weights)
-        check_same_form(into, codes, thumbnails)
+        check_same_form(into, codes, thumbnails, sketches)
     chosen = model or (str(into) if is_index(into) else "lite0")
     loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device, backend=backend)
     with progress_bar("embedding") as progress:
@@ -100,6 +104,7 @@ def index(
             batch_size=batch_size,
             codes=codes,
             thumbnails=thumbnails,
+            sketches=sketches,
             progress=progress,
         )
     report_skipped(report.skipped, collection.notes)
@@ -116,12 +121,12 @@ def index(
     typer.echo(f"{into}: {counts}; {len(made)} images in all{rate}")
 
 
-def _recode(index: Path, into: Path, codes: str, thumbnails: bool | None) -> None:
+def _recode(index: Path, into: Path, codes: str, thumbnails: bool | None, sketches: bool | None) -> None:
     from diml.search import recode
 
     existing(index, "index")
     with progress_bar("copying") as progress:
-        made = recode(index, into, codes, thumbnails=thumbnails, progress=progress)
+        made = recode(index, into, codes, thumbnails=thumbnails, sketches=sketches, progress=progress)
     held = made.stats().row_bytes
     typer.echo(f"{into}: {len(made)} images, {held['map']:,.0f} bytes of map each, {sum(held.values()):,.0f} in all")
 

@@ -12,11 +12,11 @@ from diml.cli.output import print_json, report_skipped
 
 if TYPE_CHECKING:
     from diml.data import Skipped
-    from diml.evaluation.shortlists import Shortlist
     from diml.search import Index
+    from diml.search.limits import SearchShortlist
 
 
-def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: Shortlist, where: str | None) -> None:
+def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: SearchShortlist, where: str | None) -> None:
     """Print the document of each image, or why it cannot be read, as they come; what was left out on standard error.
 
     Args:

@@ -17,6 +17,9 @@ from diml.embedding import Rollout
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, RegionLike, UnitMaps, chosen_parts, find_part, part_similarity, prepare, top_k
+from diml.matching.bounds import structural_bounds
+from diml.matching.score import combine
+from diml.matching.topk import MARGIN
 from diml.model.query_part import Mask, PartChoice, QueryPart
 from diml.model.rollout import rollout_of
 from diml.model.sources import Source, as_list
@@ -53,6 +56,22 @@ class Query(ABC):
     @abstractmethod
     def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
         """Indices and similarities of the k most similar of n images, ties ordered by index; fewer where n < k."""
+
+    @property
+    @abstractmethod
+    def units(self) -> Float[Tensor, "r d"]:
+        """The unit vectors of the parts, float32, on the CPU."""
+
+    @abstractmethod
+    def upper_bounds(
+        self, pooled: Float[Tensor, " n"], likeness: Float[Tensor, "n r r_b"], weights: Float[Tensor, "n r_b"]
+    ) -> Float[Tensor, " n"]:
+        """(n,): no less than the `scores` of n images, without their maps.
+
+        Args:
+            pooled, likeness: no less than their pooled and local similarities.
+            weights: of their parts.
+        """
 
     @abstractmethod
     def match(self, gallery: FeatureMaps) -> Match:
@@ -101,6 +120,18 @@ class WholeQuery(Query):
         found = top_k(self.model.matcher, self.prepared, gallery.to(self.maps.device), k)
         return found.indices[0], found.similarity[0]
 
+    @property
+    def units(self) -> Float[Tensor, "r d"]:
+        return self.prepared.rows[0, :-1].float().cpu()
+
+    def upper_bounds(
+        self, pooled: Float[Tensor, " n"], likeness: Float[Tensor, "n r r_b"], weights: Float[Tensor, "n r_b"]
+    ) -> Float[Tensor, " n"]:
+        matcher = self.model.matcher
+        alpha = self.maps.weights_or_uniform.detach().float().cpu()
+        structural = structural_bounds(matcher, likeness, alpha, weights)
+        return combine(pooled, structural, matcher.weight) + MARGIN
+
     def match(self, gallery: FeatureMaps) -> Match:
         return self.model.explain(self.maps[[0] * len(gallery)], gallery)
 
@@ -133,6 +164,16 @@ class PartQuery(Query):
         scores, order = self.scores(gallery).sort(descending=True, stable=True)
         return order[:k], scores[:k]
 
+    @property
+    def units(self) -> Float[Tensor, "r d"]:
+        return prepare(self.maps).rows[0, :-1].float().cpu()
+
+    def upper_bounds(
+        self, pooled: Float[Tensor, " n"], likeness: Float[Tensor, "n r r_b"], weights: Float[Tensor, "n r_b"]
+    ) -> Float[Tensor, " n"]:
+        mu = self.weights.cpu() / self.weights.sum()
+        return (mu * likeness.amax(dim=2)).sum(dim=1) + MARGIN
+
     def match(self, gallery: FeatureMaps) -> Match:
         query, n = exactly(self.maps), len(gallery)
         return find_part(query[[0] * n], exactly(gallery), self.weights.expand(n, -1), self.model.matcher.eps)
@@ -161,6 +202,15 @@ class RolloutQuery(Query):
         raise _needs_images()
 
     def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        raise _needs_images()
+
+    @property
+    def units(self) -> Float[Tensor, "r d"]:
+        raise _needs_images()
+
+    def upper_bounds(
+        self, pooled: Float[Tensor, " n"], likeness: Float[Tensor, "n r r_b"], weights: Float[Tensor, "n r_b"]
+    ) -> Float[Tensor, " n"]:
         raise _needs_images()
 
     def match(self, gallery: FeatureMaps) -> Match:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
@@ -21,10 +20,8 @@ from diml.embedding import Encoder
 from diml.errors import ImageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel, storable
-from diml.search.codes import Codec
 from diml.search.items import FileState, Item
-from diml.search.row_form import RowForm
-from diml.search.schema import CODE, MAP, WEIGHTS
+from diml.search.row_form import RowForm, fixed_lists
 
 # Longest side of a thumbnail in pixels.
 THUMBNAIL = 160
@@ -59,8 +56,8 @@ class Block:
             "mtime_ns": [state.mtime_ns for state in states],
             "width": geometry.size[:, 0].numpy(),
             "height": geometry.size[:, 1].numpy(),
-            "visible": _fixed(geometry.visible.numpy()),
-            **map_columns(maps, form.codec),
+            "visible": fixed_lists(geometry.visible.numpy()),
+            **form.columns(maps),
             "thumbnail": [self.thumbnails[i] if form.thumbnails else b"" for i in keep],
         }
         columns = [values.get(name, [meta.get(name) for meta in metas]) for name in schema.names]
@@ -122,26 +119,6 @@ def thumbnail(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).save(file, "JPEG", quality=85)
     return file.getvalue()
-
-
-def map_columns(maps: FeatureMaps, codec: Codec | None) -> dict[str, pa.Array]:
-    """The columns of maps: in float16 or as codes, with their pooled vectors and weights.
-
-    The pooled vector of a code is that of the map that it stands for, so that both are of one image.
-    """
-    local, pooled = storable(maps)
-    stored = MAP, local.flatten(1)
-    if codec is not None:
-        codes = codec.encode(local.float(), maps.weights_or_uniform.float())
-        stored = CODE, codes
-        if maps.own_pooled is None:
-            pooled = FeatureMaps(codec.decode(codes), maps.grid, weights=maps.weights).pooled
-    weights = {} if maps.weights is None else {WEIGHTS: _fixed(maps.weights.float().numpy())}
-    return {"pooled": _fixed(pooled.numpy()), stored[0]: _fixed(stored[1].numpy()), **weights}
-
-
-def _fixed(matrix: np.ndarray) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).reshape(-1)), matrix.shape[1])
 
 
 def _array(values: Any, type: pa.DataType) -> pa.Array:

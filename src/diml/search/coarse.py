@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from diml.model import Query
 from diml.search.store import Store
 from diml.search.stored_maps import matrix
 
@@ -14,6 +15,25 @@ from diml.search.stored_maps import matrix
 EF = 300
 # Running sums that the table keeps of a scalar product, at least.
 LANES = 8
+# Column with a row's rank by the pooled similarity.
+POOLED_RANK = "_pooled_rank"
+
+
+def coarse_vector(query: Query) -> np.ndarray:
+    """(dim,) float32: the pooled vector, scaled by a power of two so that its length is of the order of 1."""
+    vector: np.ndarray = query.maps.pooled[0].detach().float().cpu().numpy()
+    scaled: np.ndarray = np.ldexp(vector, -np.frexp(np.abs(vector).max())[1])
+    return scaled
+
+
+def pooled_ranks(distances: np.ndarray) -> np.ndarray:
+    """(n,) int64: 1 + how many of n rows are nearer; equal distances share a rank.
+
+    >>> pooled_ranks(np.float32([0.1, 0.3, 0.1])).tolist()
+    [1, 3, 1]
+    """
+    ranks: np.ndarray = 1 + np.searchsorted(np.sort(distances), distances)
+    return ranks
 
 
 def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = None, exact: bool = True) -> pa.Table:

@@ -23,12 +23,13 @@ from diml.model.storage import UNTRAINED_WEIGHTS
 from diml.search.blocks import Block, blocks
 from diml.search.codes import FILE as CODES
 from diml.search.codes import FLOAT16, Codec, parse_codes, save_codec
+from diml.search.codes.sketches import Sketches
 from diml.search.decoding import with_decoding_of
 from diml.search.features_only import features_model
 from diml.search.items import Item, column_names, examine
 from diml.search.manifest import FILE, MODEL, TABLE, UNFINISHED, Manifest, sizes
 from diml.search.row_form import RowForm
-from diml.search.schema import check_columns, table_schema
+from diml.search.schema import check_columns
 from diml.search.settings import IndexSettings
 from diml.search.store import Store
 
@@ -226,10 +227,8 @@ def _write(
 ) -> tuple[Manifest, Store]:
     model.save_pretrained(folder / MODEL)
     digest = "" if codec is None else save_codec(codec, folder)
-    schema = table_schema(
-        shape.dim, shape.parts, columns, shape.weighted, code_bytes=0 if codec is None else codec.bytes
-    )
-    store = Store.create(folder, schema, RowForm(codec, settings.thumbnails))
+    form = RowForm(codec, settings.thumbnails, Sketches(shape.parts, shape.dim) if settings.sketches else None)
+    store = Store.create(folder, form.schema(shape.dim, shape.parts, columns, shape.weighted), form)
     manifest = Manifest(
         model=model.name,
         fingerprint=model.fingerprint,
@@ -250,6 +249,7 @@ def _write(
         codes_digest=digest,
         codes_fitted_on="" if codec is None else codec.fitted_on,
         thumbnails=settings.thumbnails,
+        sketches=settings.sketches,
     )
     manifest.write(folder)
     return manifest, store

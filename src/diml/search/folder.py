@@ -34,6 +34,7 @@ def index_folder(
     bit_depth: int | None = None,
     codes: str | None = None,
     thumbnails: bool | None = None,
+    sketches: bool | None = None,
     progress: Progress | None = None,
 ) -> tuple[Index, AddReport]:
     """Bring an index up to a collection; make it if it does not exist or its creation was interrupted.
@@ -45,7 +46,7 @@ def index_folder(
         grid: rows and columns, one number for a square; by default the index's own, for a new one the model's.
         dim: see `Index.create`; for an index that exists it must be the dim it was made with.
         bit_depth: see `Index.create`; for an index that exists it must be the one it was made with.
-        codes, thumbnails: see `Index.create`; by default those of the index; they must be those it was made with.
+        codes, thumbnails, sketches: see `Index.create`; by default as in the index, which keeps them.
         labels_from, prune, strict, batch_size, commit_seconds, progress: see `Index.add`.
 
     Raises:
@@ -54,7 +55,7 @@ def index_folder(
     collection = as_collection(folder, labels_from)
     target = user_path(into)
     if is_index(target):
-        check_same_form(target, codes, thumbnails)
+        check_same_form(target, codes, thumbnails, sketches)
         index = _open(target, model, grid, dim, bit_depth)
     else:
         index = Index.create(
@@ -66,6 +67,7 @@ def index_folder(
             bit_depth=bit_depth,
             codes=codes or FLOAT16,
             thumbnails=thumbnails is not False,
+            sketches=bool(sketches),
         )
     report = index.add(
         collection,
@@ -78,8 +80,8 @@ def index_folder(
     return index, report
 
 
-def check_same_form(folder: Path, codes: str | None, thumbnails: bool | None) -> None:
-    """Accept only the codes and thumbnails that an index was made with; None stands for them.
+def check_same_form(folder: Path, codes: str | None, thumbnails: bool | None, sketches: bool | None) -> None:
+    """Accept only the codes, thumbnails and sketches that an index was made with; None stands for them.
 
     Raises:
         StoreError: others.
@@ -93,6 +95,11 @@ def check_same_form(folder: Path, codes: str | None, thumbnails: bool | None) ->
     if thumbnails not in (None, manifest.thumbnails):
         has = "thumbnails" if manifest.thumbnails else "no thumbnails"
         raise StoreError(f"{folder} was made with {has}; leave the option out, or make another index")
+    if sketches not in (None, manifest.sketches):
+        has = "sketches" if manifest.sketches else "no sketches"
+        raise StoreError(
+            f"{folder} was made with {has}; leave the option out, or make another index of this one by --recode"
+        )
 
 
 def _open(folder: Path, model: ModelLike | None, grid: Grid | None, dim: int | None, bit_depth: int | None) -> Index:

@@ -82,6 +82,7 @@ class SearchResult:
         where: the condition that hits had to meet; None for no condition.
         index: path of the index.
         settings: settings of the matcher that differ from those of the model of the index, by name.
+        maps_read: with the shortlist "proven", the number of images whose maps were read; None with others.
     """
 
     hits: list[Hit]
@@ -91,6 +92,7 @@ class SearchResult:
     where: str | None = None
     index: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    maps_read: int | None = None
 
     @property
     def part(self) -> QueryPart | None:
@@ -111,7 +113,7 @@ class SearchResult:
 
         `query_size` is the width and height of the query in pixels, where they are known. `part` is present if a part
         was looked for, and each of `marginals`, `weight`, `eps`, `mass`, `transport` and `bin_similarity` if it differs
-        from the setting of the index's model.
+        from the setting of the index's model; `maps_read` with the shortlist "proven".
 
         Args:
             index, query: names to use; by default the path of the index, and that of the query, if it has one.
@@ -127,7 +129,8 @@ class SearchResult:
         size = {} if geometry is None else {"query_size": geometry.size[0].tolist()}
         asked = {"index": self.index if index is None else index, "query": query, **size, **part, **stated}
         hits = [hit.to_dict() for hit in self.hits]
-        return {**asked, "where": self.where, "k": self.k, "shortlist": self.shortlist, "hits": hits}
+        read = {} if self.maps_read is None else {"maps_read": self.maps_read}
+        return {**asked, "where": self.where, "k": self.k, "shortlist": self.shortlist, **read, "hits": hits}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any, SupportsIndex
 from torch import nn
 
 from diml.errors import StoreError, UsageError
-from diml.evaluation.shortlists import Shortlist, check_shortlist
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath, user_path
 from diml.matching import RegionLike
@@ -21,7 +20,7 @@ from diml.search.given_maps import given_collection, with_sizes
 from diml.search.hits import FailedQuery, SearchResult
 from diml.search.index_contents import IndexContents
 from diml.search.index_state import IndexState
-from diml.search.limits import check_k
+from diml.search.limits import SearchShortlist, check_k, check_search_shortlist
 from diml.search.manifest import check_free, is_index
 from diml.search.naming import resolve
 from diml.search.pairs import Pairs
@@ -76,6 +75,7 @@ class Index(IndexContents):
         bit_depth: int | None = None,
         codes: str = FLOAT16,
         thumbnails: bool = True,
+        sketches: bool = False,
     ) -> Index:
         """A new index. Nothing is written before the first `add`: the head and the columns come from its collection.
 
@@ -99,6 +99,7 @@ class Index(IndexContents):
                 docs/scale.md. Product codes are fitted on a sample of the first collection. All numbers that are shown
                 come from what is stored.
             thumbnails: store a small picture of each image, which pages and hits show.
+            sketches: store a quarter of each map once more, by which `shortlist="proven"` excludes images.
 
         Raises:
             StoreError: there is an index already, or something else.
@@ -110,7 +111,7 @@ class Index(IndexContents):
             raise StoreError(f"{folder} is an index already; open it with Index.open, or give another name")
         check_free(folder)
         loaded = None if model is None else as_model(model, shape, bit_depth)
-        settings = IndexSettings(loaded, shape, dim, tuple(columns), exact_limit, codes, thumbnails)
+        settings = IndexSettings(loaded, shape, dim, tuple(columns), exact_limit, codes, thumbnails, sketches)
         return cls(IndexState(folder, settings))
 
     @classmethod
@@ -240,7 +241,7 @@ class Index(IndexContents):
         self,
         image: Source | FeatureMaps | Query,
         k: SupportsIndex | float = 10,
-        shortlist: Shortlist | SupportsIndex | float = 100,
+        shortlist: SearchShortlist | SupportsIndex | float = 100,
         where: str | None = None,
         *,
         regions: Sequence[RegionLike] = (),
@@ -253,7 +254,8 @@ class Index(IndexContents):
                 a query that this model prepared (see `StructuralModel.query`), which states its part itself.
             k: number of hits; if there are fewer images, all of them.
             shortlist: number of images that are re-ranked by similarity, at least k; 0 keeps the ranking by pooled
-                vectors, "all" matches every image by its parts.
+                vectors, "all" matches every image by its parts, "proven" gives the same without reading the maps that
+                a bound excludes, of an index with sketches.
             where: SQL on the columns id, path, label, hash, bytes, mtime_ns, width, height and those of the collection,
                 such as `"label = 'cat' AND width > 500"`.
             regions: parts of the image, each `(x0, y0, x1, y1)` or `((x0, y0, x1, y1), weight)` in its pixels: only the
@@ -277,7 +279,7 @@ class Index(IndexContents):
         self,
         images: FeatureMaps | Iterable[Source],
         k: SupportsIndex | float = 10,
-        shortlist: Shortlist | SupportsIndex | float = 100,
+        shortlist: SearchShortlist | SupportsIndex | float = 100,
         where: str | None = None,
         *,
         batch_size: int = 32,
@@ -308,7 +310,7 @@ class Index(IndexContents):
         self,
         images: Iterable[Source],
         k: SupportsIndex | float = 10,
-        shortlist: Shortlist | SupportsIndex | float = 100,
+        shortlist: SearchShortlist | SupportsIndex | float = 100,
         where: str | None = None,
         *,
         batch_size: int = 32,
@@ -364,9 +366,9 @@ class Index(IndexContents):
         return f"Index({str(self.path)!r}, images={len(self)})"
 
     def _searcher(
-        self, k: SupportsIndex | float, shortlist: Shortlist | SupportsIndex | float, where: str | None
+        self, k: SupportsIndex | float, shortlist: SearchShortlist | SupportsIndex | float, where: str | None
     ) -> Searcher:
-        hits, limit = check_k(k), check_shortlist(shortlist)
+        hits, limit = check_k(k), check_search_shortlist(shortlist)
         opened, own = self._state.snapshot()
         model = own.with_matcher(**self._changes) if self._changes else own
         return Searcher(str(self.path), opened, model, own.matcher, hits, limit, where)

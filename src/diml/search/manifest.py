@@ -16,8 +16,8 @@ from diml.search.codes import FILE as CODES
 from diml.search.codes import FLOAT16
 
 FORMAT = "diml-index"
-# Version 2 has weights of parts, version 3 codes in place of maps, or no thumbnails. An index is written as the least
-# version that has what it needs, so that older versions of diml can read it.
+# Version 2 has weights of parts, version 3 codes in place of maps, sketches, or no thumbnails. An index is written as
+# the least version that has what it needs, so that older versions of diml can read it.
 VERSION = 3
 FILE = "manifest.json"
 MODEL = "model"
@@ -56,8 +56,9 @@ class Manifest:
         codes: name of the codes of the maps, see `diml.search.codes.parse_codes`.
         codes_digest: SHA-256 of the file of their centroids; empty where they have none.
         codes_fitted_on: in words, what the centroids were fitted on.
-        thumbnails: whether a small picture of each image is stored. This and what concerns codes is only written where
-            it differs from float16 maps with thumbnails.
+        thumbnails: whether a small picture of each image is stored.
+        sketches: whether a sketch of each map is stored. These two and what concerns codes are only written where one
+            differs from float16 maps with thumbnails and without sketches.
     """
 
     model: str
@@ -80,6 +81,7 @@ class Manifest:
     codes_digest: str = ""
     codes_fitted_on: str = ""
     thumbnails: bool = True
+    sketches: bool = False
 
     @property
     def weighted(self) -> bool:
@@ -89,7 +91,7 @@ class Manifest:
     @property
     def version(self) -> int:
         """Of the format that this index needs."""
-        if self.codes != FLOAT16 or not self.thumbnails:
+        if self.codes != FLOAT16 or self.sketches or not self.thumbnails:
             return 3
         return 2 if self.weighted else 1
 
@@ -101,7 +103,7 @@ class Manifest:
         if not self.backends:
             del values["backends"]
         if self.version < 3:
-            for name in ("codes", "codes_digest", "codes_fitted_on", "thumbnails"):
+            for name in ("codes", "codes_digest", "codes_fitted_on", "thumbnails", "sketches"):
                 del values[name]
         document = json.dumps({"format": FORMAT, "version": self.version, **values}, indent=1)
         write_atomic(folder / FILE, document.encode(), durable=True)

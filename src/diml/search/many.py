@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from diml.evaluation.shortlists import Shortlist
 from diml.model import Query
-from diml.search.coarse import cosine_distances, measured, rounding
+from diml.search.coarse import coarse_vector, cosine_distances, measured, rounding
+from diml.search.limits import EXHAUSTIVE, SearchShortlist
 from diml.search.manifest import Manifest
-from diml.search.ranking import Counts, Ranked, check_query, coarse_vector, rank, rank_rows
+from diml.search.ranking import Counts, Ranked, check_query, rank, rank_rows
 from diml.search.stages import stage
 from diml.search.store import Store
 from diml.search.stored_maps import matrix
@@ -25,14 +25,14 @@ BATCH = 8192
 BEHIND = np.float32(3)
 
 
-def block_size(manifest: Manifest, k: int, shortlist: Shortlist) -> int:
+def block_size(manifest: Manifest, k: int, shortlist: SearchShortlist) -> int:
     """How many queries to rank together; fewer if the maps of their shortlists are large."""
-    rows = k if shortlist == "all" else max(k, shortlist)
+    rows = k if isinstance(shortlist, str) else max(k, shortlist)
     return min(BLOCK, max(1, HELD // (rows * manifest.grid[0] * manifest.grid[1] * manifest.dim)))
 
 
 def rank_many(
-    store: Store, manifest: Manifest, queries: Sequence[Query], k: int, shortlist: Shortlist, where: str | None
+    store: Store, manifest: Manifest, queries: Sequence[Query], k: int, shortlist: SearchShortlist, where: str | None
 ) -> list[Ranked]:
     """As `rank`, for each of several queries: the same hits in the same order, with the same numbers.
 
@@ -45,7 +45,7 @@ def rank_many(
     for query in queries:
         check_query(query.maps, manifest)
     counts = Counts.of(store.count(where), k, shortlist)
-    if len(queries) < 2 or shortlist == "all" or not 0 < counts.candidates <= manifest.exact_limit:
+    if len(queries) < 2 or shortlist in EXHAUSTIVE or not 0 < counts.candidates <= manifest.exact_limit:
         return [rank(store, manifest, query, k, shortlist, where) for query in queries]
     with stage("coarse"):
         vectors = [coarse_vector(query) for query in queries]

@@ -7,31 +7,26 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diml.errors import UsageError
-from diml.evaluation.shortlists import Shortlist
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, concentration
 from diml.model import Query
-from diml.search.coarse import nearest
+from diml.search.coarse import POOLED_RANK, coarse_vector, nearest, pooled_ranks
+from diml.search.exhaustive import best_of_all, best_proven
 from diml.search.hits import Hit
+from diml.search.limits import EXHAUSTIVE, SearchShortlist
 from diml.search.manifest import Manifest
-from diml.search.schema import LARGE, PLAIN, WEIGHTS
+from diml.search.schema import LARGE, PLAIN
 from diml.search.stages import stage
 from diml.search.store import Store
-from diml.search.stored_maps import matrix, stored_local, stored_maps, stored_weights
+from diml.search.stored_maps import stored_maps
 
 # Hits whose plans are solved together.
 CHUNK = 256
-# Rows that are read together when every image of the index is matched.
-BATCH = 4096
-# Column with a row's rank by the pooled similarity.
-POOLED_RANK = "_pooled_rank"
 
 
 class ShownNumbers(NamedTuple):
@@ -44,31 +39,36 @@ class ShownNumbers(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """The hits, and the number of images that were re-ranked for them."""
+    """The hits, the number of images that were re-ranked for them, and, if that was less, of maps that were read."""
 
     hits: list[Hit]
     shortlist: int
+    maps_read: int | None = None
 
 
-def rank(store: Store, manifest: Manifest, query: Query, k: int, shortlist: Shortlist, where: str | None) -> Ranked:
+def rank(
+    store: Store, manifest: Manifest, query: Query, k: int, shortlist: SearchShortlist, where: str | None
+) -> Ranked:
     """The k images most similar to a query.
 
     1. The rows whose pooled vectors have the largest cosine with the query's, `max(k, shortlist)` of them, ties by id.
        Exact up to `exact_limit` candidates.
     2. These rows, ranked by similarity in float32 at the matcher's tolerance. A shortlist of 0 leaves this step out.
        "all" leaves step 1 out and ranks every candidate, read batch by batch; no plan is solved for images that
-       provably are not among the best (see `diml.matching.top_k`).
+       provably are not among the best (see `diml.matching.top_k`). "proven" gives the same, and does not read the maps
+       of images that are excluded by a bound from their sketches.
     3. The k best and the one that follows, scored in float64 at 1e-6 and ordered by that number, ties by id.
     """
     check_query(query.maps, manifest)
     counts = Counts.of(store.count(where), k, shortlist)
     if counts.candidates == 0:
         return Ranked([], 0)
-    if shortlist == "all":
+    if shortlist in EXHAUSTIVE:
         with stage("match"):
-            rows = _best_of_all(store, query, manifest, k + 1, where)
-            gallery = stored_maps(rows, manifest, store.codec)
-            return Ranked(_hits(query, rows, gallery, k, by_pooled=False), counts.shortlist)
+            best = best_proven if shortlist == "proven" else best_of_all
+            rows, maps_read = best(store, query, manifest, k + 1, where)
+            hits = _hits(query, rows, stored_maps(rows, manifest, store.codec), k, by_pooled=False)
+            return Ranked(hits, counts.shortlist, maps_read if shortlist == "proven" else None)
     exact = counts.candidates <= manifest.exact_limit
     with stage("coarse"):
         rows = nearest(store, coarse_vector(query), counts.coarse, where, exact)
@@ -101,7 +101,7 @@ class Counts(NamedTuple):
     shortlist: int
 
     @classmethod
-    def of(cls, candidates: int, k: int, shortlist: Shortlist) -> Counts:
+    def of(cls, candidates: int, k: int, shortlist: SearchShortlist) -> Counts:
         """For k hits of so many candidates; the coarse ranking alone keeps one more, for the margin of the last.
 
         >>> [tuple(Counts.of(1000, 10, shortlist)) for shortlist in (100, 0, "all")]
@@ -109,15 +109,8 @@ class Counts(NamedTuple):
         """
         if shortlist == 0:
             return cls(candidates, min(k + 1, candidates), 0)
-        limit = candidates if shortlist == "all" else min(max(k, shortlist), candidates)
+        limit = candidates if isinstance(shortlist, str) else min(max(k, shortlist), candidates)
         return cls(candidates, limit, limit)
-
-
-def coarse_vector(query: Query) -> np.ndarray:
-    """(dim,) float32: the pooled vector, scaled by a power of two so that its length is of the order of 1."""
-    vector: np.ndarray = query.maps.pooled[0].detach().float().cpu().numpy()
-    scaled: np.ndarray = np.ldexp(vector, -np.frexp(np.abs(vector).max())[1])
-    return scaled
 
 
 def check_query(query: FeatureMaps, manifest: Manifest) -> None:
@@ -136,57 +129,10 @@ def check_query(query: FeatureMaps, manifest: Manifest) -> None:
         raise UsageError("expected a finite feature map of the query, got NaN or infinite values; check its pixels")
 
 
-def pooled_ranks(distances: np.ndarray) -> np.ndarray:
-    """(n,) int64: 1 + how many of n rows are nearer; equal distances share a rank.
-
-    >>> pooled_ranks(np.float32([0.1, 0.3, 0.1])).tolist()
-    [1, 3, 1]
-    """
-    ranks: np.ndarray = 1 + np.searchsorted(np.sort(distances), distances)
-    return ranks
-
-
 def _best(scores: Float[Tensor, " n"], ids: Sequence[str], k: int) -> list[int]:
     """Numbers of the k images of the largest scores, ties by id."""
     values = scores.tolist()
     return sorted(range(len(ids)), key=lambda i: (-values[i], ids[i]))[:k]
-
-
-def _best_of_all(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> pa.Table:
-    """The k rows of the largest similarity, ties by id. Memory grows by 4 bytes for each image of the index."""
-    ranks = dict(store.read(lambda: _streamed(store, query, manifest, k, where)))
-    rows = store.rows(list(ranks))
-    return rows.append_column(POOLED_RANK, pa.array([ranks[id] for id in rows["id"].to_pylist()]))
-
-
-def _streamed(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> list[tuple[str, int]]:
-    """Ids of the best, and their ranks in the coarse ranking of all."""
-    best: list[tuple[float, str, float]] = []
-    vector = coarse_vector(query)
-    seen = []
-    columns = ["id", "pooled", store.map_column, *([WEIGHTS] if manifest.weighted else [])]
-    for batch in store.batches(columns, where, BATCH):
-        rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
-        pooled = matrix(rows, "pooled")
-        own = torch.from_numpy(pooled.copy()) if manifest.own_pooled else None
-        local = stored_local(rows, manifest, store.codec)
-        gallery = FeatureMaps(local, manifest.grid, own, weights=stored_weights(rows))
-        indices, scores = query.best(gallery, k)
-        cosine = _cosine(pooled, vector)
-        seen.append(cosine)
-        ids = rows["id"].take(indices.cpu().numpy()).to_pylist()
-        found = zip(scores.tolist(), ids, cosine[indices.cpu().numpy()].tolist(), strict=True)
-        best = sorted([*best, *((-score, id, coarse) for score, id, coarse in found)])[:k]
-    every = np.sort(-np.concatenate(seen)) if seen else np.empty(0)
-    return [(id, 1 + int(np.searchsorted(every, -coarse))) for _, id, coarse in best]
-
-
-def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(n,) float32; 0 if one of the vectors is all zero."""
-    norms = np.linalg.norm(pooled, axis=1) * np.linalg.norm(vector)
-    dots = np.einsum("nd,d->n", pooled, vector, dtype=np.float32)
-    cosine: np.ndarray = np.divide(dots, norms, out=np.zeros(len(pooled), np.float32), where=norms > 0)
-    return cosine
 
 
 def _hits(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled: bool) -> list[Hit]:

@@ -14,14 +14,14 @@ from filelock import FileLock
 from diml.errors import StoreError, UsageError
 from diml.files import AnyPath, user_path
 from diml.search.adding_lock import make_folder
-from diml.search.blocks import map_columns
-from diml.search.codes import Codec, parse_codes, save_codec
+from diml.search.codes import FLOAT16, Codec, parse_codes, save_codec
+from diml.search.codes.sketches import Sketches
 from diml.search.creation import clear
 from diml.search.index import Index
 from diml.search.index_state import IndexState, Opened
 from diml.search.manifest import LOCK, MODEL, check_free, is_index, sizes
 from diml.search.row_form import RowForm
-from diml.search.schema import table_schema
+from diml.search.settings import check_sketches
 from diml.search.store import Store
 from diml.search.stored_maps import stored_maps
 from diml.search.writer import Progress
@@ -37,6 +37,7 @@ def recode(
     codes: str,
     *,
     thumbnails: bool | None = None,
+    sketches: bool | None = None,
     progress: Progress | None = None,
 ) -> Index:
     """Write a copy of an index whose maps are stored in other codes; no image is read, and the index stays as it is.
@@ -46,9 +47,10 @@ def recode(
     Args:
         index: an index.
         into: a folder that does not exist yet, or one where this was interrupted.
-        codes: see `Index.create`; of fewer bytes than those of the index, as numbers that were not stored cannot be
+        codes: see `Index.create`; not of more bytes than those of the index, as numbers that were not stored cannot be
             had back.
         thumbnails: False leaves the pictures out; None keeps what there is.
+        sketches: whether the copy has sketches; None for those that there are, if they fit the codes.
         progress: called with the number of images done and the number to do.
 
     Returns:
@@ -56,7 +58,8 @@ def recode(
 
     Raises:
         StoreError: there is no index, there is something else at `into`, or it cannot be written.
-        UsageError: there are no such codes, they need as many bytes as there are now, or too few images to fit them on.
+        UsageError: there are no such codes, they need more bytes than there are now, there are too few images to fit
+            them on, or the copy would be the same.
     """
     source, target = user_path(index), user_path(into).absolute()
     state = IndexState.open(source)
@@ -65,30 +68,31 @@ def recode(
         raise StoreError(f"{target} is an index already; give a folder that does not exist yet")
     check_free(target)
     codec = _codec(source, opened, codes)
+    form = _form(source, opened, codec, thumbnails, sketches)
     make_folder(target)
     with FileLock(target / LOCK):
         clear(target)
         try:
-            _write(opened, source, target, codec, thumbnails, progress)
+            _write(opened, source, target, form, progress)
         except BaseException:
             clear(target)
             raise
     return Index.open(target)
 
 
-def _codec(folder: Path, opened: Opened, codes: str) -> Codec:
-    """The codec, fitted on a sample of the index."""
+def _codec(folder: Path, opened: Opened, codes: str) -> Codec | None:
+    """The codec, fitted on a sample of the index; None for maps in float16."""
     manifest, store = opened
     parts = manifest.grid[0] * manifest.grid[1]
     codec = parse_codes(codes, parts, manifest.dim)
     stored = parse_codes(manifest.codes, parts, manifest.dim)
-    if codec.bytes >= stored.bytes and codec.name != stored.name:
+    if codec.name == stored.name:
+        return store.codec
+    if codec.bytes >= stored.bytes:
         raise UsageError(
             f"expected codes of fewer bytes than {manifest.codes}, which {folder} has ({stored.bytes} bytes an image), "
             f"got {codes} ({codec.bytes} bytes); embed the images again for more"
         )
-    if codec.name == stored.name:
-        raise UsageError(f"{folder} has the codes {codes} already; give others")
     if not codec.fitted:
         ids = sorted(store.ids())
         chosen = sorted(random.Random(0).sample(ids, min(SAMPLE, len(ids))))
@@ -97,14 +101,25 @@ def _codec(folder: Path, opened: Opened, codes: str) -> Codec:
     return codec
 
 
-def _write(
-    opened: Opened, source: Path, target: Path, codec: Codec, thumbnails: bool | None, progress: Progress | None
-) -> None:
+def _form(folder: Path, opened: Opened, codec: Codec | None, thumbnails: bool | None, sketches: bool | None) -> RowForm:
+    """What the rows of the copy have."""
     manifest, store = opened
-    form = RowForm(codec, manifest.thumbnails and thumbnails is not False)
+    plain = codec is None
+    wanted = manifest.sketches and plain if sketches is None else sketches
+    check_sketches(wanted, FLOAT16 if codec is None else codec.name)
+    made = Sketches(manifest.grid[0] * manifest.grid[1], manifest.dim) if wanted else None
+    form = RowForm(codec, manifest.thumbnails and thumbnails is not False, made)
+    same = form.codec is store.codec and form.thumbnails == manifest.thumbnails and wanted == manifest.sketches
+    if same:
+        raise UsageError(f"{folder} has the codes {manifest.codes} already; give others")
+    return form
+
+
+def _write(opened: Opened, source: Path, target: Path, form: RowForm, progress: Progress | None) -> None:
+    manifest, store = opened
     shutil.copytree(source / MODEL, target / MODEL)
-    digest = save_codec(codec, target)
-    schema = table_schema(manifest.dim, codec.parts, manifest.columns, manifest.weighted, codec.bytes)
+    digest = "" if form.codec is None else save_codec(form.codec, target)
+    schema = form.schema(manifest.dim, manifest.grid[0] * manifest.grid[1], manifest.columns, manifest.weighted)
     copied = Store.create(target, schema, form)
     total, done = store.count(), 0
     for rows in _recoded(opened, form, schema):
@@ -115,10 +130,11 @@ def _write(
     copied.tidy(manifest.exact_limit)
     replace(
         manifest,
-        codes=codec.name,
+        codes=FLOAT16 if form.codec is None else form.codec.name,
         codes_digest=digest,
-        codes_fitted_on=codec.fitted_on,
+        codes_fitted_on="" if form.codec is None else form.codec.fitted_on,
         thumbnails=form.thumbnails,
+        sketches=form.sketches is not None,
         model_files=sizes(target / MODEL),
         table_version=copied.version,
     ).write(target)
@@ -127,7 +143,7 @@ def _write(
 def _recoded(opened: Opened, form: RowForm, schema: pa.Schema) -> Iterator[pa.Table]:
     manifest, store = opened
     for rows in store.batches(store.schema.names, None, BATCH):
-        columns = map_columns(stored_maps(rows, manifest, store.codec), form.codec)
+        columns = form.columns(stored_maps(rows, manifest, store.codec))
         if not form.thumbnails:
             columns["thumbnail"] = pa.array([b""] * len(rows), pa.binary())
         values = [columns[name] if name in columns else rows[name] for name in schema.names]

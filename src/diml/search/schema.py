@@ -15,17 +15,25 @@ PLAIN = ("id", "path", "label", "hash", "bytes", "mtime_ns", "width", "height")
 WEIGHTS = "part_weights"
 # The map of an image: float16 numbers, or the bytes of a code.
 MAP, CODE = "map", "map_code"
-LARGE = ("visible", "pooled", MAP, CODE, WEIGHTS, "thumbnail")
+# A quarter of the map, for upper bounds; only in an index that has them.
+SKETCH = "map_sketch"
+LARGE = ("visible", "pooled", MAP, CODE, SKETCH, WEIGHTS, "thumbnail")
 _TAKEN = frozenset({*PLAIN, *LARGE, "_rowid", "_rowaddr", "_rowoffset", "_distance", "_score", "_relevance_score"})
 
 
 def table_schema(
-    dim: int, parts: int, columns: Iterable[str], weighted: bool = False, code_bytes: int = 0
+    dim: int,
+    parts: int,
+    columns: Iterable[str],
+    weighted: bool = False,
+    code_bytes: int = 0,
+    sketch_bytes: int = 0,
 ) -> pa.Schema:
     """The schema of a table of maps with `parts` parts of `dim` numbers each, and their weights if they have any.
 
     Args:
         code_bytes: of the code of a map; 0 for maps in float16.
+        sketch_bytes: of the sketch of a map; 0 for none.
 
     >>> table_schema(2, 4, ["designer"]).field("map").type
     FixedSizeListType(fixed_size_list<item: halffloat>[8])
@@ -44,6 +52,7 @@ def table_schema(
             pa.field("visible", pa.list_(pa.float64(), 4), nullable=False),
             pa.field("pooled", pa.list_(pa.float32(), dim), nullable=False),
             _map_field(parts * dim, code_bytes),
+            *([pa.field(SKETCH, pa.list_(pa.uint8(), sketch_bytes), nullable=False)] if sketch_bytes else []),
             *([pa.field(WEIGHTS, pa.list_(pa.float32(), parts), nullable=False)] if weighted else []),
             pa.field("thumbnail", pa.binary(), nullable=False),
         ]

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from diml.evaluation.shortlists import Shortlist
 from diml.feature_maps import FeatureMaps
 from diml.matching import Matcher
 from diml.model import Query, Source, StructuralModel, WholeQuery
 from diml.model.sources import as_list
 from diml.search.hits import FailedQuery, SearchResult
 from diml.search.index_state import Opened
+from diml.search.limits import SearchShortlist
 from diml.search.many import BLOCK, block_size, rank_many
 from diml.search.ranking import Ranked, rank
 
@@ -34,7 +34,7 @@ class Searcher:
     model: StructuralModel
     own: Matcher
     k: int
-    shortlist: Shortlist
+    shortlist: SearchShortlist
     where: str | None
 
     def result(self, query: Query) -> SearchResult:
@@ -72,7 +72,8 @@ class Searcher:
 
     def _result(self, query: Query, found: Ranked) -> SearchResult:
         settings = changed_settings(self.own, query)
-        return SearchResult(found.hits, self.k, found.shortlist, query, self.where, self.index, settings)
+        asked = self.where, self.index, settings
+        return SearchResult(found.hits, self.k, found.shortlist, query, *asked, found.maps_read)
 
     def _queries(self, images: FeatureMaps | Iterable[Source], batch_size: int) -> Iterator[Query | FailedQuery]:
         if isinstance(images, FeatureMaps):

@@ -30,6 +30,7 @@ class IndexSettings:
         exact_limit: number of images up to which the coarse search is exact.
         codes: name of the codes of the maps, see `parse_codes`.
         thumbnails: whether to store a small picture of each image.
+        sketches: whether to store a sketch of each map, which only maps in float16 have.
     """
 
     model: StructuralModel | None
@@ -39,6 +40,7 @@ class IndexSettings:
     exact_limit: int = EXACT_LIMIT
     codes: str = FLOAT16
     thumbnails: bool = True
+    sketches: bool = False
 
     def __post_init__(self) -> None:
         if self.dim is not None and self.dim < 0:
@@ -47,11 +49,22 @@ class IndexSettings:
             raise UsageError("expected dim >= 1 for an index without a model, got 0")
         check_columns(self.columns)
         check_codes(self.codes)
+        check_sketches(self.sketches, self.codes)
         if self.model is not None and self.dim and self.model.head_fitted and self.dim != self.model.dim:
             raise UsageError(
                 f"expected dim {self.model.dim}, that of the head of the model {self.model.name}, got {self.dim}; "
                 "leave dim out"
             )
+
+
+def check_sketches(sketches: bool, codes: str) -> None:
+    """Refuse sketches of codes.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    if sketches and codes != FLOAT16:
+        raise UsageError(f"sketches are of maps in float16, got the codes {codes}; leave one of them out")
 
 
 def as_grid(grid: Grid | None) -> tuple[int, int] | None:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from diml.matching.speed import seconds
 from diml.model import StructuralModel
-from diml.search.coarse import nearest
+from diml.search.coarse import coarse_vector, nearest
 from diml.search.index import Index
-from diml.search.ranking import coarse_vector, shown_numbers
+from diml.search.ranking import shown_numbers
 from diml.search.stored_maps import stored_maps
 
 # Size of the generated pictures in pixels: a small photograph.

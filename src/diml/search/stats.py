@@ -16,7 +16,7 @@ from diml.model.storage import CONFIG
 from diml.search.codes import FLOAT16
 from diml.search.decoding import stored_decoding
 from diml.search.manifest import MODEL, Manifest, sizes
-from diml.search.schema import CODE, MAP, WEIGHTS
+from diml.search.schema import CODE, MAP, SKETCH, WEIGHTS
 from diml.search.store import Store
 
 # Images whose bytes are counted.
@@ -48,6 +48,7 @@ class IndexStats:
         codes: how the maps are stored, and what centroids were fitted on, in words.
         row_bytes: of an image by what they hold, a mean of the first 1,000 images; before compression, and without the
             graph.
+        sketches: whether there are sketches, which `shortlist="proven"` needs.
     """
 
     path: str
@@ -71,6 +72,7 @@ class IndexStats:
     backends: tuple[str, ...] = ()
     codes: str = FLOAT16
     row_bytes: Mapping[str, float] = field(default_factory=dict)
+    sketches: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values: what `diml info --json` prints."""
@@ -102,14 +104,21 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         backends=manifest.backends,
         codes=f"{manifest.codes}, fitted on {manifest.codes_fitted_on}" if manifest.codes_fitted_on else manifest.codes,
         row_bytes=_row_bytes(store),
+        sketches=manifest.sketches,
     )
 
 
 def _row_bytes(store: Store) -> dict[str, float]:
     rows = store.first(SAMPLE)
-    named = {"map": (MAP, CODE), "pooled": ("pooled",), "weights": (WEIGHTS,), "thumbnail": ("thumbnail",)}
-    places = {column: name for name, columns in named.items() for column in columns}
-    found = dict.fromkeys(["map", "pooled", "weights", "thumbnail", "rest"], 0.0)
+    places = {
+        MAP: "map",
+        CODE: "map",
+        SKETCH: "sketch",
+        "pooled": "pooled",
+        WEIGHTS: "weights",
+        "thumbnail": "thumbnail",
+    }
+    found = dict.fromkeys(["map", "sketch", "pooled", "weights", "thumbnail", "rest"], 0.0)
     for column in rows.column_names if len(rows) else ():
         values = rows[column]
         # Without the offsets of values of many lengths.

@@ -123,7 +123,14 @@ def _result(
     }
     hits = _hits(document["hits"], tensors, query) if document["hits"] else []
     return SearchResult(
-        hits, document["k"], document["shortlist"], query, document["where"], document["index"], settings
+        hits,
+        document["k"],
+        document["shortlist"],
+        query,
+        document["where"],
+        document["index"],
+        settings,
+        document.get("maps_read"),
     )
 
 

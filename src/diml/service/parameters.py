@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diml.errors import UsageError
-from diml.query_text import parse_region, parse_shortlist
+from diml.query_text import parse_region, parse_search_shortlist
 from diml.search import Index
 from diml.service.filters import check_filter
 from diml.service.settings import ServiceSettings
@@ -21,7 +21,7 @@ class SearchRequest:
     """What a search asks for, beside its image."""
 
     k: int
-    shortlist: int | Literal["all"]
+    shortlist: int | Literal["all", "proven"]
     where: str | None
     explain: int
 
@@ -37,10 +37,10 @@ def search_request(
     k = min(K, settings.k) if k is None else k
     within(k, "k", 1, settings.k)
     within(explain, "explain", 0, settings.k)
-    limit = min(SHORTLIST, settings.shortlist) if not shortlist else parse_shortlist(shortlist, "shortlist")
-    if limit == "all" and not settings.shortlist_all:
+    limit = min(SHORTLIST, settings.shortlist) if not shortlist else parse_search_shortlist(shortlist, "shortlist")
+    if isinstance(limit, str) and not settings.shortlist_all:
         raise UsageError(f"this service does not match all images; expected a shortlist up to {settings.shortlist}")
-    if limit != "all":
+    if isinstance(limit, int):
         within(limit, "shortlist", 0, settings.shortlist)
     return SearchRequest(k, limit, condition(settings, index, where), explain)
 

@@ -1,0 +1,151 @@
+"""The best of all images by their parts: of every map that is stored, or of those that a bound does not exclude."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from diml.errors import UsageError
+from diml.feature_maps import FeatureMaps
+from diml.model import Query
+from diml.search.coarse import POOLED_RANK, coarse_vector
+from diml.search.manifest import Manifest
+from diml.search.schema import SKETCH, WEIGHTS
+from diml.search.store import Store
+from diml.search.stored_maps import matrix, stored_local, stored_weights
+
+# Rows that are read together.
+BATCH = 4096
+# Maps that are read first, to compare bounds with the best of them.
+FIRST = 128
+
+
+class Best(NamedTuple):
+    """The rows that were found, with their ranks by the pooled similarity, and how many maps were read for them."""
+
+    rows: pa.Table
+    maps_read: int
+
+
+class _Found(NamedTuple):
+    """An image; sorted, the best come first, equal ones by id."""
+
+    below: float
+    id: str
+    cosine: float
+
+
+def best_of_all(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
+    """The k rows of the largest similarity, ties by id. Memory grows by 4 bytes for each image of the index."""
+    return _rows(store, *store.read(lambda: _streamed(store, query, manifest, k, where)))
+
+
+def best_proven(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
+    """The same rows, from the maps alone whose upper bound reaches the k-th best similarity.
+
+    Bounds come from the pooled vectors and the sketches, which are read of every image; maps are read by their bound,
+    the largest first. Memory grows by some 100 bytes for each image of the index.
+
+    Raises:
+        UsageError: the index has no sketches.
+    """
+    if store.form.sketches is None:
+        raise UsageError(
+            f"expected an index with sketches for the shortlist proven, {store.folder} has none; use all, or make a "
+            "copy with sketches: diml index INDEX --into COPY --recode float16 --sketches"
+        )
+    return _rows(store, *store.read(lambda: _bounded(store, query, manifest, k, where)))
+
+
+def _rows(store: Store, best: Sequence[_Found], cosines: np.ndarray, maps_read: int) -> Best:
+    every = np.sort(-cosines)
+    ranks = {found.id: 1 + int(np.searchsorted(every, -np.float32(found.cosine))) for found in best}
+    rows = store.rows(list(ranks))
+    return Best(rows.append_column(POOLED_RANK, pa.array([ranks[id] for id in rows["id"].to_pylist()])), maps_read)
+
+
+def _streamed(
+    store: Store, query: Query, manifest: Manifest, k: int, where: str | None
+) -> tuple[list[_Found], np.ndarray, int]:
+    best: list[_Found] = []
+    seen = [np.empty(0, np.float32)]
+    for batch in store.batches(_columns(store, manifest), where, BATCH):
+        found, cosines = _matched(batch, store, query, manifest, k)
+        best = sorted([*best, *found])[:k]
+        seen.append(cosines)
+    cosines = np.concatenate(seen)
+    return best, cosines, len(cosines)
+
+
+def _bounded(
+    store: Store, query: Query, manifest: Manifest, k: int, where: str | None
+) -> tuple[list[_Found], np.ndarray, int]:
+    ids, upper, cosines = _bounds(store, query, manifest, where)
+    order = np.argsort(-upper, kind="stable")
+    best: list[_Found] = []
+    maps_read, size = 0, FIRST
+    while len(order):
+        piece, order, size = order[:size], order[size:], min(2 * size, BATCH)
+        wanted = [ids[at] for at in piece]
+        rows = store.scan_ids(_columns(store, manifest), wanted)
+        best = sorted([*best, *_matched(rows, store, query, manifest, k)[0]])[:k]
+        maps_read += len(rows)
+        if len(best) == k:
+            # Not below: an equal one comes first if its id does.
+            order = order[upper[order] >= -best[-1].below]
+    return best, cosines, maps_read
+
+
+def _bounds(
+    store: Store, query: Query, manifest: Manifest, where: str | None
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The id, the upper bound and the pooled similarity of each image."""
+    sketches, vector = store.form.sketches, coarse_vector(query)
+    assert sketches is not None
+    ids: list[str] = []
+    upper, cosines = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    columns = ["id", "pooled", SKETCH, *([WEIGHTS] if manifest.weighted else [])]
+    for rows in store.batches(columns, where, BATCH):
+        cosine = _cosine(matrix(rows, "pooled"), vector)
+        sketch = sketches.decode(torch.from_numpy(matrix(rows, SKETCH).copy()))
+        weights = stored_weights(rows)
+        if weights is None:
+            weights = torch.full_like(sketch.radius, 1 / sketches.parts)
+        bounds = query.upper_bounds(torch.from_numpy(cosine) + sketch.slack, sketch.likeness(query.units), weights)
+        ids += rows["id"].to_pylist()
+        upper.append(bounds.numpy())
+        cosines.append(cosine)
+    return ids, np.concatenate(upper), np.concatenate(cosines)
+
+
+def _columns(store: Store, manifest: Manifest) -> list[str]:
+    return ["id", "pooled", store.map_column, *([WEIGHTS] if manifest.weighted else [])]
+
+
+def _matched(
+    batch: pa.Table, store: Store, query: Query, manifest: Manifest, k: int
+) -> tuple[list[_Found], np.ndarray]:
+    """The k best of some rows, and the pooled similarity of all of them."""
+    rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
+    pooled = matrix(rows, "pooled")
+    own = torch.from_numpy(pooled.copy()) if manifest.own_pooled else None
+    local = stored_local(rows, manifest, store.codec)
+    gallery = FeatureMaps(local, manifest.grid, own, weights=stored_weights(rows))
+    indices, scores = query.best(gallery, k)
+    cosines = _cosine(pooled, coarse_vector(query))
+    ids = rows["id"].take(indices.cpu().numpy()).to_pylist()
+    near = cosines[indices.cpu().numpy()].tolist()
+    found = [_Found(-score, id, cosine) for score, id, cosine in zip(scores.tolist(), ids, near, strict=True)]
+    return found, cosines
+
+
+def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """(n,) float32; 0 if one of the vectors is all zero."""
+    norms = np.linalg.norm(pooled, axis=1) * np.linalg.norm(vector)
+    dots = np.einsum("nd,d->n", pooled, vector, dtype=np.float32)
+    cosine: np.ndarray = np.divide(dots, norms, out=np.zeros(len(pooled), np.float32), where=norms > 0)
+    return cosine
