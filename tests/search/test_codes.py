@@ -144,3 +144,13 @@ def test_names_that_are_none(name, says):
 def test_too_few_vectors_for_centroids():
     with pytest.raises(UsageError, match="at least 256 parts to fit the codes pq4 on, got 40"):
         fitted("pq4", random(10, 4, 8))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "pq7" not in name])
+@pytest.mark.parametrize("dim", [5, 8])
+def test_a_single_image(name, dim):
+    """Of a single row, a slice may lie at an odd place in memory."""
+    local = random(300, 9, dim)
+    codec = fitted(name, local)
+    codes = codec.encode(local, uniform(local))
+    assert codec.decode(codes[7:8]).equal(codec.decode(codes)[7:8])

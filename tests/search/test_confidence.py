@@ -12,7 +12,7 @@ from torch import nn
 from diml.embedding import Preprocessing
 from diml.matching import concentration
 from diml.model import StructuralModel
-from diml.search import Index, ranking
+from diml.search import Index, exhaustive
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_pooled_ranking_has_margins_of_its_own(index: Index, photos: Path) -
 def test_pooled_rank_is_the_place_in_the_coarse_ranking(
     index: Index, photos: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranking, "BATCH", batch)
+    monkeypatch.setattr(exhaustive, "BATCH", batch)
     query = photos / "a" / "0000.png"
     place = {hit.id: hit.rank for hit in index.search(query, k=12, shortlist=0)}
     for shortlist in (12, "all"):

@@ -15,7 +15,7 @@ from diml.errors import ImageError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import find_part, region_weights
 from diml.model import StructuralModel
-from diml.search import Index, ranking
+from diml.search import Index, exhaustive, ranking
 from diml.search.stored_maps import stored_maps
 
 CORNER = [((0.0, 0.0, 20.0, 25.0), 1.0)]
@@ -51,7 +51,7 @@ def each(maps: FeatureMaps) -> list[FeatureMaps]:
 def test_hits_are_those_of_matching_every_map_by_hand(
     index: Index, photos: Path, shortlist: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranking, "BATCH", 5)
+    monkeypatch.setattr(exhaustive, "BATCH", 5)
     monkeypatch.setattr(ranking, "CHUNK", 3)
     query = index.model.encode(photos / "a" / "0000.png")
     regions = [*CORNER, ((10.0, 10.0, 33.0, 44.0), 0.5)]

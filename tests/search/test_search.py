@@ -53,7 +53,7 @@ class TestSearch:
     ) -> None:
         query = photos / "a" / "0000.png"
         wanted = index.search(query, k=k, shortlist=12)
-        monkeypatch.setattr("diml.search.ranking.BATCH", 5)
+        monkeypatch.setattr("diml.search.exhaustive.BATCH", 5)
         found = index.search(query, k=k, shortlist="all")
         assert [(hit.id, hit.similarity) for hit in found] == [(hit.id, hit.similarity) for hit in wanted]
         assert found.shortlist == 12

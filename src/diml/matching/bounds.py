@@ -24,6 +24,7 @@ def structural_bounds(
         likeness: upper bounds of the local similarities `S_ij`.
         alpha, beta: weights of the parts, each row summing to 1.
 
+    >>> import torch
     >>> from diml.matching import Matcher
     >>> likeness = torch.tensor([[[1.0, 0.0], [0.5, 0.25]]])
     >>> half = torch.full((1, 2), 0.5)

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from diml.feature_maps import FeatureMaps
-from diml.search.codes.vectors import Whole
+from diml.search.codes.vectors import Whole, as_halves
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Sketches:
     def decode(self, sketches: UInt8[Tensor, "n bytes"]) -> Sketch:
         n, at = len(sketches), self.parts * self.code.bytes
         vectors = self.code.decode(sketches[:, :at].reshape(n * self.parts, self.code.bytes))
-        lengths = sketches[:, at:].contiguous().view(torch.float16).float()
+        lengths = as_halves(sketches[:, at:]).float()
         return Sketch(vectors.reshape(n, self.parts, -1), lengths[:, :-1], lengths[:, -1])
 
 
