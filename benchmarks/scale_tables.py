@@ -29,9 +29,18 @@ ROWS = (
     ("compacting, s", "compact_s", "{:,.1f}"),
     ("search meanwhile, p95, ms", "compacting_p95_ms", "{:,.1f}"),
 )
-# What is drawn, in two panels.
-TIMES = ("build_s", "open_s", "all_s", "p95_ms", "add_1000_s")
-SPACES = ("disk_gb", "index_mb", "search_mb")
+# What is drawn: the name of each line, its number, and what that is divided by to be seconds or GB.
+TIMES = (
+    ("building the graph", "build_s", 1),
+    ("search of all images", "all_s", 1),
+    ("search, shortlist of 100, p95", "p95_ms", 1000),
+    ("opening", "open_s", 1),
+)
+SPACES = (
+    ("disk", "disk_gb", 1),
+    ("memory while indexing", "index_mb", 1000),
+    ("memory while searching", "search_mb", 1000),
+)
 
 
 def printed(rows: Sequence[dict[str, Any]]) -> str:
@@ -48,16 +57,13 @@ def draw(rows: Sequence[dict[str, Any]], picture: Path) -> None:
     """How the costs of one form of maps grow with the number of images, on logarithmic axes."""
     import matplotlib.pyplot as plt
 
-    names = {name: title for title, name, _ in ROWS}
     plain = sorted((row for row in rows if row["codes"] == rows[0]["codes"]), key=lambda row: row["images"])
     images = [row["images"] for row in plain]
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
-    for panel, drawn, title in zip(panels, (TIMES, SPACES), ("time", "space"), strict=True):
-        for name in drawn:
-            values = [row.get(name) for row in plain]
-            if all(values):
-                panel.plot(images, values, marker="o", label=names[name])
-        panel.set(xscale="log", yscale="log", xlabel="images", title=f"{title}, {rows[0]['codes']} maps")
+    for panel, drawn, unit in zip(panels, (TIMES, SPACES), ("seconds", "GB"), strict=True):
+        for title, name, divisor in drawn:
+            panel.plot(images, [row[name] / divisor for row in plain], marker="o", label=title)
+        panel.set(xscale="log", yscale="log", xlabel="images", ylabel=unit)
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        panel.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     figure.savefig(picture, dpi=120)

@@ -47,3 +47,16 @@ def test_refusals(diml, shapes, shapes_index, tmp_path):
         assert not (tmp_path / "x.diml" / "manifest.json").exists()
     assert "is not an index" in diml("index", shapes, "--into", tmp_path / "x.diml", "--recode", "int8").err
     assert "got 'int3'" in diml("index", shapes, "--into", tmp_path / "x.diml", "--codes", "int3").err
+
+
+def test_the_share_that_was_read(diml, shapes, shapes_index, tmp_path):
+    into = tmp_path / "sketched.diml"
+    assert diml("index", shapes_index, "--into", into, "--recode", "float16", "--sketches").code == 0
+    image = shapes / "disc" / "0.png"
+    proven = diml("search", into, image, "--shortlist", "proven").out
+    every = diml("search", into, image, "--shortlist", "all").out
+    assert proven.startswith(every)
+    assert proven.removeprefix(every).strip().endswith("of 8 maps were read")
+    refused = diml("search", shapes_index, image, "--shortlist", "proven")
+    assert refused.code != 0
+    assert "expected an index with sketches" in refused.err

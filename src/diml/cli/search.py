@@ -114,6 +114,8 @@ def search(
         typer.echo("rank  similarity  structural  pooled  pooled_rank  margin  concentration  label  path")
     for hit in found:
         typer.echo(f"{_numbers(hit)}  {printable(hit.label or '-')}  {printable(hit.path)}")
+    if found.maps_read is not None:
+        typer.echo(f"\n{found.maps_read:,} of {found.shortlist:,} maps were read")
     if out is not None:
         typer.echo(f"\nThe hits are in {printable(out)}")
 

@@ -104,7 +104,7 @@ def _bounds(
     store: Store, query: Query, manifest: Manifest, where: str | None
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The id, the upper bound and the pooled similarity of each image."""
-    sketches, vector = store.form.sketches, coarse_vector(query)
+    sketches, vector, units = store.form.sketches, coarse_vector(query), query.units
     assert sketches is not None
     ids: list[str] = []
     upper, cosines = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
@@ -115,7 +115,7 @@ def _bounds(
         weights = stored_weights(rows)
         if weights is None:
             weights = torch.full_like(sketch.radius, 1 / sketches.parts)
-        bounds = query.upper_bounds(torch.from_numpy(cosine) + sketch.slack, sketch.likeness(query.units), weights)
+        bounds = query.upper_bounds(torch.from_numpy(cosine) + sketch.slack, sketch.likeness(units), weights)
         ids += rows["id"].to_pylist()
         upper.append(bounds.numpy())
         cosines.append(cosine)

@@ -104,13 +104,11 @@ def _codec(folder: Path, opened: Opened, codes: str) -> Codec | None:
 def _form(folder: Path, opened: Opened, codec: Codec | None, thumbnails: bool | None, sketches: bool | None) -> RowForm:
     """What the rows of the copy have."""
     manifest, store = opened
-    plain = codec is None
-    wanted = manifest.sketches and plain if sketches is None else sketches
+    wanted = manifest.sketches and codec is None if sketches is None else sketches
     check_sketches(wanted, FLOAT16 if codec is None else codec.name)
     made = Sketches(manifest.grid[0] * manifest.grid[1], manifest.dim) if wanted else None
     form = RowForm(codec, manifest.thumbnails and thumbnails is not False, made)
-    same = form.codec is store.codec and form.thumbnails == manifest.thumbnails and wanted == manifest.sketches
-    if same:
+    if form.codec is store.codec and form.thumbnails == manifest.thumbnails and wanted == manifest.sketches:
         raise UsageError(f"{folder} has the codes {manifest.codes} already; give others")
     return form
 
@@ -142,7 +140,10 @@ def _write(opened: Opened, source: Path, target: Path, form: RowForm, progress: 
 
 def _recoded(opened: Opened, form: RowForm, schema: pa.Schema) -> Iterator[pa.Table]:
     manifest, store = opened
-    for rows in store.batches(store.schema.names, None, BATCH):
+    ids = sorted(store.ids())
+    for start in range(0, len(ids), BATCH):
+        # By their ids, as a writer may compact the table meanwhile.
+        rows = store.rows(ids[start : start + BATCH])
         columns = form.columns(stored_maps(rows, manifest, store.codec))
         if not form.thumbnails:
             columns["thumbnail"] = pa.array([b""] * len(rows), pa.binary())

@@ -32,7 +32,7 @@ def search_routes(answering: Answering) -> APIRouter:
         id: Annotated[str | None, Form(description="In place of a file: the id of an image of the index.")] = None,
         k: Annotated[int | None, Form(description="How many hits; 10 by default.")] = None,
         shortlist: Annotated[
-            str | None, Form(description="Images re-ranked by matched parts: a number, 100 by default, or all.")
+            str | None, Form(description="Images re-ranked by matched parts: a number, 100 by default, all, or proven.")
         ] = None,
         where: Annotated[str | None, Form(description="A condition on the columns, such as label = 'cat'.")] = None,
         region: Annotated[list[str], Form(description="A part to look for: x0,y0,x1,y1 in pixels.")] = [],  # noqa: B006
