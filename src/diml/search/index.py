@@ -338,9 +338,9 @@ class Index(IndexContents):
     def pairs(self, above: float = 0.9, where: str | None = None) -> Pairs:
         """All pairs of images that are alike, such as near-duplicates: each once, with its exact numbers, as found.
 
-        What is not solved exactly is excluded by an upper bound, or by a similarity in float32 that is lower by more than
-        ten times the matcher's tolerance. Copies of an image have a similarity below 1, because entropy blurs the plan.
-        A one-sided transport compares both orders, and the better one counts.
+        What is not solved exactly is excluded by an upper bound, or by a similarity in float32 that is lower by more
+        than ten times the matcher's tolerance. Copies of an image have a similarity below 1, because entropy blurs the
+        plan. A one-sided transport compares both orders, and the better one counts.
 
         Args:
             above: the least similarity, above -1 and up to 1.
