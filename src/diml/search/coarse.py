@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from diml.model import Query
 from diml.search.store import Store
 from diml.search.stored_maps import matrix
+from diml.search.stored_rows import StoredRows
 
 # Candidates that a search of the graph keeps: of the true 100 nearest, 0.992 were found at 100,000 rows. It cannot
 # return more rows than that.
@@ -36,7 +37,9 @@ def pooled_ranks(distances: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = None, exact: bool = True) -> pa.Table:
+def nearest(
+    store: StoredRows, vector: np.ndarray, limit: int, where: str | None = None, exact: bool = True
+) -> pa.Table:
     """The `limit` rows with the largest cosine, best first, ties by id: all columns, and `_distance` = 1 - cosine.
 
     Rows whose pooled vector is all zero are chosen after all others, by id; their distance is 1.
@@ -44,15 +47,11 @@ def nearest(store: Store, vector: np.ndarray, limit: int, where: str | None = No
     Args:
         vector: (dim,) float32.
         limit: at most the number of rows that meet `where`.
-        exact: compare with every row; otherwise use the graph, which may miss some.
+        exact: compare with every row; otherwise use the graph of each table, which may miss some.
     """
-    found = _search(store, vector, limit, where, exact)
-    if len(found) < limit and not exact:
-        found, exact = _search(store, vector, limit, where, exact=True), True
+    found = store.joined(lambda table: _with_direction(table, vector, limit, where, exact))
     if len(found) < limit:
         found = pa.concat_tables([found, _without_direction(store, found, limit - len(found), where)])
-    elif exact and len(found) > limit:
-        found = _settled(store, found, vector, limit, where)
     return measured(found, vector)[:limit]
 
 
@@ -84,22 +83,30 @@ def rounding(steps: float) -> float:
     return (2 * steps + 16) * 2.0**-24
 
 
-def _search(store: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
+def _with_direction(table: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
+    """The nearest rows of one table, at least `limit` if there are so many whose pooled vector is not all zero."""
+    found = _search(table, vector, limit, where, exact)
+    if len(found) < limit and not exact:
+        found, exact = _search(table, vector, limit, where, exact=True), True
+    return _settled(table, found, vector, limit, where) if exact and len(found) > limit else found
+
+
+def _search(table: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
     """One row more than asked for, which shows whether the last of them is settled."""
     if not np.any(vector):
-        return _unmeasured(store.schema.empty_table())
-    query = store.cosine_query(vector, limit + 1, where)
+        return _unmeasured(table.schema.empty_table())
+    query = table.cosine_query(vector, limit + 1, where)
     query = query.bypass_vector_index() if exact else query.ef(max(EF, 2 * limit))
-    return _ordered(store.read(query.select([*store.schema.names, "_distance"]).to_arrow))
+    return _ordered(table.read(query.select([*table.schema.names, "_distance"]).to_arrow))
 
 
-def _without_direction(store: Store, found: pa.Table, limit: int, where: str | None) -> pa.Table:
+def _without_direction(store: StoredRows, found: pa.Table, limit: int, where: str | None) -> pa.Table:
     """Rows that the table leaves out because their pooled vector, or the query's, is all zero: their cosine is 0."""
     rest = store.ids(where) - set(found["id"].to_pylist())
     return _unmeasured(store.rows(sorted(rest)[:limit]))
 
 
-def _settled(store: Store, found: pa.Table, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
+def _settled(table: Store, found: pa.Table, vector: np.ndarray, limit: int, where: str | None) -> pa.Table:
     """Of several rows whose distance is that of the last one within rounding, keep the nearest, ties by id."""
     distance = found["_distance"].to_numpy()
     slack = 2 * rounding(len(vector) / LANES)
@@ -107,11 +114,11 @@ def _settled(store: Store, found: pa.Table, vector: np.ndarray, limit: int, wher
     if distance[limit] > high:
         return found[:limit]
     closer = found.filter(pc.less(found["_distance"], pa.scalar(low, pa.float32())))
-    query = store.cosine_query(vector, store.count(where), where).bypass_vector_index()
+    query = table.cosine_query(vector, table.count(where), where).bypass_vector_index()
     beyond = np.nextafter(high, np.float32(np.inf))
     near = query.select(["id", "pooled", "_distance"]).distance_range(float(low), float(beyond))
-    ids = measured(store.read(near.to_arrow), vector)["id"].to_pylist()[: limit - len(closer)]
-    return pa.concat_tables([closer, _unmeasured(store.rows(ids))])
+    ids = measured(table.read(near.to_arrow), vector)["id"].to_pylist()[: limit - len(closer)]
+    return pa.concat_tables([closer, _unmeasured(table.rows(ids))])
 
 
 def _unmeasured(rows: pa.Table) -> pa.Table:
