@@ -180,7 +180,6 @@ _TRAITS = (
         lambda folder, manifest: ", ".join(sorted(manifest.columns)) or "none",
         "make both with the same columns",
     ),
-    _Trait("settings of the matcher", lambda folder, manifest: _matcher(folder), "make both with one model"),
 )
 
 
@@ -191,7 +190,7 @@ def _check_alike(first: IndexState, other: IndexState) -> None:
         StoreError: with the first trait in which they differ.
     """
     (a, _), (b, _) = first.require(), other.require()
-    for trait in _TRAITS:
+    for trait in (*_TRAITS, *_matching_traits()):
         of_a, of_b = trait.of(first.path, a), trait.of(other.path, b)
         if of_a != of_b:
             remedy = trait.remedy.format(a=first.path, b=other.path)
@@ -201,9 +200,13 @@ def _check_alike(first: IndexState, other: IndexState) -> None:
             )
 
 
-def _matcher(folder: Path) -> Matcher:
-    """Of the model in a folder; what older versions do not write has a default."""
-    return Matcher(**read_config(folder / MODEL / CONFIG)["matching"])
+def _matching_traits() -> list[_Trait]:
+    """The settings of the models' matchers; what older versions do not write has a default."""
+
+    def of(name: str) -> Callable[[Path, Manifest], Any]:
+        return lambda folder, _: getattr(Matcher(**read_config(folder / MODEL / CONFIG)["matching"]), name)
+
+    return [_Trait(f"settings {name} of the matcher", of(name), _SAME_MODEL) for name in Matcher.__dataclass_fields__]
 
 
 def _check_different(paths: Sequence[Path]) -> None:
