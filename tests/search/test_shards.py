@@ -251,9 +251,7 @@ class TestSearch:
         assert shards.stats().graph
         found = [shards.search(maps[i], k=10, shortlist=0) for i in range(40)]
         expected = [whole.search(maps[i], k=10, shortlist=0) for i in range(40)]
-        both = sum(
-            len({hit.id for hit in a} & {hit.id for hit in b}) for a, b in zip(found, expected, strict=True)
-        )
+        both = sum(len({hit.id for hit in a} & {hit.id for hit in b}) for a, b in zip(found, expected, strict=True))
         assert both >= 0.99 * 400
 
 
