@@ -90,15 +90,15 @@ Backend = Annotated[
         "many images."
     ),
 ]
-Indexes = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="INDEX...",
-        help="An index made by diml index, or several with one model, which are read as one.",
-        show_default=False,
-        **PATH,
-    ),
-]
+_INDEXES = typer.Argument(
+    metavar="INDEX",
+    help="An index made by diml index, or several with one model, which are read as one.",
+    show_default=False,
+    **PATH,
+)
+Indexes = Annotated[list[Path], _INDEXES]
+# Before another argument, where nothing would be said about the other one if it is missing.
+OptionalIndexes = Annotated[list[Path] | None, _INDEXES]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 

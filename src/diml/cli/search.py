@@ -10,11 +10,11 @@ import typer
 
 from diml.cli.options import (
     Eps,
-    Indexes,
     Json,
     Marginals,
     Mask,
     Mass,
+    OptionalIndexes,
     Region,
     Transport,
     Weight,
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 
 def search(
-    index: Indexes,
+    *,
+    index: OptionalIndexes = None,
     image: Annotated[
         Path,
         typer.Argument(
@@ -81,6 +82,7 @@ def search(
 
     Many images, a line of JSON for each: diml search photos.diml queries --jsonl > hits.jsonl
     """
+    index = _given(index, image)
     if k < 1:
         raise UsageError(f"expected -k >= 1, got {k}")
     limit = parse_search_shortlist(shortlist)
@@ -127,6 +129,12 @@ def search(
         typer.echo(f"\n{found.maps_read:,} of {found.shortlist:,} maps were read")
     if out is not None:
         typer.echo(f"\nThe hits are in {printable(out)}")
+
+
+def _given(index: list[Path] | None, image: Path) -> list[Path]:
+    if not index:
+        raise UsageError(f"expected an index and then an image to look for, got {image} alone; give both")
+    return index
 
 
 def _check_number(image: Path, jsonl: bool, others: Mapping[str, object]) -> None:
