@@ -200,7 +200,7 @@ class TestSearch:
             assert found[0].shard != found[1].shard
             assert found[0].pooled_rank == found[1].pooled_rank == 1
 
-    @pytest.mark.parametrize("at_once", [0, 4096])
+    @pytest.mark.parametrize("at_once", [0, 1024])
     @pytest.mark.parametrize("limit", range(1, 12))
     def test_the_end_of_a_shortlist_among_copies(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, at_once: int
@@ -254,7 +254,7 @@ class TestSearch:
             assert_same(whole, shards, queries[i], k=5, shortlist=9)
         assert documents(shards.search_many(queries)) == documents(whole.search_many(queries))
 
-    @pytest.mark.parametrize("at_once", [0, 4096])
+    @pytest.mark.parametrize("at_once", [0, 1024])
     def test_graphs_find_the_nearest_of_each_shard(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
     ) -> None:

@@ -19,7 +19,7 @@ from diml.search.stored_rows import StoredRows
 # return more rows than that.
 EF = 300
 # Rows of several tables that are read with all of their columns, at most, to keep the nearest of them.
-AT_ONCE = 4096
+AT_ONCE = 1024
 # Running sums that the table keeps of a scalar product, at least.
 LANES = 8
 # Column with a row's rank by the pooled similarity.
