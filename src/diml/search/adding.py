@@ -16,9 +16,11 @@ from diml.search import creation
 from diml.search.adding_lock import AddingLock
 from diml.search.blocks import Block, given_block
 from diml.search.features_only import NO_MODEL
-from diml.search.index_state import IndexState, Opened
+from diml.search.index_state import IndexState
 from diml.search.items import Item, column_names, items
 from diml.search.manifest import is_index
+from diml.search.read_state import Opened
+from diml.search.store import Store
 from diml.search.writer import AddReport, Progress, Writer
 
 # Given maps that are stored in one commit.
@@ -98,7 +100,7 @@ class _Adding:
                         self.state.undo_creation()
             raise
 
-    def _check_columns(self, opened: Opened) -> None:
+    def _check_columns(self, opened: Opened[Store]) -> None:
         for name in column_names(self.collection):
             if name not in opened.manifest.columns:
                 kept = ", ".join(opened.manifest.columns) or "none"
@@ -196,7 +198,7 @@ def _unreadable(collection: Collection) -> list[str]:
     return [skipped.path for skipped in collection.skipped if os.path.lexists(collection.root / skipped.path)]
 
 
-def _check_prune(state: IndexState, opened: Opened, collection: Collection, wanted: list[Item]) -> None:
+def _check_prune(state: IndexState, opened: Opened[Store], collection: Collection, wanted: list[Item]) -> None:
     """Refuse to prune by a folder that has none of the images: it is probably the wrong one."""
     manifest, store = opened
     moved = str(collection.root.absolute()) != manifest.collection
