@@ -11,6 +11,7 @@ from diml.data.cars196 import cars196
 from diml.data.class_folders import class_folders
 from diml.data.collection import Collection, Skipped, open_folder, open_table
 from diml.data.cub200 import cub200
+from diml.data.packed import is_packed, names_in_containers, open_packed
 from diml.data.printable import printable
 from diml.data.sop import sop
 from diml.data.split_folders import conflict, splits_of
@@ -18,7 +19,7 @@ from diml.errors import DatasetError, UsageError
 from diml.files import AnyPath, user_path
 
 LOADERS: dict[str, Callable[[Path], Collection]] = {"cub200": cub200, "cars196": cars196, "sop": sop}
-KINDS = "a folder of class folders, a table (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR"
+KINDS = "a folder of class folders, a table (path,label[,split]), tars or tables of images, cub200:DIR, cars196:DIR or sop:DIR"
 
 
 def open_dataset(spec: AnyPath) -> Collection:
@@ -53,6 +54,8 @@ def open_dataset(spec: AnyPath) -> Collection:
     if colon and kind in LOADERS:
         return LOADERS[kind](_existing(user_path(folder), kind))
     path = user_path(spec)
+    if is_packed(path):
+        return _packed(open_packed(path))
     if os.path.isdir(path):
         return _class_folders(path)
     if os.path.lexists(path):
@@ -68,6 +71,8 @@ def _existing(folder: Path, kind: str) -> Path:
 
 def _class_folders(folder: Path) -> Collection:
     found = open_folder(folder)
+    if found.sources is not None:
+        return _packed(found)
     classes = class_folders(found.paths)
     if classes.unclear:
         raise DatasetError(f"{found.name}: {classes.unclear}; or list the images in a table with a column split")
@@ -78,6 +83,13 @@ def _class_folders(folder: Path) -> Collection:
     return replace(found, labels=classes.labels, splits=classes.splits, skipped=[*found.skipped, *left_out]).subset(
         kept
     )
+
+
+def _packed(found: Collection) -> Collection:
+    """The images of tars and tables: their own labels, or else the folders in them."""
+    if found.labels is None:
+        found = replace(found, labels=class_folders(names_in_containers(found)).labels)
+    return _with_usual_splits(_without_unlabelled(found, "has no label"))
 
 
 def _with_usual_splits(found: Collection) -> Collection:
