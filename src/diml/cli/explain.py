@@ -180,7 +180,7 @@ def show(explanation: Explanation | MethodExplanation, parts: int | None, out: P
 
 
 def agreement_with(
-    model: StructuralModel, image: NamedImage, others: Sequence[Path], folder: Path, part: Mapping[str, Any]
+    model: StructuralModel, image: NamedImage, others: Sequence[Path | Located], folder: Path, part: Mapping[str, Any]
 ) -> Agreement:
     """Which parts the images of a folder share; images that cannot be read are reported."""
     from diml.explanation import explain_agreement

@@ -19,7 +19,10 @@ from diml.errors import DatasetError, UsageError
 from diml.files import AnyPath, user_path
 
 LOADERS: dict[str, Callable[[Path], Collection]] = {"cub200": cub200, "cars196": cars196, "sop": sop}
-KINDS = "a folder of class folders, a table (path,label[,split]), tars or tables of images, cub200:DIR, cars196:DIR or sop:DIR"
+KINDS = (
+    "a folder of class folders, a table (path,label[,split]), a tar or table of images, cub200:DIR, cars196:DIR or "
+    "sop:DIR"
+)
 
 
 def open_dataset(spec: AnyPath) -> Collection:

@@ -38,16 +38,16 @@ class Gathered:
     Attributes:
         paths: of the images, relative to the collection: that of the container, then the name in it.
         sources: where they lie.
-        columns: by name, n values each, `label` and `split` among them; an image of which a value is not known has None.
+        columns: by name, n values each, `label` and `split` among them; None where a value is not known.
         skipped: what was left out.
-        notes: sentences on what was not meant to be in the collection.
+        notes: what else is to be said, each with the containers of which it is to be said.
     """
 
     paths: list[str] = field(default_factory=list)
     sources: list[Located] = field(default_factory=list)
     columns: dict[str, list[str | None]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, path: str, source: Located, values: Mapping[str, str | None]) -> None:
         """One more image.
@@ -64,13 +64,17 @@ class Gathered:
             column.append(values.get(name))
         if len(self.paths) * len(self.columns) > MAX_CELLS:
             raise DatasetError(
-                f"{source.name}: is one of more than {MAX_CELLS:,} values of {len(self.columns)} columns; leave columns "
-                "out, or add the images in several steps"
+                f"{source.name}: is one of too many images, with more than {MAX_CELLS:,} values in "
+                f"{len(self.columns)} columns; leave columns out, or add the images in several steps"
             )
 
     def leave(self, path: str, reason: str) -> None:
         """Note what was left out."""
         self.skipped.append(Skipped(printable(path), reason))
+
+    def note(self, container: str, said: str) -> None:
+        """Say something of a container: the rest of a sentence that begins with its name."""
+        self.notes.setdefault(said, []).append(container)
 
     def collection(self, root: Path, name: str) -> Collection:
         """The images as a collection; `split` stays a further column where only some images have one."""
@@ -82,4 +86,8 @@ class Gathered:
             del columns[_SPLIT]
         else:
             whole = None
-        return Collection(root, self.paths, labels, whole, columns, self.skipped, name, self.notes, None, self.sources)
+        notes = [
+            f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {said}"
+            for said, names in self.notes.items()
+        ]
+        return Collection(root, self.paths, labels, whole, columns, self.skipped, name, notes, None, self.sources)

@@ -116,8 +116,8 @@ class Rows:
             first = self._rows.setdefault(plain, row) if self.named else row
             if first != row:
                 raise DatasetError(
-                    f"{self.name}: names {printable(plain)} twice in its column {self.layout.path}, in the rows {first} "
-                    f"and {row} (counted from 0); give each image one path"
+                    f"{self.name}: names {printable(plain)} twice in its column {self.layout.path}, in rows {first} "
+                    f"and {row} (counted from 0); give each image a path of its own"
                 )
             values = {name: texts[i] for name, texts in columns.items() if name != self.layout.path}
             self.into.add(f"{self.path}/{plain}", make(*source, plain), values)
@@ -130,11 +130,10 @@ class Rows:
         return [as_text(value) for value in values]
 
 
-def left_out(name: str, found: Layout) -> str:
-    """A sentence on the columns that hold neither texts nor numbers; empty where there are none."""
-    if not found.left_out:
-        return ""
-    return f"{name}: left out, as they hold neither texts nor numbers: {printable(', '.join(found.left_out))}"
+def note_left_out(name: str, found: Layout, into: Gathered) -> None:
+    """Note the columns of a table that hold neither texts nor numbers."""
+    if found.left_out:
+        into.note(name, f"left out, as they hold neither texts nor numbers: {printable(', '.join(found.left_out))}")
 
 
 def bytes_of(cell: Any) -> bytes | None:
@@ -191,7 +190,7 @@ def is_named(name: str, found: Layout, read: Callable[[], Iterable[pa.RecordBatc
     for batch in read():
         for hint in batch.column(found.path).to_pylist():
             if hint in seen:
-                into.notes.append(f"{name}: images are named by their rows, as {found.path} does not tell them apart")
+                into.note(name, f"images are named by their rows, as {found.path} does not tell them apart")
                 return False
             seen.add(hint)
     return True

@@ -24,7 +24,7 @@ from diml.data.image_tables import (
     is_image,
     is_named,
     layout,
-    left_out,
+    note_left_out,
 )
 from diml.data.located import Located, UnusableError, check_bytes
 from diml.data.printable import printable
@@ -113,8 +113,7 @@ def gather_lance(place: str, path: str, into: Gathered) -> None:
         rows = Rows(printable(place), path, found, named, into)
         for batch in _batches(table, found.read):
             rows.take(batch, ((column, row) for row in batch.column(_ROW).to_pylist()), LanceImage)
-    if note := left_out(printable(place), found):
-        into.notes.append(note)
+    note_left_out(printable(place), found, into)
 
 
 def _layout(table: Any) -> Layout | None:

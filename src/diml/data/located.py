@@ -1,7 +1,7 @@
 """Images that are no files of their own: a place that their bytes can be read from.
 
-Whatever opens an image file takes a `Located` too. It is a small value that can be pickled, so a collection holds one for
-each image and no bytes of any, and other processes can read them.
+Whatever opens an image file takes a `Located` too. It is a small value that can be pickled, so a collection holds one
+for each image and no bytes of any, and other processes can read them.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class LocalFile:
             return file.read(size)
 
     def open(self) -> BinaryIO:
-        file = open(self.path, "rb")
+        file = open(self.path, "rb")  # noqa: SIM115 - the caller closes it
         status = os.fstat(file.fileno())
         if (status.st_size, mtime_ns(status)) != (self.size, self.mtime_ns):
             file.close()

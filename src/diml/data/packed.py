@@ -45,8 +45,8 @@ def is_packed(path: AnyPath) -> bool:
 def shards(pattern: AnyPath) -> list[str]:
     """The paths that a pattern stands for, in order: braces as WebDataset and shells have them, `*`, `?` and `[...]`.
 
-    A path that exists stands for itself, whatever it is called; so does one without a pattern. Nothing matches a pattern
-    with `*` where there is no such file.
+    A path that exists stands for itself, whatever it is called; so does one without a pattern. A pattern with `*`
+    stands for the files that are there.
 
     Raises:
         UsageError: a pattern that stands for too many.
@@ -129,8 +129,8 @@ def _gather(file: Path, path: str, into: Gathered) -> None:
         layout = parquet_layout(container)
         if layout is None:
             raise DatasetError(
-                f"{container.name}: has no column of encoded images; expected JPEG, PNG and the like as bytes in a column "
-                "such as image"
+                f"{container.name}: has no column of encoded images; expected JPEG, PNG and the like as bytes in a "
+                "column such as image"
             )
         return gather_parquet(container, path, layout, into)
     except UnusableError as reason:

@@ -29,7 +29,7 @@ from diml.data.image_tables import (
     is_image,
     is_named,
     layout,
-    left_out,
+    note_left_out,
 )
 from diml.data.located import Container, Located, UnusableError, check_bytes
 from diml.data.printable import printable
@@ -118,8 +118,7 @@ def gather_parquet(file: Container, path: str, found: Layout, into: Gathered) ->
         for batch in _batches(table, found.read, found) if found.read else [_nothing(table.metadata.num_rows)]:
             rows.take(batch, ((column, at + i) for i in range(batch.num_rows)), ParquetImage)
             at += batch.num_rows
-    if note := left_out(file.name, found):
-        into.notes.append(note)
+    note_left_out(file.name, found, into)
 
 
 def _batches(table: pq.ParquetFile, columns: list[str], found: Layout) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Images in tars, as WebDataset lays them out: a sample is the members of one key, such as 12.jpg, 12.cls and 12.json."""
+"""Images in tars, as WebDataset lays them out: the members of a key, 12.jpg, 12.cls and 12.json, are one sample."""
 
 from __future__ import annotations
 
@@ -75,9 +75,8 @@ def gather_tar(container: Container, path: str, into: Gathered) -> None:
         for name, offset, size in sample.images:
             into.add(f"{path}/{name}", ByteRange(container, offset, size, name), sample.values)
     if nested:
-        into.notes.append(
-            f"{container.name}: left out of its JSON, as they hold several values: {printable(', '.join(sorted(nested)))}"
-        )
+        listed = printable(", ".join(sorted(nested)))
+        into.note(container.name, f"left out of its JSON, as they hold several values: {listed}")
 
 
 def _key(name: str) -> str:
@@ -119,7 +118,8 @@ def _members(container: Container, file: BinaryIO, path: str, into: Gathered) ->
     try:
         file.seek(0)
         headers: Any = _Headers(file)
-        with tarfile.open(fileobj=headers, mode="r:") as tar:
+        with tarfile.open(fileobj=headers, mode="r:") as opened:
+            tar: Any = opened
             while (member := tar.next()) is not None:
                 tar.members.clear()
                 # Where the next member begins.

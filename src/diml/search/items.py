@@ -79,7 +79,7 @@ class Examined(NamedTuple):
 
 
 def examined(wanted: Iterable[Item]) -> Iterator[Examined]:
-    """Images with the states of their files, read one after the other; where a network is waited for, several at once."""
+    """Images with the states of their files, read one by one, or several at once where a network is waited for."""
     for item, read in read_ahead(wanted, lambda item: _examine(item.file), lambda item: _is_distant(item.file)):
         yield Examined(item, *read)
 
