@@ -123,3 +123,68 @@ def library(emoji_index):
     from diml.search import Index
 
     return Index.open(emoji_index)
+
+
+# --- the images of a folder, packed ---------------------------------------------------------------------------------
+
+
+class _Packing:
+    """Packs the images of a folder into files; all give the folders in it as the labels."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*.png"))
+        self.labels = [name.split("/")[0] for name in self.names]
+        self.images = [(folder / name).read_bytes() for name in self.names]
+
+    def tar(self, file, start=0, end=None, members=()):
+        """A tar as WebDataset has it; `members` are (name, content) of further ones."""
+        import io
+        import json
+        import tarfile
+
+        with tarfile.open(file, "w") as tar:
+
+            def add(name, content):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+            for at in range(len(self.names))[start:end]:
+                key = self.names[at].partition(".")[0]
+                add(f"{key}.cls", self.labels[at].encode())
+                add(f"{key}.json", json.dumps({"number": at, "good": True, "box": [1, 2]}).encode())
+                add(self.names[at], self.images[at])
+            for name, content in members:
+                add(name, content)
+        return file
+
+    def table(self, form="bytes", **columns):
+        """An Arrow table: the images as bytes, or as a struct of Hugging Face's datasets."""
+        import pyarrow as pa
+
+        images = self.images
+        if form == "struct":
+            images = [{"bytes": data, "path": name} for data, name in zip(self.images, self.names, strict=True)]
+        numbers = list(range(len(images)))
+        return pa.table({"image": images, "label": self.labels, "number": numbers, **columns})
+
+    def parquet(self, file, rows=7, **columns):
+        """A Parquet file with a column of paths and small row groups."""
+        import pyarrow.parquet as pq
+
+        pq.write_table(self.table(path=self.names, **columns), file, row_group_size=rows)
+        return file
+
+    def lance(self, folder, **columns):
+        """A Lance dataset with a column of paths."""
+        import lancedb
+
+        lancedb.connect(folder.parent).create_table(folder.stem, self.table(path=self.names, **columns))
+        return folder
+
+
+@pytest.fixture(scope="session")
+def packing():
+    """packing(folder): packs its images."""
+    return _Packing

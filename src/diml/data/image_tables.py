@@ -12,7 +12,7 @@ import pyarrow as pa
 from diml.data.formats import HEAD, kind_of
 from diml.data.gathered import LABEL, Gathered, member_path
 from diml.data.printable import printable
-from diml.data.table_formats import as_text
+from diml.data.table_formats import MAX_BYTES, as_text, text_bytes
 from diml.errors import DatasetError
 
 # The column of images, where several hold bytes.
@@ -97,13 +97,19 @@ class Rows:
     into: Gathered
     _rows: dict[str, int] = field(default_factory=dict)
     _count: int = 0
+    _held: int = 0
 
     def take(self, batch: pa.RecordBatch, sources: Iterable[tuple[Any, ...]], make: Any) -> None:
         """The rows of a batch: `make(*source, path)` says where the image of a row lies.
 
         Raises:
-            DatasetError: two rows have one path.
+            DatasetError: two rows have one path, or there is more text than can be held.
         """
+        self._held += sum(map(text_bytes, batch.columns))
+        if self._held > MAX_BYTES:
+            raise DatasetError(
+                f"{self.name}: has more than {MAX_BYTES:,} bytes of text beside its images; leave columns out, or divide it"
+            )
         columns = {name: self._texts(batch, name) for name in self.layout.columns}
         hint = self._texts(batch, self.layout.path) if self.named else None
         for i, source in enumerate(sources):

@@ -111,10 +111,10 @@ def gathered(folder: Path, containers: Sequence[str], name: str, labels_from: An
             into.leave(path, str(error).removeprefix(f"{printable(folder / path)}: "))
     found = into.collection(folder, name)
     if not found.paths:
-        first = f"; the first of {len(found.skipped)} left out, {found.skipped[0].path}: {found.skipped[0].reason}"
+        left_out = [f"; {each.path}: {each.reason}" for each in found.skipped[:1]]
         raise DatasetError(
-            f"{name}: holds no images{first if found.skipped else ''}; expected members such as 12.jpg in a tar, or "
-            "encoded images in a column of a table"
+            f"{name}: holds no images{''.join(left_out)}; expected members such as 12.jpg in a tar, or encoded images in a "
+            "column of a table"
         )
     return found if labels_from is None else _with_labels(found, labels_from)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -111,7 +111,8 @@ def gather_parquet(file: Container, path: str, found: Layout, into: Gathered) ->
         DatasetError: it cannot be read, or has two images of one path.
     """
     column = ImageColumn(file, found.image)
-    with _opened(file) as table:
+    # Repeated texts are stored once, and are not to be multiplied before they are counted.
+    with _opened(file, found.columns) as table:
         named = is_named(file.name, found, lambda: _batches(table, [found.path], found), into)
         rows = Rows(file.name, path, found, named, into)
         at = 0
@@ -138,9 +139,10 @@ def _nothing(rows: int) -> pa.RecordBatch:
 
 
 @contextmanager
-def _opened(file: Container) -> Iterator[pq.ParquetFile]:
+def _opened(file: Container, coded: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    form = {"read_dictionary": list(coded), "buffer_size": _BUFFER, "pre_buffer": False}
     try:
-        with file.open() as opened, pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False) as table:
+        with file.open() as opened, pq.ParquetFile(opened, **form) as table:
             yield table
     except DatasetError:
         raise

@@ -145,7 +145,7 @@ def _parquet(source: Path) -> Rows:
         rows: list[tuple[int, list[str | None]]] = []
         held = 0
         for batch in file.iter_batches(4096):
-            held += sum(map(_text_bytes, batch.columns))
+            held += sum(map(text_bytes, batch.columns))
             if held > MAX_BYTES:
                 raise _too_large(source, f"more than {MAX_BYTES:,} bytes of text", f"{MAX_BYTES:,}")
             columns = [[as_text(value) for value in column.to_pylist()] for column in batch.columns]
@@ -161,7 +161,7 @@ def _parquet(source: Path) -> Rows:
     return Rows(schema.names, rows, "row")
 
 
-def _text_bytes(column: Any) -> int:
+def text_bytes(column: Any) -> int:
     """Bytes of the texts of a column of Arrow, without decoding those that are stored once for many rows."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -141,14 +141,12 @@ def _members(container: Container, file: BinaryIO, path: str, into: Gathered) ->
 
 
 def _why_ended(file: BinaryIO, end: int, size: int) -> str:
-    """Why a tar has no further member, where it is not at its end: that is a block of zeros, or the end of the file."""
-    if end >= size:
-        return "is truncated" if end > size else ""
+    """Why a tar has no further member, where it is not at its end, which a block of zeros marks; empty where it is."""
     file.seek(end)
     block = file.read(_BLOCK)
     if block.strip(b"\0"):
         return f"is damaged at byte {end:,}"
-    return "" if len(block) == _BLOCK else f"is truncated at byte {end:,}"
+    return "" if len(block) == _BLOCK else f"is truncated at byte {min(end, size):,}, where its end is not marked"
 
 
 def _usable_name(member: tarfile.TarInfo, path: str, into: Gathered) -> str | None:
