@@ -122,6 +122,7 @@ def search(
 
 def _check_number(image: Path, jsonl: bool, others: Mapping[str, object]) -> None:
     """Refuse several images without --jsonl, and with it what belongs to the result of one."""
+    from diml.data.packed import is_packed
     from diml.data.table_formats import is_table
 
     if jsonl:
@@ -130,8 +131,8 @@ def _check_number(image: Path, jsonl: bool, others: Mapping[str, object]) -> Non
                 raise UsageError(
                     f"{name} cannot be combined with --jsonl, which prints a line of JSON for each image; leave it out"
                 )
-    elif image.is_dir() or is_table(image):
-        what = "folder" if image.is_dir() else "table"
+    elif image.is_dir() or is_table(image) or is_packed(image):
+        what = "folder" if image.is_dir() else "table" if is_table(image) else "tar"
         raise ImageError(f"{image}: is a {what}, expected one image; add --jsonl to look for each image in it")
 
 

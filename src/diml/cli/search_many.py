@@ -12,6 +12,7 @@ from diml.cli.output import print_json, report_skipped
 
 if TYPE_CHECKING:
     from diml.data import Skipped
+    from diml.files import AnyPath
     from diml.search import Index
     from diml.search.limits import SearchShortlist
 
@@ -22,7 +23,7 @@ def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: Sear
     Args:
         index: where to search.
         name: of the index, in the documents.
-        images: a folder, a table, or an image file.
+        images: a folder, a table, a tar or table of images, or an image file.
         k, shortlist, where: see `Index.search`.
 
     Raises:
@@ -44,12 +45,13 @@ def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: Sear
         raise typer.Exit(1)
 
 
-def _listed(images: Path) -> tuple[list[Path], Sequence[Skipped], Sequence[str]]:
+def _listed(images: Path) -> tuple[Sequence[AnyPath], Sequence[Skipped], Sequence[str]]:
     """The files to look for, what was left out of them, and notes."""
+    from diml.data.packed import is_packed
     from diml.data.table_formats import is_table
     from diml.search.as_collection import as_collection
 
-    if images.is_file() and not is_table(images):
+    if images.is_file() and not is_table(images) and not is_packed(images):
         return [images], [], []
     collection = as_collection(images)
     return [collection.file(i) for i in range(len(collection))], collection.skipped, collection.notes

@@ -108,7 +108,8 @@ class Rows:
         self._held += sum(map(text_bytes, batch.columns))
         if self._held > MAX_BYTES:
             raise DatasetError(
-                f"{self.name}: has more than {MAX_BYTES:,} bytes of text beside its images; leave columns out, or divide it"
+                f"{self.name}: has more than {MAX_BYTES:,} bytes of text beside its images; leave columns out, or "
+                "divide it"
             )
         columns = {name: self._texts(batch, name) for name in self.layout.columns}
         hint = self._texts(batch, self.layout.path) if self.named else None

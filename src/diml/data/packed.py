@@ -113,8 +113,8 @@ def gathered(folder: Path, containers: Sequence[str], name: str, labels_from: An
     if not found.paths:
         left_out = [f"; {each.path}: {each.reason}" for each in found.skipped[:1]]
         raise DatasetError(
-            f"{name}: holds no images{''.join(left_out)}; expected members such as 12.jpg in a tar, or encoded images in a "
-            "column of a table"
+            f"{name}: holds no images{''.join(left_out)}; expected members such as 12.jpg in a tar, or encoded images "
+            "in a column of a table"
         )
     return found if labels_from is None else _with_labels(found, labels_from)
 
