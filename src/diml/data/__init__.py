@@ -7,6 +7,7 @@ from diml.data.images import image_size, open_image, to_rgb
 from diml.data.located import Located, NamedBytes
 from diml.data.masks import open_mask
 from diml.data.opening import MAX_PIXELS
+from diml.data.packed import open_packed
 from diml.data.printable import printable
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "open_folder",
     "open_image",
     "open_mask",
+    "open_packed",
     "open_table",
     "printable",
     "to_rgb",

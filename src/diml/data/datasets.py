@@ -31,8 +31,9 @@ def open_dataset(spec: AnyPath) -> Collection:
     Args:
         spec: a folder of class folders, also below folders of splits (`train`, `val` and `test`, or `train`, `query`
             and `gallery`, in any case, and under other usual names such as `training` or `images_test`); a folder in
-            the layout of Market-1501; a table with the columns path,label[,split], see `open_table`; or a benchmark in
-            the layout in which it is distributed:
+            the layout of Market-1501; a table with the columns path,label[,split], see `open_table`; a tar, a
+            Parquet file or a Lance dataset of images, or a pattern of several, see `open_packed`; or a benchmark in the
+            layout in which it is distributed:
 
             - `cub200:DIR`, CUB-200-2011 (Wah et al. 2011). Train is the first half of the classes by id, 1-100.
             - `cars196:DIR`, Cars196 (Krause et al. 2013): `cars_annos.mat` beside `car_ims/`, or class folders,

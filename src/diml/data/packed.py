@@ -14,9 +14,7 @@ from diml.data.class_folders import class_folders
 from diml.data.collection import Collection, labelled
 from diml.data.containers import LANCE, PARQUET, ending_of, is_lance, is_tar
 from diml.data.gathered import Gathered
-from diml.data.lance_images import gather_lance
 from diml.data.located import LocalFile, UnusableError
-from diml.data.parquet_images import gather_parquet, parquet_layout
 from diml.data.printable import printable
 from diml.data.tars import gather_tar
 from diml.errors import DatasetError, UsageError
@@ -120,6 +118,10 @@ def gathered(folder: Path, containers: Sequence[str], name: str, labels_from: An
 
 
 def _gather(file: Path, path: str, into: Gathered) -> None:
+    # Imported here, as folders and tars do without.
+    from diml.data.lance_images import gather_lance
+    from diml.data.parquet_images import gather_parquet, parquet_layout
+
     try:
         if ending_of(file) == LANCE:
             return gather_lance(str(file), path, into)
@@ -171,6 +173,8 @@ def _existing(pattern: Path) -> Iterator[Path]:
 
 
 def _layout_of(file: Path) -> object | None:
+    from diml.data.parquet_images import parquet_layout
+
     try:
         return parquet_layout(LocalFile.of(file))
     except (DatasetError, OSError):

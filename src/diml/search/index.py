@@ -161,9 +161,10 @@ class Index(IndexContents):
         """Bring the index up to a collection: embed what is new or changed, leave the rest.
 
         Args:
-            images: a folder, a table (path, label, further columns), an image file, a list of image files, or a
-                `Collection`. Paths of image files are relative to the folder that the index was made of, if all of them
-                lie below it, otherwise to the innermost folder that holds all of them.
+            images: a folder, a table (path, label, further columns), an image file, a list of image files, tars and
+                tables of images (see `diml.data.open_packed`), or a `Collection`. Paths of image files and tars are
+                relative to the folder that the index was made of, if all of them lie below it, otherwise to the
+                innermost folder that holds all of them.
             labels: for image files: a label for each; None leaves stored labels as they are.
             labels_from: for a folder: "folder" or a table, see `open_folder`; None leaves stored labels as they are,
                 and so does a table for the images that it does not name.
