@@ -188,3 +188,49 @@ class _Packing:
 def packing():
     """packing(folder): packs its images."""
     return _Packing
+
+
+# --- an object store ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of an S3-compatible server on loopback, which stops with the tests."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """`s3(files)` puts {path: content} into a new bucket and gives its address, `s3://...`."""
+    import secrets
+
+    import boto3
+
+    from diml.data import object_files
+
+    given = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
+    for name, value in {**given, "ENDPOINT_URL": s3_server, "ENDPOINT": s3_server}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+
+    def bucket(files, name=None):
+        if name is None:
+            name = f"bucket-{secrets.token_hex(4)}"
+            client.create_bucket(Bucket=name)
+        for path, content in files.items():
+            client.put_object(Bucket=name, Key=path, Body=content)
+        return f"s3://{name}"
+
+    object_files._store.cache_clear()
+    bucket.client = client
+    yield bucket
+    object_files._store.cache_clear()

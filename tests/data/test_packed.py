@@ -19,8 +19,9 @@ from PIL import Image
 
 from diml.data import open_dataset, open_folder, open_image
 from diml.data.located import UnusableError
-from diml.data.packed import open_packed, shards
+from diml.data.packed import open_packed
 from diml.data.read_ahead import read_ahead
+from diml.data.shards import shards
 from diml.errors import DatasetError, ImageError, UsageError
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -44,6 +44,7 @@ class Collection:
         listed: for a folder with labels from a table: n times whether the table names the image; what is known of the
             others elsewhere, for instance in an index, stays. None where the collection states everything.
         sources: where the n images lie that are no files of their own, see `diml.data.open_packed`; None for files.
+        url: of a folder on an object store, where `root` is none that can be opened; empty for one of this machine.
     """
 
     root: Path
@@ -56,6 +57,7 @@ class Collection:
     notes: list[str] = field(default_factory=list)
     listed: list[bool] | None = None
     sources: list[Located] | None = None
+    url: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,12 +68,12 @@ class Collection:
 
     @property
     def place(self) -> str:
-        """The folder as text, absolute."""
-        return str(self.root.absolute())
+        """The folder as text: its address, or its absolute path."""
+        return self.url or str(self.root.absolute())
 
     def has(self, path: str) -> bool:
         """Whether there is something of this path in the folder, such as a file that was left out."""
-        return os.path.lexists(self.root / path)
+        return bool(self.url) or os.path.lexists(self.root / path)
 
     def subset(self, indices: Iterable[int]) -> Collection:
         """The images at these positions, in this order."""
@@ -87,6 +89,7 @@ class Collection:
             self.notes,
             None if self.listed is None else [self.listed[i] for i in picked],
             None if self.sources is None else [self.sources[i] for i in picked],
+            self.url,
         )
 
     @property

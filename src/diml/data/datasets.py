@@ -11,10 +11,12 @@ from diml.data.cars196 import cars196
 from diml.data.class_folders import class_folders
 from diml.data.collection import Collection, Skipped, open_folder, open_table
 from diml.data.cub200 import cub200
+from diml.data.object_files import is_url
 from diml.data.packed import is_packed, names_in_containers, open_packed
 from diml.data.printable import printable
 from diml.data.sop import sop
 from diml.data.split_folders import conflict, splits_of
+from diml.data.stored_collections import open_stored
 from diml.errors import DatasetError, UsageError
 from diml.files import AnyPath, user_path
 
@@ -57,6 +59,8 @@ def open_dataset(spec: AnyPath) -> Collection:
     kind, colon, folder = text.partition(":")
     if colon and kind in LOADERS:
         return LOADERS[kind](_existing(user_path(folder), kind))
+    if is_url(text):
+        return _stored(open_stored(text, labelled_table=True))
     path = user_path(spec)
     if is_packed(path):
         return _packed(open_packed(path))
@@ -75,8 +79,10 @@ def _existing(folder: Path, kind: str) -> Path:
 
 def _class_folders(folder: Path) -> Collection:
     found = open_folder(folder)
-    if found.sources is not None:
-        return _packed(found)
+    return _by_folders(found) if found.sources is None else _packed(found)
+
+
+def _by_folders(found: Collection) -> Collection:
     classes = class_folders(found.paths)
     if classes.unclear:
         raise DatasetError(f"{found.name}: {classes.unclear}; or list the images in a table with a column split")
@@ -87,6 +93,13 @@ def _class_folders(folder: Path) -> Collection:
     return replace(found, labels=classes.labels, splits=classes.splits, skipped=[*found.skipped, *left_out]).subset(
         kept
     )
+
+
+def _stored(found: Collection) -> Collection:
+    """The images of an object store: labels of their own, or those of class folders."""
+    assert found.sources is not None
+    packed = any(source.path for source in found.sources)
+    return _packed(found) if packed or found.labels is not None else _by_folders(found)
 
 
 def _packed(found: Collection) -> Collection:

@@ -76,8 +76,13 @@ class Gathered:
         """Say something of a container: the rest of a sentence that begins with its name."""
         self.notes.setdefault(said, []).append(container)
 
-    def collection(self, root: Path, name: str) -> Collection:
-        """The images as a collection; `split` stays a further column where only some images have one."""
+    def collection(self, root: Path | str, name: str) -> Collection:
+        """The images as a collection; `split` stays a further column where only some images have one.
+
+        Args:
+            root: the folder that paths are relative to, or its address on an object store.
+            name: a name for messages.
+        """
         columns = dict(self.columns)
         labels = columns.pop(LABEL, None)
         splits = columns.get(_SPLIT)
@@ -90,4 +95,7 @@ class Gathered:
             f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {said}"
             for said, names in self.notes.items()
         ]
-        return Collection(root, self.paths, labels, whole, columns, self.skipped, name, notes, None, self.sources)
+        url = root if isinstance(root, str) else ""
+        return Collection(
+            Path(root), self.paths, labels, whole, columns, self.skipped, name, notes, None, self.sources, url
+        )

@@ -114,7 +114,7 @@ class Container(Protocol):
         """The whole file, to read and to seek in.
 
         Raises:
-            OSError: it cannot be read.
+            UnusableError, OSError: as `read`.
         """
 
 
@@ -160,7 +160,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange(Located):
-    """An image whose bytes lie in one piece in a larger file, such as a member of a tar.
+    """An image whose bytes lie in one piece in a file, such as a member of a tar; without a `path`, the whole file.
 
     >>> file = LocalFile.of(Path(__file__))
     >>> image = ByteRange(file, 3, 10, "first/words.jpg")
@@ -175,7 +175,7 @@ class ByteRange(Located):
 
     @property
     def name(self) -> str:
-        return f"{self.container.name}/{printable(self.path)}"
+        return f"{self.container.name}/{printable(self.path)}" if self.path else self.container.name
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from diml.data.formats import HEAD, Kind, kind_of, readable
 from diml.data.image_path import image_path
 from diml.data.located import Located, NamedBytes, UnusableError
+from diml.data.object_files import is_url, stored_image
 from diml.data.png_metadata import PngMetadata, png_metadata, without
 from diml.data.printable import printable
 from diml.errors import ImageError
@@ -53,7 +54,9 @@ def opened(path: AnyPath | NamedBytes | Located, max_pixels: int | None = None) 
     Raises:
         ImageError: there is no such file, or it is not an image that is read.
     """
-    if not isinstance(path, NamedBytes | Located):
+    if isinstance(path, str) and is_url(path):
+        path = stored_image(path)
+    elif not isinstance(path, NamedBytes | Located):
         path = image_path(path)
     with explained(path, max_pixels), _content(path) as given:
         kind = kind_of(given.read(HEAD), os.path.splitext(os.fspath(path))[1].lower())

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 from diml.data.class_folders import class_folders
@@ -15,15 +12,12 @@ from diml.data.collection import Collection, labelled
 from diml.data.containers import LANCE, PARQUET, ending_of, is_lance, is_tar
 from diml.data.gathered import Gathered
 from diml.data.located import LocalFile, UnusableError
+from diml.data.object_files import StoredObject, is_url
 from diml.data.printable import printable
+from diml.data.shards import shards
 from diml.data.tars import gather_tar
 from diml.errors import DatasetError, UsageError
 from diml.files import AnyPath, user_path
-
-# Shards that a pattern may stand for.
-_MOST_NAMES = 1_000_000
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def is_packed(path: AnyPath) -> bool:
@@ -38,27 +32,6 @@ def is_packed(path: AnyPath) -> bool:
         return is_tar(text) and not os.path.isdir(text)
     files = shards(text)
     return bool(files) and os.path.isfile(files[0]) and _layout_of(Path(files[0])) is not None
-
-
-def shards(pattern: AnyPath) -> list[str]:
-    """The paths that a pattern stands for, in order: braces as WebDataset and shells have them, `*`, `?` and `[...]`.
-
-    A path that exists stands for itself, whatever it is called; so does one without a pattern. A pattern with `*`
-    stands for the files that are there.
-
-    Raises:
-        UsageError: a pattern that stands for too many.
-
-    >>> shards("cats-{08..11}.tar"), shards("{a,b}.tar")
-    (['cats-08.tar', 'cats-09.tar', 'cats-10.tar', 'cats-11.tar'], ['a.tar', 'b.tar'])
-    """
-    text = os.fspath(pattern)
-    if os.path.lexists(text):
-        return [text]
-    found: list[str] = []
-    for name in _without_braces(text):
-        found += sorted(glob.glob(name)) if glob.has_magic(name) else [name]
-    return found
 
 
 def open_packed(
@@ -97,16 +70,22 @@ def open_packed(
     return gathered(folder, [file.relative_to(folder).as_posix() for file in files], name, labels_from)
 
 
-def gathered(folder: Path, containers: Sequence[str], name: str, labels_from: AnyPath | None = None) -> Collection:
-    """The images of containers below a folder; one of several that cannot be read is left out, with the reason."""
+def gathered(
+    folder: Path | str, containers: Sequence[str], name: str, labels_from: AnyPath | None = None
+) -> Collection:
+    """The images of containers below a folder, or below the address of one on an object store.
+
+    One of several containers that cannot be read is left out, with the reason.
+    """
     into = Gathered()
     for path in dict.fromkeys(containers):
+        place = f"{folder}/{path}"
         try:
-            _gather(folder / path, path, into)
+            _gather(place, path, into)
         except DatasetError as error:
             if len(containers) == 1:
                 raise
-            into.leave(path, str(error).removeprefix(f"{printable(folder / path)}: "))
+            into.leave(path, str(error).removeprefix(f"{printable(place)}: "))
     found = into.collection(folder, name)
     if not found.paths:
         left_out = [f"; {each.path}: {each.reason}" for each in found.skipped[:1]]
@@ -117,16 +96,16 @@ def gathered(folder: Path, containers: Sequence[str], name: str, labels_from: An
     return found if labels_from is None else _with_labels(found, labels_from)
 
 
-def _gather(file: Path, path: str, into: Gathered) -> None:
+def _gather(place: str, path: str, into: Gathered) -> None:
     # Imported here, as folders and tars do without.
     from diml.data.lance_images import gather_lance
     from diml.data.parquet_images import gather_parquet, parquet_layout
 
     try:
-        if ending_of(file) == LANCE:
-            return gather_lance(str(file), path, into)
-        container = LocalFile.of(file)
-        if ending_of(file) not in PARQUET:
+        if ending_of(place) == LANCE:
+            return gather_lance(place, path, into)
+        container = StoredObject.at(place) if is_url(place) else LocalFile.of(Path(place))
+        if ending_of(place) not in PARQUET:
             return gather_tar(container, path, into)
         layout = parquet_layout(container)
         if layout is None:
@@ -136,9 +115,9 @@ def _gather(file: Path, path: str, into: Gathered) -> None:
             )
         return gather_parquet(container, path, layout, into)
     except UnusableError as reason:
-        raise DatasetError(f"{printable(file)}: {reason}") from None
+        raise DatasetError(f"{printable(place)}: {reason}") from None
     except OSError as error:
-        raise DatasetError(f"{printable(file)}: cannot be read ({error.strerror or error})") from None
+        raise DatasetError(f"{printable(place)}: cannot be read ({error.strerror or error})") from None
 
 
 def _with_labels(found: Collection, labels_from: AnyPath) -> Collection:
@@ -179,25 +158,3 @@ def _layout_of(file: Path) -> object | None:
         return parquet_layout(LocalFile.of(file))
     except (DatasetError, OSError):
         return None
-
-
-def _without_braces(text: str) -> Iterator[str]:
-    """The names that a pattern with braces stands for: `{a,b}`, and `{08..11}` with as many digits as the first."""
-    parts = _BRACES.split(text)
-    choices: list[Sequence[str]] = []
-    count = 1
-    for i, part in enumerate(parts):
-        choices.append([part] if i % 2 == 0 else _choices(part))
-        count *= len(choices[-1])
-        if count > _MOST_NAMES:
-            raise UsageError(f"{printable(text)}: stands for more than {_MOST_NAMES:,} files; name fewer")
-    return map("".join, product(*choices))
-
-
-def _choices(inside: str) -> Sequence[str]:
-    if found := _RANGE.fullmatch(inside):
-        first, last = int(found[1]), int(found[2])
-        if last - first > _MOST_NAMES:
-            raise UsageError(f"{{{inside}}}: stands for more than {_MOST_NAMES:,} files; name fewer")
-        return [str(number).zfill(len(found[1])) for number in range(first, last + 1)]
-    return inside.split(",") if "," in inside else [f"{{{inside}}}"]

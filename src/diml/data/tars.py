@@ -31,7 +31,7 @@ _COMPRESSED = (
 )
 
 
-@dataclass
+@dataclass(slots=True)
 class _Sample:
     """What the members of a key say: the images among them, by their place, and their values."""
 
