@@ -9,18 +9,19 @@ import typer
 
 from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, existing, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
-from diml.cli.path_options import PATH
+from diml.cli.path_options import PATH, PLACE, path
 from diml.errors import StoreError, UsageError
 
 
 def index(
     images: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             help="A folder of images, or a table (CSV, TSV, JSON lines, Parquet) with a column path; or what holds "
-            "images: tars, a pattern such as 'shard-{000..123}.tar', Parquet files, Lance datasets.",
+            "images: tars, a pattern such as 'shard-{000..123}.tar', Parquet files, Lance datasets. They may be on an "
+            "object store: s3://bucket/photos.",
             show_default=False,
-            **PATH,
+            **PLACE,
         ),
     ],
     into: Annotated[
@@ -84,7 +85,7 @@ def index(
             raise UsageError("--recode copies an index as it is; combine it with --into, --no-thumbnails, --sketches")
         if len(images) > 1:
             raise UsageError(f"--recode copies one index, got {len(images)}; name one")
-        return _recode(images[0], into, recode, thumbnails, sketches)
+        return _recode(path(images[0]), into, recode, thumbnails, sketches)
     from diml.search import Index, index_folder
     from diml.search.as_collection import as_collection
     from diml.search.folder import check_same_form

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diml.search.limits import SearchShortlist
 
 
-def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: SearchShortlist, where: str | None) -> None:
+def print_many(index: Index, name: str, images: str, *, k: int, shortlist: SearchShortlist, where: str | None) -> None:
     """Print the document of each image, or why it cannot be read, as they come; what was left out on standard error.
 
     Args:
@@ -45,13 +45,13 @@ def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: Sear
         raise typer.Exit(1)
 
 
-def _listed(images: Path) -> tuple[Sequence[AnyPath], Sequence[Skipped], Sequence[str]]:
+def _listed(images: str) -> tuple[Sequence[AnyPath], Sequence[Skipped], Sequence[str]]:
     """The files to look for, what was left out of them, and notes."""
     from diml.data.packed import is_packed
     from diml.data.table_formats import is_table
     from diml.search.as_collection import as_collection
 
-    if images.is_file() and not is_table(images) and not is_packed(images):
+    if os.path.isfile(images) and not is_table(images) and not is_packed(images):
         return [images], [], []
     collection = as_collection(images)
     return [collection.file(i) for i in range(len(collection))], collection.skipped, collection.notes

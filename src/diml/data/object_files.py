@@ -20,6 +20,7 @@ _URL = re.compile(r"(s3|gs|az)://([^/]+)/*(.*)", re.DOTALL)
 # Objects that are listed in one request.
 _PAGE = 1000
 _ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+_KEY = {"s3": "AWS_ACCESS_KEY_ID", "gs": "GOOGLE_APPLICATION_CREDENTIALS", "az": "AZURE_STORAGE_ACCOUNT_NAME"}
 # Bytes that are read of a tar or a Parquet file at once.
 _BUFFER = 2**20
 
@@ -201,6 +202,11 @@ def _reason(error: Exception, bucket: str) -> str:
     name = type(error).__name__
     if "NoSuchBucket" in text or "ContainerNotFound" in text or "bucket does not exist" in text:
         return f"the bucket {bucket} does not exist; check the address"
+    # Where the client asks for credentials last, on machines of a cloud.
+    if "169.254.169.254" in text or "metadata.google" in text or "MissingAccount" in text:
+        return (
+            f"there are no credentials for {bucket} in the environment; set {_KEY[bucket.partition(':')[0]]} and more"
+        )
     if isinstance(error, FileNotFoundError):
         return "there is no such object; check the address"
     if name in ("PermissionDeniedError", "UnauthenticatedError") or re.search(r"\b(401|403)\b|AccessDenied", text):
