@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 
 import pytest
 from PIL import Image
@@ -185,6 +186,13 @@ def test_a_server_that_refuses_or_is_not_there(monkeypatch, s3):
     object_files._store.cache_clear()
     with pytest.raises(DatasetError, match=r"^s3://bucket/photos: the store cannot be reached; check the network"):
         open_stored("s3://bucket/photos")
+
+
+def test_without_the_client(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for read in (open_stored, open_image, open_dataset):
+        with pytest.raises(UsageError, match=r"object stores need the package obstore; .*pip install 'diml\[stores\]'"):
+            read("s3://bucket/a.png")
 
 
 def test_an_object_as_a_file(s3):

@@ -58,11 +58,9 @@ class StoredObject:
         Raises:
             UnusableError: there is none, or it cannot be reached.
         """
-        import obstore
-
         bucket, path = parts(url)
         with _explained(url):
-            return cls._of(bucket, obstore.head(_store(bucket), path))
+            return cls._of(bucket, _obstore().head(_store(bucket), path))
 
     @classmethod
     def _of(cls, bucket: str, meta: Mapping[str, Any]) -> StoredObject:
@@ -80,14 +78,12 @@ class StoredObject:
         return True
 
     def read(self, offset: int, size: int) -> bytes:
-        import obstore
-
         if size == 0:
             return b""
         bucket, path = parts(self.url)
         options: Any = {"range": (offset, offset + size), **({"if_match": self.etag} if self.etag else {})}
         with _explained(self.url):
-            return bytes(obstore.get(_store(bucket), path, options=options).bytes())
+            return bytes(_obstore().get(_store(bucket), path, options=options).bytes())
 
     def open(self) -> BinaryIO:
         return io.BufferedReader(_Ranges(self), _BUFFER)
@@ -140,11 +136,9 @@ def listed(url: str) -> Iterator[StoredObject]:
     Raises:
         UnusableError: it cannot be listed.
     """
-    import obstore
-
     bucket, folder = parts(url)
     with _explained(url):
-        for page in obstore.list(_store(bucket), folder.rstrip("/") or None, chunk_size=_PAGE):
+        for page in _obstore().list(_store(bucket), folder.rstrip("/") or None, chunk_size=_PAGE):
             for meta in page:
                 yield StoredObject._of(bucket, meta)
 
@@ -164,14 +158,19 @@ def parts(url: str) -> tuple[str, str]:
     return f"{found[1]}://{found[2]}", found[3]
 
 
+def _obstore() -> Any:
+    try:
+        import obstore
+    except ImportError:
+        raise UsageError("object stores need the package obstore; install it with pip install 'diml[stores]'") from None
+    return obstore
+
+
 @lru_cache(maxsize=64)
 def _store(bucket: str) -> Any:
-    try:
-        from obstore.store import from_url
-    except ImportError:
-        raise UsageError(
-            f"{bucket} is on an object store, which needs obstore; install it with pip install 'diml[stores]'"
-        ) from None
+    _obstore()
+    from obstore.store import from_url
+
     # By default, a store that cannot be reached is tried for three minutes.
     retries: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
     # Options that are given replace those of the environment, of which this one is needed for servers without TLS.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, SupportsIndex
 
 from torch import nn
@@ -182,7 +181,7 @@ class Index(IndexContents):
                 everything, by another folder.
         """
         opened = self._state.opened
-        root = Path(opened.manifest.collection) if opened and opened.manifest.collection else None
+        root = self.collection if opened else None
         collection = as_collection(images, labels_from, labels, root)
         return add_collection(self._state, collection, AddOptions(prune, strict, batch_size, commit_seconds, progress))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from diml.data.object_files import is_url
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath
 from diml.search.entries import Entry, by_path, entries, entry_columns, entry_of_row, page, value_counts
@@ -33,9 +34,11 @@ class IndexContents:
 
     @property
     def collection(self) -> Path | None:
-        """The folder that the index was made of; None for features that were added without image files."""
+        """The folder that the index was made of; None for features that were added without image files, and where the
+        images are on an object store.
+        """
         folder = self._state.require().manifest.collection
-        return Path(folder) if folder else None
+        return Path(folder) if folder and not is_url(folder) else None
 
     @property
     def embeds(self) -> bool:
