@@ -186,6 +186,10 @@ def test_a_server_that_refuses_or_is_not_there(monkeypatch, s3):
     object_files._store.cache_clear()
     with pytest.raises(DatasetError, match=r"^s3://bucket/photos: the store cannot be reached; check the network"):
         open_stored("s3://bucket/photos")
+    with pytest.raises(DatasetError, match=r"^s3://bucket/a.png: the store cannot be reached"):
+        open_image("s3://bucket/a.png")
+    with pytest.raises(DatasetError, match=r"^s3://bucket/a.tar: the store cannot be reached"):
+        open_stored(["s3://bucket/a.tar", "s3://bucket/b.tar"])
 
 
 def test_without_the_client(monkeypatch):

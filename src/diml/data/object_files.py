@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 
 from diml.data.located import CHANGED, ByteRange, Located, UnusableError
 from diml.data.printable import printable
-from diml.errors import ImageError, UsageError, first_line
+from diml.errors import DatasetError, ImageError, UsageError, first_line
 
 _URL = re.compile(r"(s3|gs|az)://([^/]+)/*(.*)", re.DOTALL)
+_UNREACHABLE = "the store cannot be reached; check the network and the endpoint in the environment"
 # Objects that are listed in one request.
 _PAGE = 1000
 _ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
@@ -32,6 +33,10 @@ def is_url(place: object) -> bool:
     (True, False, False)
     """
     return isinstance(place, str) and _URL.match(place) is not None
+
+
+class UnreachableError(DatasetError):
+    """A store cannot be reached: not a fault of one image, which could be left out."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,18 @@ def listed(url: str) -> Iterator[StoredObject]:
                 yield StoredObject._of(bucket, meta)
 
 
+def exists(url: str) -> bool:
+    """Whether there is an object, or a folder of objects; also where that cannot be found out."""
+    bucket, path = parts(url)
+    try:
+        found = next(iter(_obstore().list(_store(bucket), path, chunk_size=1)), None)
+        return bool(found) or bool(_obstore().head(_store(bucket), path))
+    except FileNotFoundError:
+        return False
+    except Exception:
+        return True
+
+
 def parts(url: str) -> tuple[str, str]:
     """The bucket, with its scheme, and the path in it.
 
@@ -180,7 +197,10 @@ def _store(bucket: str) -> Any:
 
 
 class _explained:  # noqa: N801 - a context manager, which keeps no generator open in another thread
-    """Turn what the store's client raises into an UnusableError: why it did not answer."""
+    """Turn what the store's client raises into an UnusableError: why it did not answer.
+
+    A store that cannot be reached is an UnreachableError.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -193,7 +213,10 @@ class _explained:  # noqa: N801 - a context manager, which keeps no generator op
             return
         if type(error).__name__ == "PreconditionError":
             raise UnusableError(f"is an object that {CHANGED}") from None
-        raise UnusableError(_reason(error, parts(self._url)[0])) from None
+        reason = _reason(error, parts(self._url)[0])
+        if reason == _UNREACHABLE:
+            raise UnreachableError(f"{printable(self._url)}: {reason}") from None
+        raise UnusableError(reason) from None
 
 
 def _reason(error: Exception, bucket: str) -> str:
@@ -211,5 +234,5 @@ def _reason(error: Exception, bucket: str) -> str:
     if name in ("PermissionDeniedError", "UnauthenticatedError") or re.search(r"\b(401|403)\b|AccessDenied", text):
         return f"access to {bucket} is denied; check the credentials in the environment"
     if re.search(r"error sending request|connect|timed? ?out|dns", text, re.IGNORECASE):
-        return "the store cannot be reached; check the network and the endpoint in the environment"
+        return _UNREACHABLE
     return f"cannot be read ({printable(first_line(error))}); check the address and the options in the environment"

@@ -12,8 +12,9 @@ from diml.data.collection import Collection, labelled
 from diml.data.containers import LANCE, PARQUET, ending_of, is_lance, is_tar
 from diml.data.gathered import Gathered
 from diml.data.located import LocalFile, UnusableError
-from diml.data.object_files import StoredObject, is_url
+from diml.data.object_files import StoredObject, UnreachableError, is_url
 from diml.data.printable import printable
+from diml.data.read_ahead import read_ahead
 from diml.data.shards import shards
 from diml.data.tars import gather_tar
 from diml.errors import DatasetError, UsageError
@@ -77,15 +78,15 @@ def gathered(
 
     One of several containers that cannot be read is left out, with the reason.
     """
-    into = Gathered()
-    for path in dict.fromkeys(containers):
-        place = f"{folder}/{path}"
-        try:
-            _gather(place, path, into)
-        except DatasetError as error:
-            if len(containers) == 1:
-                raise
-            into.leave(path, str(error).removeprefix(f"{printable(place)}: "))
+    into, distant = Gathered(), is_url(folder)
+    paths = list(dict.fromkeys(containers))
+    for path, part in read_ahead(paths, lambda path: _part(f"{folder}/{path}", path), lambda _: distant):
+        if isinstance(part, Gathered):
+            into.extend(part)
+        elif len(paths) == 1 or isinstance(part, UnreachableError):
+            raise part
+        else:
+            into.leave(path, str(part).removeprefix(f"{printable(f'{folder}/{path}')}: "))
     found = into.collection(folder, name)
     if not found.paths:
         left_out = [f"; {each.path}: {each.reason}" for each in found.skipped[:1]]
@@ -94,6 +95,16 @@ def gathered(
             "in a column of a table"
         )
     return found if labels_from is None else _with_labels(found, labels_from)
+
+
+def _part(place: str, path: str) -> Gathered | DatasetError:
+    """The images of one container, or why it cannot be read."""
+    part = Gathered()
+    try:
+        _gather(place, path, part)
+    except DatasetError as error:
+        return error
+    return part
 
 
 def _gather(place: str, path: str, into: Gathered) -> None:
