@@ -174,8 +174,7 @@ def test_a_server_that_refuses_or_is_not_there(monkeypatch, s3):
 
     server = HTTPServer(("127.0.0.1", 0), Denied)
     Thread(target=server.serve_forever, daemon=True).start()
-    for name in ("ENDPOINT", "ENDPOINT_URL"):
-        monkeypatch.setenv(f"AWS_{name}", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     said = r"access to s3://bucket is denied; check the credentials"
     with pytest.raises(DatasetError, match=f"^s3://bucket/photos: {said}"):
         open_stored("s3://bucket/photos")
