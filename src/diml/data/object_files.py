@@ -179,7 +179,7 @@ def _obstore() -> Any:
     try:
         import obstore
     except ImportError:
-        raise UsageError("object stores need the package obstore; install it with pip install 'diml[stores]'") from None
+        raise UsageError("object stores need the package obstore; install it with pip install 'diml[cloud]'") from None
     return obstore
 
 

@@ -13,9 +13,9 @@ from diml.data.containers import LANCE, PARQUET, ending_of, is_lance, is_tar
 from diml.data.gathered import Gathered
 from diml.data.located import LocalFile, UnusableError
 from diml.data.object_files import StoredObject, UnreachableError, is_url
+from diml.data.patterns import expanded
 from diml.data.printable import printable
 from diml.data.read_ahead import read_ahead
-from diml.data.shards import shards
 from diml.data.tars import gather_tar
 from diml.errors import DatasetError, UsageError
 from diml.files import AnyPath, user_path
@@ -31,7 +31,7 @@ def is_packed(path: AnyPath) -> bool:
         return is_lance(text) or not os.path.exists(text)
     if ending_of(text) not in PARQUET:
         return is_tar(text) and not os.path.isdir(text)
-    files = shards(text)
+    files = expanded(text)
     return bool(files) and os.path.isfile(files[0]) and _layout_of(Path(files[0])) is not None
 
 
@@ -52,7 +52,7 @@ def open_packed(
     come in the order in which they lie in their containers, and are read when they are needed.
 
     Args:
-        places: paths; see `shards` for patterns.
+        places: paths; see `expanded` for patterns.
         labels_from: "folder" takes the first folder of the name in the container as the label, a table gives it by the
             paths of the images; None takes those that the containers give.
         root: the folder that paths are relative to, if all containers lie in it; by default the innermost one in which
@@ -147,7 +147,7 @@ def names_in_containers(found: Collection) -> list[str]:
 
 def _existing(pattern: Path) -> Iterator[Path]:
     """The files that a pattern stands for, absolute and without `..`, so that one file has one path."""
-    found = shards(pattern)
+    found = expanded(pattern)
     if not found:
         raise UsageError(f"{printable(pattern)}: no file matches; check the path")
     for each in found:
