@@ -72,7 +72,7 @@ def built(folder: Path, images: int, codes: str) -> dict[str, Any]:
     index = diml.Index.create(folder / "i.diml", codes=codes, thumbnails=False)
     first = mixed(real, 512, torch.Generator().manual_seed(1))
     index.add_maps(first, paths=[f"first/{k}" for k in range(len(first))])
-    state = index._state
+    state = index._state.for_writing()
     store = state.require().store
     seconds, _ = timed(lambda: list(put(store, real, images - len(first))))
     building, _ = timed(lambda: state.finish(images))
@@ -137,12 +137,12 @@ def changed(folder: Path, matcher: dict[str, Any]) -> dict[str, Any]:
             waits.append(seconds)
             wrong += [hit.id for hit in result] != before
 
-    store = index._state.require().store
+    store = index._state.for_writing().require().store
     list(put(store, real, COMMITS * FEW, seed=5, first=10**9, chunk=FEW))
     before = [hit.id for hit in index.search(query, k=K)]
     thread = threading.Thread(target=search)
     thread.start()
-    with index._state.locked():
+    with index._state.for_writing().locked():
         compacting, _ = timed(store._optimize)
     done.set()
     thread.join()

@@ -19,7 +19,7 @@ GIVEN = {
     "search": ["PATH a.png", "a.png PATH", "a.png a.png --mask PATH", "a.png a.png -o PATH"],
     "pairs": ["PATH", ". -o PATH"],
     "info": ["PATH"],
-    "serve": ["PATH", ". --token-file PATH"],
+    "serve": ["PATH", ". --token-file PATH", "--shards x=PATH"],
     "mcp": ["PATH", ". --root PATH"],
     "evaluate": ["PATH", "classes -m PATH"],
     "faithfulness": ["PATH", "classes -o PATH", "classes -m PATH"],

@@ -19,13 +19,15 @@ def test_arguments_go_before_the_environment(monkeypatch):
     found = ServiceSettings.of(port=9001, queue=None)
     assert (found.port, found.queue, found.writable) == (9001, 7, True)
     assert found.allow_origins == ("https://a.example", "https://b.example")
-    assert found.named == {"a": Path("a.diml"), "b": Path("b.diml")}
+    assert found.named == {"a": (Path("a.diml"),), "b": (Path("b.diml"),)}
 
 
 def test_a_backend_that_does_not_exist():
     from diml.service import create_app
 
-    with pytest.raises(UsageError, match="expected a backend of auto, torch, openvino, onnx, got 'tensorflow'"):
+    with pytest.raises(
+        UsageError, match="expected a backend of auto, torch, openvino, onnx, openvino-bf16, got 'tensorflow'"
+    ):
         create_app(ServiceSettings.of(indexes=["a.diml"], backend="tensorflow"))
 
 

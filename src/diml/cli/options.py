@@ -14,6 +14,7 @@ from diml.files import user_path
 
 if TYPE_CHECKING:
     from diml.model import StructuralModel
+    from diml.search import Index
 
 
 ModelName = Annotated[
@@ -86,9 +87,18 @@ Backend = Annotated[
     str,
     typer.Option(
         help="What embeds images on the CPU: torch, openvino or onnx; auto takes the fastest installed once there are "
-        "many images."
+        "many images; openvino-bf16 is faster and less exact."
     ),
 ]
+_INDEXES = typer.Argument(
+    metavar="INDEX",
+    help="An index made by diml index, or several with one model, which are read as one.",
+    show_default=False,
+    **PATH,
+)
+Indexes = Annotated[list[Path], _INDEXES]
+# Before another argument, where nothing would be said about the other one if it is missing.
+OptionalIndexes = Annotated[list[Path] | None, _INDEXES]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -141,6 +151,34 @@ def load_model(
     if backend != "auto":
         model = model.with_backend(backend)
     return model.with_matcher(**changes).to(place)
+
+
+def opened_index(paths: Sequence[Path]) -> Index:
+    """An index, or several as one.
+
+    Raises:
+        UsageError: one of them does not exist.
+        StoreError: one of them cannot be opened, or they differ.
+    """
+    check_indexes(paths)
+    from diml.search import Index
+
+    return Index.open(paths)
+
+
+def check_indexes(paths: Sequence[Path]) -> None:
+    """Refuse an index that does not exist, before anything is loaded."""
+    for path in paths:
+        existing(path, "index")
+
+
+def name_of(paths: Sequence[Path]) -> str:
+    """What documents call an index, or several.
+
+    >>> name_of([Path("a.diml"), Path("b.diml")])
+    'a.diml, b.diml'
+    """
+    return ", ".join(map(str, paths))
 
 
 def check_weights(name: str | None) -> None:

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diml.cli.options import Eps, Json, Marginals, Mass, Transport, Weight, existing, matching_settings
+from diml.cli.options import (
+    Eps,
+    Indexes,
+    Json,
+    Marginals,
+    Mass,
+    Transport,
+    Weight,
+    check_indexes,
+    matching_settings,
+    name_of,
+    opened_index,
+)
 from diml.cli.output import print_json
 from diml.cli.path_options import PATH
 from diml.errors import UsageError
@@ -20,7 +32,7 @@ LONG_SECONDS, MANY_PAIRS = 600, 100_000
 
 
 def pairs(
-    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False, **PATH)],
+    index: Indexes,
     above: Annotated[float, typer.Option(help="The least similarity, above -1 and up to 1.")] = 0.9,
     where: Annotated[
         str | None,
@@ -45,14 +57,14 @@ def pairs(
     Example: diml pairs photos.diml --above 0.95 --out groups.html
     """
     check_answer(json, jsonl, limit)
-    existing(index, "index")
+    check_indexes(index)
     from diml.explanation import PAGES, check_output, draw_groups
-    from diml.search import Groups, Index
+    from diml.search import Groups
 
     if out is not None:
         check_output(out, PAGES)
     changes = matching_settings(marginals=marginals, mass=mass, transport=transport, weight=weight, eps=eps)
-    opened = Index.open(index)
+    opened = opened_index(index)
     search = (opened.with_matcher(**changes) if changes else opened).pairs(above, where)
     announce(search)
     found: list[Pair] = []
@@ -73,7 +85,7 @@ def pairs(
     if out is not None:
         draw_groups(search, found, out)
     if json:
-        document = {"index": str(index), "where": where, "above": search.above, "images": len(search.vectors)}
+        document = {"index": name_of(index), "where": where, "above": search.above, "images": len(search.vectors)}
         listed = {"pairs": [pair.to_dict() for pair in found], "groups": [list(group.paths) for group in joined]}
         print_json({**document, **listed})
     elif not jsonl:

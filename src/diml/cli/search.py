@@ -15,13 +15,17 @@ from diml.cli.options import (
     Marginals,
     Mask,
     Mass,
+    OptionalIndexes,
     Region,
     Transport,
     Weight,
+    check_indexes,
     check_part,
     check_part_alone,
     existing,
     matching_settings,
+    name_of,
+    opened_index,
 )
 from diml.cli.output import print_json
 from diml.cli.path_options import PATH, PLACE
@@ -34,7 +38,8 @@ if TYPE_CHECKING:
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False, **PATH)],
+    *,
+    index: OptionalIndexes = None,
     image: Annotated[
         str,
         typer.Argument(
@@ -76,12 +81,15 @@ def search(
 
     Find a part of it, anywhere: diml search photos.diml cat.jpg --region 80,20,190,120 --shortlist all
 
+    In several indices with one model, as in one: diml search part-*.diml cat.jpg
+
     Many images, a line of JSON for each: diml search photos.diml queries --jsonl > hits.jsonl
     """
+    index = _given(index, image)
     if k < 1:
         raise UsageError(f"expected -k >= 1, got {k}")
     limit = parse_search_shortlist(shortlist)
-    existing(index, "index")
+    check_indexes(index)
     _check_image(image, jsonl, {"--json": json, "--out": out, "--region": region, "--mask": mask})
     check_part(region, mask)
     if region or mask:
@@ -90,17 +98,16 @@ def search(
     regions = [parse_region(text) for text in region or ()]
     from diml.data import printable
     from diml.explanation import PAGES, PICTURES, check_no_source, check_output
-    from diml.search import Index
 
     if out is not None:
         check_output(out, (*PICTURES, *PAGES))
         check_no_source(out, [image] if mask is None else [image, mask])
     changes = matching_settings(marginals=marginals, mass=mass, transport=transport, weight=weight, eps=eps)
-    opened = Index.open(index)
+    opened = opened_index(index)
     if changes:
         opened = opened.with_matcher(**changes)
     if jsonl:
-        print_many(opened, str(index), image, k=k, shortlist=limit, where=where)
+        print_many(opened, name_of(index), image, k=k, shortlist=limit, where=where)
         return
     found = opened.search(image, k=k, shortlist=limit, where=where, regions=regions, mask=mask)
     if out is not None:
@@ -108,18 +115,28 @@ def search(
 
         draw_hits(found, out)
     if json:
-        print_json(found.to_dict(index=str(index), query=str(image)))
+        print_json(found.to_dict(index=name_of(index), query=str(image)))
         return
     if not found.hits:
         typer.echo("nothing was found" + (f" where {where}" if where else "; the index is empty"))
     else:
-        typer.echo("rank  similarity  structural  pooled  pooled_rank  margin  concentration  label  path")
+        typer.echo(
+            "rank  similarity  structural  pooled  pooled_rank  margin  concentration  label  path"
+            + ("  index" if opened.shards else "")
+        )
     for hit in found:
-        typer.echo(f"{_numbers(hit)}  {printable(hit.label or '-')}  {printable(hit.path)}")
+        shard = "" if hit.shard is None else f"  {printable(hit.shard)}"
+        typer.echo(f"{_numbers(hit)}  {printable(hit.label or '-')}  {printable(hit.path)}{shard}")
     if found.maps_read is not None:
         typer.echo(f"\n{found.maps_read:,} of {found.shortlist:,} maps were read")
     if out is not None:
         typer.echo(f"\nThe hits are in {printable(out)}")
+
+
+def _given(index: list[Path] | None, image: str) -> list[Path]:
+    if not index:
+        raise UsageError(f"expected an index and then an image to look for, got {image} alone; give both")
+    return index
 
 
 def _check_image(image: str, jsonl: bool, others: Mapping[str, object]) -> None:

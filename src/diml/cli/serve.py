@@ -17,6 +17,15 @@ def serve(
     indexes: Annotated[
         list[Path] | None, typer.Argument(help="Indices made by diml index.", show_default=False, **PATH)
     ] = None,
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=INDEX,INDEX,...",
+            help="Several indices with one model, served as one under this name; a path may have wildcards; may be "
+            "repeated.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Where to listen; 127.0.0.1 by default, this machine alone.")] = None,
     port: Annotated[int | None, typer.Option(help="8000 by default; 0 takes a free one.")] = None,
     token_file: Annotated[
@@ -37,7 +46,8 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; auto by default.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="What embeds images on the CPU: torch, openvino, onnx; auto by default.")
+        str | None,
+        typer.Option(help="What embeds images on the CPU: torch, openvino, onnx, openvino-bf16; auto by default."),
     ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests in work; more are refused with 429.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images embedded together.")] = None,
@@ -61,6 +71,8 @@ def serve(
     Every option may also be given as a variable of the environment, such as DIML_SERVE_PORT.
 
     Example: diml serve photos.diml
+
+    Several indices as one: diml serve --shards 'photos=part-*.diml'
     """
     try:
         from diml.service.server import serve as run
@@ -71,6 +83,7 @@ def serve(
         raise UsageError(MISSING) from error
     settings = ServiceSettings.of(
         indexes=indexes or None,
+        shards=shards or None,
         host=host,
         port=port,
         token_file=token_file,

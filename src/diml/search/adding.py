@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from diml.data.collection import Collection
+from diml.embedding import REDUCED
 from diml.errors import DatasetError, ImageError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.search import creation
 from diml.search.adding_lock import AddingLock
 from diml.search.blocks import Block, given_block
 from diml.search.features_only import NO_MODEL
-from diml.search.index_state import IndexState, Opened
+from diml.search.index_state import IndexState
 from diml.search.items import Item, column_names, items
 from diml.search.manifest import is_index
+from diml.search.read_state import Opened
+from diml.search.store import Store
 from diml.search.writer import AddReport, Progress, Writer
 
 # Given maps that are stored in one commit.
@@ -96,7 +99,7 @@ class _Adding:
                         self.state.undo_creation()
             raise
 
-    def _check_columns(self, opened: Opened) -> None:
+    def _check_columns(self, opened: Opened[Store]) -> None:
         for name in column_names(self.collection):
             if name not in opened.manifest.columns:
                 kept = ", ".join(opened.manifest.columns) or "none"
@@ -114,6 +117,7 @@ def add_collection(state: IndexState, collection: Collection, options: AddOption
     adding, settings = _Adding(state, collection), state.settings
     wanted = adding.wanted
     _check_embeds(state)
+    _check_precision(state)
     if options.prune and state.opened:
         _check_prune(state, state.opened, collection, wanted)
     if settings is not None and settings.model is not None and state.opened is None:
@@ -176,12 +180,24 @@ def _check_embeds(state: IndexState) -> None:
         raise UsageError(NO_MODEL)
 
 
+def _check_precision(state: IndexState) -> None:
+    """Refuse to mix maps of a reduced precision with others: they differ by more than what another engine changes."""
+    if state.opened is None:
+        return
+    stored, wanted = state.opened.manifest.backends or ("torch",), state.model.encoder.inference.backend
+    if {wanted, *stored} & {*REDUCED} and set(stored) != {wanted}:
+        raise UsageError(
+            f"{state.path} was embedded by {', '.join(stored)}, whose maps are not those of {wanted}; add with "
+            f"--backend {stored[0]}, or make another index"
+        )
+
+
 def _unreadable(collection: Collection) -> list[str]:
     """Paths that are there and cannot be read: what is stored of them stays."""
     return [skipped.path for skipped in collection.skipped if collection.has(skipped.path)]
 
 
-def _check_prune(state: IndexState, opened: Opened, collection: Collection, wanted: list[Item]) -> None:
+def _check_prune(state: IndexState, opened: Opened[Store], collection: Collection, wanted: list[Item]) -> None:
     """Refuse to prune by a folder that has none of the images: it is probably the wrong one."""
     manifest, store = opened
     moved = collection.place != manifest.collection

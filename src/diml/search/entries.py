@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from diml.errors import UsageError
-from diml.search.store import Store
+from diml.search.stored_rows import StoredRows
 
 # Entries that are made at once.
 BATCH = 2048
@@ -39,7 +39,7 @@ class Entry:
         return {**asdict(self), "size": list(self.size)}
 
 
-def entries(store: Store) -> Iterator[Entry]:
+def entries(store: StoredRows) -> Iterator[Entry]:
     """Every image that is stored now, by path."""
     names = store.columns
     rows = by_path(store, entry_columns(store))
@@ -48,13 +48,13 @@ def entries(store: Store) -> Iterator[Entry]:
             yield entry_of_row(row, names)
 
 
-def page(store: Store, where: str | None, offset: int, limit: int) -> list[Entry]:
+def page(store: StoredRows, where: str | None, offset: int, limit: int) -> list[Entry]:
     """Some of the images that meet a condition, by path."""
     rows = by_path(store, ["path", "id"], where)["id"][offset : offset + limit]
     return entries_of(store, rows.to_pylist())
 
 
-def entries_of(store: Store, ids: Sequence[str]) -> list[Entry]:
+def entries_of(store: StoredRows, ids: Sequence[str]) -> list[Entry]:
     """The images of these ids, in their order; those that are not stored any more are left out."""
     names = store.columns
     rows = store.scan_ids(entry_columns(store), ids)
@@ -62,7 +62,7 @@ def entries_of(store: Store, ids: Sequence[str]) -> list[Entry]:
     return [found[id] for id in ids if id in found]
 
 
-def value_counts(store: Store, column: str, limit: int) -> tuple[int, list[tuple[str, int]]]:
+def value_counts(store: StoredRows, column: str, limit: int) -> tuple[int, list[tuple[str, int]]]:
     """The number of distinct values of a column, and the most frequent ones with their counts, equal counts by value.
 
     Raises:
@@ -76,12 +76,12 @@ def value_counts(store: Store, column: str, limit: int) -> tuple[int, list[tuple
     return len(pairs), sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
-def by_path(store: Store, columns: list[str], where: str | None = None) -> pa.Table:
+def by_path(store: StoredRows, columns: list[str], where: str | None = None) -> pa.Table:
     """Some columns of every image, or of those that meet a condition, ordered by path, equal paths by id."""
     return store.scan(columns, where).sort_by([("path", "ascending"), ("id", "ascending")])
 
 
-def entry_columns(store: Store) -> list[str]:
+def entry_columns(store: StoredRows) -> list[str]:
     """The columns that an entry is made of."""
     return ["id", "path", "label", "width", "height", *store.columns]
 

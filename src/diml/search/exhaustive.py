@@ -15,8 +15,8 @@ from diml.model import Query
 from diml.search.coarse import POOLED_RANK, coarse_vector
 from diml.search.manifest import Manifest
 from diml.search.schema import SKETCH, WEIGHTS
-from diml.search.store import Store
 from diml.search.stored_maps import matrix, stored_local, stored_weights
+from diml.search.stored_rows import StoredRows
 
 # Rows that are read together.
 BATCH = 4096
@@ -39,12 +39,12 @@ class _Found(NamedTuple):
     cosine: float
 
 
-def best_of_all(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
+def best_of_all(store: StoredRows, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
     """The k rows of the largest similarity, ties by id. Memory grows by 4 bytes for each image of the index."""
     return _rows(store, *store.read(lambda: _streamed(store, query, manifest, k, where)))
 
 
-def best_proven(store: Store, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
+def best_proven(store: StoredRows, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
     """The same rows, from the maps alone whose upper bound reaches the k-th best similarity.
 
     Bounds come from the pooled vectors and the sketches, which are read of every image; maps are read by their bound,
@@ -53,15 +53,15 @@ def best_proven(store: Store, query: Query, manifest: Manifest, k: int, where: s
     Raises:
         UsageError: the index has no sketches.
     """
-    if store.form.sketches is None:
+    if store.sketches is None:
         raise UsageError(
-            f"expected an index with sketches for the shortlist proven, {store.folder} has none; use all, or make a "
+            f"expected an index with sketches for the shortlist proven, {store.name} has none; use all, or make a "
             "copy with sketches: diml index INDEX --into COPY --recode float16 --sketches"
         )
     return _rows(store, *store.read(lambda: _bounded(store, query, manifest, k, where)))
 
 
-def _rows(store: Store, best: Sequence[_Found], cosines: np.ndarray, maps_read: int) -> Best:
+def _rows(store: StoredRows, best: Sequence[_Found], cosines: np.ndarray, maps_read: int) -> Best:
     every = np.sort(-cosines)
     ranks = {found.id: 1 + int(np.searchsorted(every, -np.float32(found.cosine))) for found in best}
     rows = store.rows(list(ranks))
@@ -69,7 +69,7 @@ def _rows(store: Store, best: Sequence[_Found], cosines: np.ndarray, maps_read: 
 
 
 def _streamed(
-    store: Store, query: Query, manifest: Manifest, k: int, where: str | None
+    store: StoredRows, query: Query, manifest: Manifest, k: int, where: str | None
 ) -> tuple[list[_Found], np.ndarray, int]:
     best: list[_Found] = []
     seen = [np.empty(0, np.float32)]
@@ -82,7 +82,7 @@ def _streamed(
 
 
 def _bounded(
-    store: Store, query: Query, manifest: Manifest, k: int, where: str | None
+    store: StoredRows, query: Query, manifest: Manifest, k: int, where: str | None
 ) -> tuple[list[_Found], np.ndarray, int]:
     ids, upper, cosines = _bounds(store, query, manifest, where)
     order = np.argsort(-upper, kind="stable")
@@ -101,10 +101,10 @@ def _bounded(
 
 
 def _bounds(
-    store: Store, query: Query, manifest: Manifest, where: str | None
+    store: StoredRows, query: Query, manifest: Manifest, where: str | None
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The id, the upper bound and the pooled similarity of each image."""
-    sketches, vector, units = store.form.sketches, coarse_vector(query), query.units
+    sketches, vector, units = store.sketches, coarse_vector(query), query.units
     assert sketches is not None
     ids: list[str] = []
     upper, cosines = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
@@ -122,12 +122,12 @@ def _bounds(
     return ids, np.concatenate(upper), np.concatenate(cosines)
 
 
-def _columns(store: Store, manifest: Manifest) -> list[str]:
+def _columns(store: StoredRows, manifest: Manifest) -> list[str]:
     return ["id", "pooled", store.map_column, *([WEIGHTS] if manifest.weighted else [])]
 
 
 def _matched(
-    batch: pa.Table, store: Store, query: Query, manifest: Manifest, k: int
+    batch: pa.Table, store: StoredRows, query: Query, manifest: Manifest, k: int
 ) -> tuple[list[_Found], np.ndarray]:
     """The k best of some rows, and the pooled similarity of all of them."""
     rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id

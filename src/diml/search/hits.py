@@ -34,6 +34,7 @@ class Hit:
         size: width and height of the original in pixels.
         thumbnail: JPEG bytes, longest side at most 160 px; empty for features that were added without an image file.
         match: the query (a) matched with this image (b): one pair, float64, solved to 1e-6.
+        shard: which of several indices, opened as one, the image is in, see `Index.shards`; None of a single index.
     """
 
     rank: int
@@ -50,9 +51,11 @@ class Hit:
     size: tuple[int, int]
     thumbnail: bytes = field(repr=False)
     match: Match = field(repr=False, compare=False)
+    shard: str | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The hit as `diml search --json` prints it."""
+        """The hit as `diml search --json` prints it; `shard` is present where several indices were searched."""
+        shard = {} if self.shard is None else {"shard": self.shard}
         return {
             "rank": self.rank,
             "id": self.id,
@@ -66,6 +69,7 @@ class Hit:
             "concentration": self.concentration,
             "size": list(self.size),
             "columns": dict(self.columns),
+            **shard,
         }
 
 
@@ -80,7 +84,7 @@ class SearchResult:
             if the ranking by pooled vectors was asked for.
         query: the image that was looked for, or the part of it.
         where: the condition that hits had to meet; None for no condition.
-        index: path of the index.
+        index: path of the index, or paths of several.
         settings: settings of the matcher that differ from those of the model of the index, by name.
         maps_read: with the shortlist "proven", the number of images whose maps were read; None with others.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
@@ -23,8 +24,10 @@ from diml.search.limits import SearchShortlist, check_k, check_search_shortlist
 from diml.search.manifest import check_free, is_index
 from diml.search.naming import resolve
 from diml.search.pairs import Pairs
+from diml.search.read_state import ReadState
 from diml.search.searcher import Searcher
 from diml.search.settings import EXACT_LIMIT, Grid, IndexSettings, ModelLike, as_grid, as_model
+from diml.search.sharded_state import ShardedState
 from diml.search.writer import AddReport, Progress
 
 
@@ -57,7 +60,7 @@ class Index(IndexContents):
     FeatureMaps(n=2, grid=4x4, dim=8, torch.float32, cpu)
     """
 
-    def __init__(self, state: IndexState, changes: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, state: ReadState, changes: Mapping[str, Any] | None = None) -> None:
         super().__init__(state)
         self._changes = dict(changes or {})
 
@@ -114,19 +117,39 @@ class Index(IndexContents):
         return cls(IndexState(folder, settings))
 
     @classmethod
-    def open(cls, path: AnyPath, *, model: StructuralModel | None = None, backbone: nn.Module | None = None) -> Index:
-        """Open an index.
+    def open(
+        cls,
+        path: AnyPath | Sequence[AnyPath],
+        *,
+        model: StructuralModel | None = None,
+        backbone: nn.Module | None = None,
+    ) -> Index:
+        """Open an index, or several that were made with one model, as one.
+
+        Several give the hits that one index of all their images would give, with the same numbers, where each is
+        searched exactly: while none holds more images than the smallest `exact_limit` of them. They are read only; what
+        is added to one of them by itself is found by the next search. See docs/scale.md.
 
         Args:
-            path: the folder of the index.
+            path: the folder of the index, or a list of folders, with different images.
             model: the model it was made with, if it is loaded already or has another matcher; by default that of the
                 index, which is loaded on first use.
             backbone: for a model that wraps a module of your own: that module.
 
         Raises:
-            StoreError: there is no index, or it is unfinished, copied in part, of a newer format, or of another model.
+            StoreError: there is no index, or it is unfinished, copied in part, of a newer format, or of another model;
+                of several: they differ in what they store, or an image is in two of them. Of more than a million images
+                the latter is noticed where both are read, and by `stats`.
+            UsageError: an empty list, or an index that is listed twice.
         """
-        return cls(IndexState.open(user_path(path), model, backbone))
+        if isinstance(path, str | os.PathLike):
+            return cls(IndexState.open(user_path(path), model, backbone))
+        paths = [user_path(each) for each in path]
+        if not paths:
+            raise UsageError("expected at least one index to open, got an empty list")
+        if len(paths) == 1:
+            return cls(IndexState.open(paths[0], model, backbone))
+        return cls(ShardedState.open(paths, model, backbone))
 
     def with_matcher(self, **changes: Any) -> Index:
         """The same index, searched with some settings of the matcher changed; what is stored does not change.
@@ -180,10 +203,10 @@ class Index(IndexContents):
             UsageError: a column that the index does not have, an index without a model, or a prune that would drop
                 everything, by another folder.
         """
-        opened = self._state.opened
-        root = self.collection if opened else None
+        state = self._state.for_writing()
+        root = self.collection if state.opened else None
         collection = as_collection(images, labels_from, labels, root)
-        return add_collection(self._state, collection, AddOptions(prune, strict, batch_size, commit_seconds, progress))
+        return add_collection(state, collection, AddOptions(prune, strict, batch_size, commit_seconds, progress))
 
     def add_maps(
         self,
@@ -220,8 +243,9 @@ class Index(IndexContents):
         >>> index.search(maps[1], k=1)[0].path
         'b'
         """
+        state = self._state.for_writing()
         collection = given_collection(maps, paths, labels, columns)
-        return add_given(self._state, collection, with_sizes(maps, sizes))
+        return add_given(state, collection, with_sizes(maps, sizes))
 
     def remove(self, images: AnyPath | Sequence[AnyPath]) -> int:
         """Drop images by id or by path relative to the collection; returns how many.
@@ -230,11 +254,12 @@ class Index(IndexContents):
             UsageError: one of them is not in the index; then nothing is dropped.
             StoreError: the index does not exist yet, or cannot be written.
         """
-        store = self._state.require().store
-        with self._state.locked():
-            ids = set(resolve(store, images).known(self.path))
+        state = self._state.for_writing()
+        store = state.require().store
+        with state.locked():
+            ids = set(resolve(store, images).known(state.name))
             store.delete(sorted(ids))
-            self._state.finish(len(ids))
+            state.finish(len(ids))
         return len(ids)
 
     def search(
@@ -364,7 +389,7 @@ class Index(IndexContents):
         return Pairs(opened, own.with_matcher(**self._changes) if self._changes else own, above, where)
 
     def __repr__(self) -> str:
-        return f"Index({str(self.path)!r}, images={len(self)})"
+        return f"Index({self._state.name!r}, images={len(self)})"
 
     def _searcher(
         self, k: SupportsIndex | float, shortlist: SearchShortlist | SupportsIndex | float, where: str | None
@@ -372,4 +397,4 @@ class Index(IndexContents):
         hits, limit = check_k(k), check_search_shortlist(shortlist)
         opened, own = self._state.snapshot()
         model = own.with_matcher(**self._changes) if self._changes else own
-        return Searcher(str(self.path), opened, model, own.matcher, hits, limit, where)
+        return Searcher(self._state.name, opened, model, own.matcher, hits, limit, where)

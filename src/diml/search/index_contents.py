@@ -10,8 +10,8 @@ from diml.data.object_files import is_url
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath
 from diml.search.entries import Entry, by_path, entries, entry_columns, entry_of_row, page, value_counts
-from diml.search.index_state import IndexState
 from diml.search.naming import as_ids, not_stored, resolve
+from diml.search.read_state import ReadState
 from diml.search.stats import IndexStats, stats_of
 from diml.search.stored_maps import stored_maps
 
@@ -19,13 +19,22 @@ from diml.search.stored_maps import stored_maps
 class IndexContents:
     """The stored images of an index. Iterating gives an `Entry` for each, ordered by path."""
 
-    def __init__(self, state: IndexState) -> None:
+    def __init__(self, state: ReadState) -> None:
         self._state = state
 
     @property
     def path(self) -> Path:
-        """The folder of the index, absolute."""
+        """The folder of the index, absolute.
+
+        Raises:
+            UsageError: it is several indices that were opened as one, see `shards`.
+        """
         return self._state.path
+
+    @property
+    def shards(self) -> dict[str, Path]:
+        """Of several indices that were opened as one, the folder of each by its name; empty for a single index."""
+        return dict(self._state.shards)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -34,10 +43,23 @@ class IndexContents:
 
     @property
     def collection(self) -> Path | None:
-        """The folder that the index was made of; None for features that were added without image files, and where the
-        images are on an object store.
+        """The folder that the index was made of; None for features that were added without image files, where the images
+        are on an object store, and for several indices that were made of several folders, see `collection_of`.
         """
         folder = self._state.require().manifest.collection
+        return Path(folder) if folder and not is_url(folder) else None
+
+    def collection_of(self, image: AnyPath) -> Path | None:
+        """The folder that the path of a stored image, given by its id or path, is relative to; None if it has none.
+
+        Raises:
+            UsageError: it is not in the index.
+        """
+        if not self.shards:
+            return self.collection
+        ids = resolve(self._state.require().store, image).known(self._state.name)
+        state = self._state.of_image(ids[0])
+        folder = "" if state is None else state.require().manifest.collection
         return Path(folder) if folder and not is_url(folder) else None
 
     @property
@@ -86,7 +108,7 @@ class IndexContents:
             StoreError: the index does not exist yet.
         """
         manifest, store = self._state.require()
-        ids = resolve(store, images).known(self.path)
+        ids = resolve(store, images).known(self._state.name)
         return stored_maps(store.rows_in_order(ids), manifest, store.codec)
 
     def entries(self, where: str | None = None, offset: int = 0, limit: int | None = None) -> list[Entry]:
@@ -141,7 +163,7 @@ class IndexContents:
         rows: dict[str, dict[str, Any]] = {row["id"]: row for row in listed}
         found = next((rows[id] for id in ids if id in rows), None)
         if found is None:
-            raise not_stored(image, self.path)
+            raise not_stored(image, self._state.name)
         return found
 
     def value_counts(self, column: str, limit: int) -> tuple[int, list[tuple[str, int]]]:
@@ -156,8 +178,10 @@ class IndexContents:
         """What is in the index; the model is not loaded for it.
 
         Raises:
-            StoreError: the index does not exist yet, or was moved or removed while it was open.
+            StoreError: the index does not exist yet, or was moved or removed while it was open; an image is in two of
+                several indices that were opened as one.
         """
-        opened = self._state.require()
+        manifest, store = self._state.require()
         self._state.check_still_there()
-        return stats_of(self.path, *opened)
+        store.check_distinct()
+        return stats_of(self._state.name, self._state.folders, manifest, store, self.shards)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from filelock import FileLock
 from torch import nn
@@ -16,17 +15,11 @@ from diml.search import creation
 from diml.search.adding_lock import make_folder
 from diml.search.features_only import NoBackbone, features_model
 from diml.search.manifest import LOCK, MODEL, Manifest, is_index
+from diml.search.read_state import Opened
 from diml.search.row_form import RowForm
 from diml.search.settings import IndexSettings
 from diml.search.store import Store
 from diml.search.unreadable import moved
-
-
-class Opened(NamedTuple):
-    """An index that exists."""
-
-    manifest: Manifest
-    store: Store
 
 
 class IndexState:
@@ -42,7 +35,7 @@ class IndexState:
     def __init__(self, path: Path, settings: IndexSettings | None = None) -> None:
         self.path = path.absolute()
         self.settings = settings
-        self.opened: Opened | None = None
+        self.opened: Opened[Store] | None = None
         self.lock = FileLock(self.path / LOCK)
         self._model: StructuralModel | None = None
         self._backbone: nn.Module | None = None
@@ -66,18 +59,33 @@ class IndexState:
         return state
 
     @property
+    def name(self) -> str:
+        """The folder, as messages and results call it."""
+        return str(self.path)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folder alone."""
+        return [self.path]
+
+    @property
+    def shards(self) -> Mapping[str, Path]:
+        """None: it is a single index."""
+        return {}
+
+    @property
     def model(self) -> StructuralModel:
         """The model, loaded from the folder on first use; before the index is made, the model it is to be made with."""
         return self.snapshot()[1]
 
-    def snapshot(self) -> tuple[Opened | None, StructuralModel]:
+    def snapshot(self) -> tuple[Opened[Store] | None, StructuralModel]:
         """The opened index and its model, which belong together also while another thread makes the index."""
         with self._changing:
             if self._model is None:
                 self._model = self._loaded(self.opened)
             return self.opened, self._model
 
-    def _loaded(self, opened: Opened | None) -> StructuralModel:
+    def _loaded(self, opened: Opened[Store] | None) -> StructuralModel:
         if opened is None:
             assert self.settings is not None
             return self.settings.model or features_model(self.settings.grid or (1, 1))
@@ -88,7 +96,7 @@ class IndexState:
             raise StoreError(f"{self.path} holds another model than it was made with; copy it again")
         return model
 
-    def require(self) -> Opened:
+    def require(self) -> Opened[Store]:
         """The manifest and the store.
 
         Raises:
@@ -97,6 +105,14 @@ class IndexState:
         if self.opened is None:
             raise StoreError(f"{self.path} does not exist yet; add images first")
         return self.opened
+
+    def for_writing(self) -> IndexState:
+        """Itself."""
+        return self
+
+    def of_image(self, id: str) -> IndexState | None:
+        """Itself, if the image is stored."""
+        return self if self.require().store.ids_among([id]) else None
 
     def count(self) -> int:
         """Images that are stored now, by any process."""

@@ -14,8 +14,8 @@ from diml.search.limits import EXHAUSTIVE, SearchShortlist
 from diml.search.manifest import Manifest
 from diml.search.ranking import Counts, Ranked, check_query, rank, rank_rows
 from diml.search.stages import stage
-from diml.search.store import Store
 from diml.search.stored_maps import matrix
+from diml.search.stored_rows import StoredRows
 
 # Queries that are ranked together, if the maps of all their shortlists are no more numbers than this.
 BLOCK, HELD = 64, 2**26
@@ -32,7 +32,12 @@ def block_size(manifest: Manifest, k: int, shortlist: SearchShortlist) -> int:
 
 
 def rank_many(
-    store: Store, manifest: Manifest, queries: Sequence[Query], k: int, shortlist: SearchShortlist, where: str | None
+    store: StoredRows,
+    manifest: Manifest,
+    queries: Sequence[Query],
+    k: int,
+    shortlist: SearchShortlist,
+    where: str | None,
 ) -> list[Ranked]:
     """As `rank`, for each of several queries: the same hits in the same order, with the same numbers.
 
@@ -44,8 +49,9 @@ def rank_many(
     """
     for query in queries:
         check_query(query.maps, manifest)
-    counts = Counts.of(store.count(where), k, shortlist)
-    if len(queries) < 2 or shortlist in EXHAUSTIVE or not 0 < counts.candidates <= manifest.exact_limit:
+    candidates = store.counts(where)
+    counts = Counts.of(sum(candidates), k, shortlist)
+    if len(queries) < 2 or shortlist in EXHAUSTIVE or not 0 < max(candidates) <= manifest.exact_limit:
         return [rank(store, manifest, query, k, shortlist, where) for query in queries]
     with stage("coarse"):
         vectors = [coarse_vector(query) for query in queries]
@@ -56,7 +62,7 @@ def rank_many(
 
 
 def nearest_of_each(
-    store: Store, vectors: Sequence[np.ndarray], limit: int, where: str | None = None
+    store: StoredRows, vectors: Sequence[np.ndarray], limit: int, where: str | None = None
 ) -> Iterator[pa.Table]:
     """For each of several vectors the rows that `nearest` finds, by an exact search."""
     nearest = store.read(lambda: _scanned(store, vectors, limit, where))
@@ -67,7 +73,7 @@ def nearest_of_each(
     return (measured(rows.take(some), vector) for some, vector in zip(at, vectors, strict=True))
 
 
-def _scanned(store: Store, vectors: Sequence[np.ndarray], limit: int, where: str | None) -> list[list[str]]:
+def _scanned(store: StoredRows, vectors: Sequence[np.ndarray], limit: int, where: str | None) -> list[list[str]]:
     units = np.stack([_units(vector[None])[0] for vector in vectors])
     kept = [_Kept(vector, limit) for vector in vectors]
     for batch in store.batches(["id", "pooled"], where, BATCH):

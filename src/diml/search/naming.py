@@ -10,7 +10,7 @@ from pathlib import Path
 from diml.errors import UsageError
 from diml.files import AnyPath
 from diml.search.items import image_id, is_id
-from diml.search.store import Store
+from diml.search.stored_rows import StoredRows
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,11 @@ class Named:
     ids: list[str]
     unknown: list[str]
 
-    def known(self, index: Path) -> list[str]:
+    def known(self, index: str) -> list[str]:
         """The ids, if all images are stored.
+
+        Args:
+            index: what messages call it.
 
         Raises:
             UsageError: one of them is not.
@@ -36,7 +39,7 @@ class Named:
         return self.ids
 
 
-def not_stored(image: AnyPath, index: Path) -> UsageError:
+def not_stored(image: AnyPath, index: str) -> UsageError:
     return UsageError(f"{os.fspath(image)} is not in {index}; give an id, or a path relative to the collection")
 
 
@@ -50,7 +53,7 @@ def as_ids(image: AnyPath) -> list[str]:
     return [*([name] if is_id(name) else []), image_id(name)]
 
 
-def resolve(store: Store, images: AnyPath | Sequence[AnyPath]) -> Named:
+def resolve(store: StoredRows, images: AnyPath | Sequence[AnyPath]) -> Named:
     """Look images up."""
     listed = [images] if isinstance(images, str | os.PathLike) else images
     names = [Path(image).as_posix() for image in listed]

@@ -20,10 +20,10 @@ from diml.search.exhaustive import best_of_all, best_proven
 from diml.search.hits import Hit
 from diml.search.limits import EXHAUSTIVE, SearchShortlist
 from diml.search.manifest import Manifest
-from diml.search.schema import LARGE, PLAIN
+from diml.search.schema import LARGE, PLAIN, SHARD
 from diml.search.stages import stage
-from diml.search.store import Store
 from diml.search.stored_maps import stored_maps
+from diml.search.stored_rows import StoredRows
 
 # Hits whose plans are solved together.
 CHUNK = 256
@@ -47,12 +47,12 @@ class Ranked(NamedTuple):
 
 
 def rank(
-    store: Store, manifest: Manifest, query: Query, k: int, shortlist: SearchShortlist, where: str | None
+    store: StoredRows, manifest: Manifest, query: Query, k: int, shortlist: SearchShortlist, where: str | None
 ) -> Ranked:
     """The k images most similar to a query.
 
     1. The rows whose pooled vectors have the largest cosine with the query's, `max(k, shortlist)` of them, ties by id.
-       Exact up to `exact_limit` candidates.
+       Exact up to `exact_limit` candidates in each table.
     2. These rows, ranked by similarity in float32 at the matcher's tolerance. A shortlist of 0 leaves this step out.
        "all" leaves step 1 out and ranks every candidate, read batch by batch; no plan is solved for images that
        provably are not among the best (see `diml.matching.top_k`). "proven" gives the same, and does not read the maps
@@ -60,7 +60,8 @@ def rank(
     3. The k best and the one that follows, scored in float64 at 1e-6 and ordered by that number, ties by id.
     """
     check_query(query.maps, manifest)
-    counts = Counts.of(store.count(where), k, shortlist)
+    candidates = store.counts(where)
+    counts = Counts.of(sum(candidates), k, shortlist)
     if counts.candidates == 0:
         return Ranked([], 0)
     if shortlist in EXHAUSTIVE:
@@ -69,13 +70,13 @@ def rank(
             rows, maps_read = best(store, query, manifest, k + 1, where)
             hits = _hits(query, rows, stored_maps(rows, manifest, store.codec), k, by_pooled=False)
             return Ranked(hits, counts.shortlist, maps_read if shortlist == "proven" else None)
-    exact = counts.candidates <= manifest.exact_limit
+    exact = max(candidates) <= manifest.exact_limit
     with stage("coarse"):
         rows = nearest(store, coarse_vector(query), counts.coarse, where, exact)
     return rank_rows(store, query, rows, manifest, k, counts.shortlist)
 
 
-def rank_rows(store: Store, query: Query, rows: pa.Table, manifest: Manifest, k: int, shortlist: int) -> Ranked:
+def rank_rows(store: StoredRows, query: Query, rows: pa.Table, manifest: Manifest, k: int, shortlist: int) -> Ranked:
     """Steps 2 and 3 of `rank`, for the rows that `nearest` found."""
     rows = rows.append_column(POOLED_RANK, pa.array(pooled_ranks(rows["_distance"].to_numpy())))
     with stage("fetch"):
@@ -148,7 +149,7 @@ def _hits(query: Query, rows: pa.Table, gallery: FeatureMaps, k: int, by_pooled:
     shown = [numbers.pooled if by_pooled else numbers.similarity for numbers, _ in solved]
     order = sorted(range(len(records)), key=lambda i: (-shown[i], records[i]["id"]))
     margins = [shown[i] - shown[after] for i, after in itertools.pairwise(order)] + [None]
-    names = [name for name in rows.column_names if name not in (*PLAIN, *LARGE, "_distance", POOLED_RANK)]
+    names = [name for name in rows.column_names if name not in (*PLAIN, *LARGE, "_distance", POOLED_RANK, SHARD)]
     return [
         _hit(rank, records[i], *solved[i], margin, names)
         for rank, (i, margin) in enumerate(zip(order[:k], margins, strict=False), start=1)
@@ -181,4 +182,5 @@ def _hit(
         size=(record["width"], record["height"]),
         thumbnail=record["thumbnail"],
         match=match,
+        shard=record.get(SHARD),
     )

@@ -18,8 +18,9 @@ from diml.search.codes import FLOAT16, Codec, parse_codes, save_codec
 from diml.search.codes.sketches import Sketches
 from diml.search.creation import clear
 from diml.search.index import Index
-from diml.search.index_state import IndexState, Opened
+from diml.search.index_state import IndexState
 from diml.search.manifest import LOCK, MODEL, check_free, is_index, sizes
+from diml.search.read_state import Opened
 from diml.search.row_form import RowForm
 from diml.search.settings import check_sketches
 from diml.search.store import Store
@@ -80,7 +81,7 @@ def recode(
     return Index.open(target)
 
 
-def _codec(folder: Path, opened: Opened, codes: str) -> Codec | None:
+def _codec(folder: Path, opened: Opened[Store], codes: str) -> Codec | None:
     """The codec, fitted on a sample of the index; None for maps in float16."""
     manifest, store = opened
     parts = manifest.grid[0] * manifest.grid[1]
@@ -101,7 +102,9 @@ def _codec(folder: Path, opened: Opened, codes: str) -> Codec | None:
     return codec
 
 
-def _form(folder: Path, opened: Opened, codec: Codec | None, thumbnails: bool | None, sketches: bool | None) -> RowForm:
+def _form(
+    folder: Path, opened: Opened[Store], codec: Codec | None, thumbnails: bool | None, sketches: bool | None
+) -> RowForm:
     """What the rows of the copy have."""
     manifest, store = opened
     wanted = manifest.sketches and codec is None if sketches is None else sketches
@@ -113,7 +116,7 @@ def _form(folder: Path, opened: Opened, codec: Codec | None, thumbnails: bool | 
     return form
 
 
-def _write(opened: Opened, source: Path, target: Path, form: RowForm, progress: Progress | None) -> None:
+def _write(opened: Opened[Store], source: Path, target: Path, form: RowForm, progress: Progress | None) -> None:
     manifest, store = opened
     shutil.copytree(source / MODEL, target / MODEL)
     digest = "" if form.codec is None else save_codec(form.codec, target)
@@ -138,7 +141,7 @@ def _write(opened: Opened, source: Path, target: Path, form: RowForm, progress: 
     ).write(target)
 
 
-def _recoded(opened: Opened, form: RowForm, schema: pa.Schema) -> Iterator[pa.Table]:
+def _recoded(opened: Opened[Store], form: RowForm, schema: pa.Schema) -> Iterator[pa.Table]:
     manifest, store = opened
     ids = sorted(store.ids())
     for start in range(0, len(ids), BATCH):

@@ -17,6 +17,8 @@ WEIGHTS = "part_weights"
 MAP, CODE = "map", "map_code"
 # A quarter of the map, for upper bounds; only in an index that has them.
 SKETCH = "map_sketch"
+# Which of several indices, read as one, a row is of. It is not stored, and no column of a user can have this name.
+SHARD = "@shard"
 LARGE = ("visible", "pooled", MAP, CODE, SKETCH, WEIGHTS, "thumbnail")
 _TAKEN = frozenset({*PLAIN, *LARGE, "_rowid", "_rowaddr", "_rowoffset", "_distance", "_score", "_relevance_score"})
 

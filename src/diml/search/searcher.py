@@ -12,10 +12,11 @@ from diml.matching import Matcher
 from diml.model import Query, Source, StructuralModel, WholeQuery
 from diml.model.sources import as_list
 from diml.search.hits import FailedQuery, SearchResult
-from diml.search.index_state import Opened
 from diml.search.limits import SearchShortlist
 from diml.search.many import BLOCK, block_size, rank_many
 from diml.search.ranking import Ranked, rank
+from diml.search.read_state import Opened
+from diml.search.stored_rows import StoredRows
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Searcher:
     """
 
     index: str
-    opened: Opened | None
+    opened: Opened[StoredRows] | None
     model: StructuralModel
     own: Matcher
     k: int

@@ -40,7 +40,7 @@ def measure_stages(model: StructuralModel, candidates: int, dim: int) -> dict[st
 
 
 def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
-    manifest, store = index._state.require()
+    manifest, store = index._state.for_writing().require()
     image = index.model.read(path)
     query = index.model.query(image)
     device, vector = query.maps.device, coarse_vector(query)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from diml.search.codes import FLOAT16
 from diml.search.decoding import stored_decoding
 from diml.search.manifest import MODEL, Manifest, sizes
 from diml.search.schema import CODE, MAP, SKETCH, WEIGHTS
-from diml.search.store import Store
+from diml.search.stored_rows import StoredRows
 
 # Images whose bytes are counted.
 SAMPLE = 1000
@@ -28,7 +28,7 @@ class IndexStats:
     """What is in an index.
 
     Attributes:
-        path: of the index.
+        path: of the index; of several, their paths in one line.
         images: how many.
         model: name of its model, "none" without one; `fingerprint` distinguishes models of one name.
         grid, dim: rows and columns of the matching grid, numbers per part.
@@ -49,6 +49,7 @@ class IndexStats:
         row_bytes: of an image by what they hold, a mean of the first 1,000 images; before compression, and without the
             graph.
         sketches: whether there are sketches, which `shortlist="proven"` needs.
+        shards: of several indices that were opened as one, the number of images of each; empty for a single index.
     """
 
     path: str
@@ -73,18 +74,32 @@ class IndexStats:
     codes: str = FLOAT16
     row_bytes: Mapping[str, float] = field(default_factory=dict)
     sketches: bool = False
+    shards: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values: what `diml info --json` prints."""
-        return {**asdict(self), "grid": list(self.grid), "columns": list(self.columns), "backends": list(self.backends)}
+        """The same as plain values: what `diml info --json` prints; `shards` is present if there are several."""
+        lists = {"grid": list(self.grid), "columns": list(self.columns), "backends": list(self.backends)}
+        stated = {**asdict(self), **lists}
+        if not self.shards:
+            del stated["shards"]
+        return stated
 
 
-def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
-    """Read the manifest and count rows and bytes."""
+def stats_of(
+    name: str, folders: Sequence[Path], manifest: Manifest, store: StoredRows, shards: Iterable[str]
+) -> IndexStats:
+    """Read the manifest and count rows and bytes.
+
+    Args:
+        name: of the index.
+        folders: of the index, which have one model.
+        shards: names of the folders if there are several.
+    """
+    folder, counts = folders[0], store.counts()
     decoding, bit_depth = stored_decoding(folder) if manifest.embeds else (None, None)
     return IndexStats(
-        path=str(folder),
-        images=store.count(),
+        path=name,
+        images=sum(counts),
         model=manifest.model,
         fingerprint=manifest.fingerprint,
         grid=manifest.grid,
@@ -95,7 +110,7 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         format=manifest.version,
         labels=len(store.labels()),
         columns=manifest.columns,
-        bytes=sum(sizes(folder).values()),
+        bytes=sum(sum(sizes(each).values()) for each in folders),
         collection=manifest.collection,
         exact_limit=manifest.exact_limit,
         graph=store.has_graph(),
@@ -105,10 +120,11 @@ def stats_of(folder: Path, manifest: Manifest, store: Store) -> IndexStats:
         codes=f"{manifest.codes}, fitted on {manifest.codes_fitted_on}" if manifest.codes_fitted_on else manifest.codes,
         row_bytes=_row_bytes(store),
         sketches=manifest.sketches,
+        shards=dict(zip(shards, counts, strict=False)),
     )
 
 
-def _row_bytes(store: Store) -> dict[str, float]:
+def _row_bytes(store: StoredRows) -> dict[str, float]:
     rows = store.first(SAMPLE)
     places = {
         MAP: "map",

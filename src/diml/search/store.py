@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,23 +11,22 @@ from typing import Any, NamedTuple, TypeVar
 import lancedb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from lancedb.index import HnswFlat
 
 from diml.errors import StoreError, UsageError
 from diml.search.codes import Codec
+from diml.search.codes.sketches import Sketches
 from diml.search.conditions import as_condition, engine_reason
 from diml.search.manifest import TABLE
 from diml.search.row_form import FLOAT16_ROWS, RowForm
-from diml.search.schema import CODE, LARGE, MAP, PLAIN
+from diml.search.schema import PLAIN
+from diml.search.stored_rows import CHUNK, StoredRows, in_chunks
 from diml.search.unreadable import is_missing, unreadable
 
 # How often a read is tried: a writer that compacts the table removes files of a version that is being read.
 READS = 5
 # Number of small commits at which they are compacted.
 FRAGMENTS = 16
-# Ids in one condition.
-CHUNK = 2048
 _LANCE_ERRORS = (RuntimeError, OSError, ValueError)
 
 T = TypeVar("T")
@@ -43,7 +42,7 @@ class Known(NamedTuple):
     meta: dict[str, str | None]
 
 
-class Store:
+class Store(StoredRows):
     """A table of images. Methods that write must be called under the lock of the index; reading needs no lock.
 
     Attributes:
@@ -83,14 +82,20 @@ class Store:
         return store
 
     @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    @property
+    def title(self) -> str:
+        return self.folder.name
+
+    @property
     def codec(self) -> Codec | None:
-        """Of the maps; None where they are stored in float16."""
         return self.form.codec
 
     @property
-    def map_column(self) -> str:
-        """Where the maps are: as they are, or as codes."""
-        return MAP if self.codec is None else CODE
+    def sketches(self) -> Sketches | None:
+        return self.form.sketches
 
     @property
     def version(self) -> int:
@@ -100,23 +105,13 @@ class Store:
     def schema(self) -> pa.Schema:
         return self.read(lambda: self._table.schema)
 
-    @property
-    def columns(self) -> list[str]:
-        """Names of the user's further columns."""
-        return [name for name in self.schema.names if name not in PLAIN and name not in LARGE]
-
     # Reading
 
-    def count(self, where: str | None = None) -> int:
-        """Number of rows, or of those that meet a condition.
-
-        Raises:
-            UsageError: the condition cannot be used.
-        """
+    def counts(self, where: str | None = None) -> list[int]:
         if where is None:
-            return int(self.read(self._table.count_rows))
+            return [int(self.read(self._table.count_rows))]
         try:
-            return int(self.read(lambda: self._table.count_rows(as_condition(where))))
+            return [int(self.read(lambda: self._table.count_rows(as_condition(where))))]
         except StoreError as error:
             if error.__cause__ is None or is_missing(error.__cause__):
                 raise
@@ -134,54 +129,26 @@ class Store:
             for (id, path, hash, size, mtime), values in zip(zip(*lists, strict=True), meta, strict=True)
         }
 
-    def ids(self, where: str | None = None) -> set[str]:
-        """The ids of all rows, or of those that meet a condition."""
-        return set(self.scan(["id"], where)["id"].to_pylist())
-
-    def ids_among(self, ids: Iterable[str]) -> set[str]:
-        """Which of these ids are stored."""
-        return {id for where in _in_chunks(sorted(ids)) for id in self.scan(["id"], where)["id"].to_pylist()}
-
-    def labels(self) -> list[str | None]:
-        """The distinct labels, sorted."""
-        found = pc.unique(self.scan(["label"])["label"]).to_pylist()
-        return sorted(label for label in found if label is not None)
-
     def cosine_query(self, vector: np.ndarray, limit: int, where: str | None) -> Any:
         """LanceDB's query for the rows with the largest cosine to a vector (dim,), to be run with `read`."""
         search = self.read(lambda: self._table.search(vector, vector_column_name="pooled"))
         query = search.distance_type("cosine").limit(limit)
         return query if where is None else query.where(as_condition(where), prefilter=True)
 
-    def rows(self, ids: Sequence[str]) -> pa.Table:
-        """The rows of these ids that are stored, in any order."""
-        parts = [self.scan(self.schema.names, where).cast(self.schema) for where in _in_chunks(ids)]
-        return pa.concat_tables(parts) if parts else self.schema.empty_table()
+    @property
+    def tables(self) -> Sequence[Store]:
+        return (self,)
 
-    def rows_in_order(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of these ids, in their order; an id may be repeated.
+    def of_each(self, ask: Callable[[Store], T]) -> list[T]:
+        return [ask(self)]
 
-        Args:
-            ids: of the rows.
-            columns: besides the id; by default all.
+    def joined(self, ask: Callable[[Store], pa.Table]) -> pa.Table:
+        return ask(self)
 
-        Raises:
-            StoreError: one of them is not stored any more.
-        """
-        once = sorted(set(ids))
-        rows = self.rows(once) if columns is None else self.scan_ids(["id", *columns], once)
-        place = {id: at for at, id in enumerate(rows["id"].to_pylist())}
-        if gone := [id for id in ids if id not in place]:
-            raise StoreError(f"{gone[0]} was removed from {self.folder} while it was read; ask again")
-        return rows.take(pa.array([place[id] for id in ids], pa.int64()))
-
-    def scan_ids(self, columns: list[str], ids: Sequence[str]) -> pa.Table:
-        """Some columns of the rows of these ids that are stored, in any order."""
-        return pa.concat_tables([self.scan(columns, where) for where in _in_chunks(ids or [""])])
+    def check_distinct(self) -> None:
+        """Those who write take care of it."""
 
     def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
-        """Some columns of all rows, or of those that meet a condition."""
-
         def ask() -> pa.Table:
             query = self._table.search().select(columns).limit(None)
             return (query if where is None else query.where(as_condition(where))).to_arrow()
@@ -189,24 +156,21 @@ class Store:
         return self.read(ask)
 
     def first(self, count: int) -> pa.Table:
-        """Some rows, at most `count`."""
         rows: pa.Table = self.read(lambda: self._table.search().limit(count).to_arrow())
         return rows
 
     def batches(self, columns: list[str], where: str | None, size: int) -> Iterator[pa.Table]:
-        """Some columns of all rows, or of those that meet a condition, in batches of `size` rows."""
         query = self._table.search().select(columns).limit(None)
         query = query if where is None else query.where(as_condition(where))
         for batch in query.to_batches(size):
             yield pa.table(batch)
 
     def read(self, ask: Callable[[], T]) -> T:
-        """Run a query, again if a writer that compacted the table has removed its files."""
         for attempt in range(READS):
             try:
                 return ask()
             except BaseException as error:
-                if not _is_of_engine(error):
+                if not is_of_engine(error):
                     raise
                 if attempt + 1 == READS or not is_missing(error):
                     raise unreadable(self.folder, error) from error
@@ -237,7 +201,7 @@ class Store:
             self.put(_amended(self.rows(part), changes), replacing=True)
 
     def delete(self, ids: Sequence[str]) -> None:
-        for where in _in_chunks(sorted(ids)):
+        for where in in_chunks(sorted(ids)):
             self._write(lambda where=where: self._table.delete(where))
 
     def tidy(self, exact_limit: int, changed: int = 0) -> None:
@@ -278,15 +242,6 @@ def _connect(folder: Path) -> Any:
     return lancedb.connect(folder, read_consistency_interval=timedelta(0))
 
 
-def _is_in(ids: Sequence[str]) -> str:
-    return "id IN ('" + "','".join(ids) + "')"
-
-
-def _in_chunks(ids: Sequence[str]) -> Iterator[str]:
-    for start in range(0, len(ids), CHUNK):
-        yield _is_in(ids[start : start + CHUNK])
-
-
 def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     ids = rows["id"].to_pylist()
     for name in {name for change in changes.values() for name in change}:
@@ -296,6 +251,6 @@ def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Tab
     return rows
 
 
-def _is_of_engine(error: BaseException) -> bool:
+def is_of_engine(error: BaseException) -> bool:
     """Whether an exception comes from the engine; its panics have types of their own, outside of Python's."""
     return isinstance(error, _LANCE_ERRORS) or type(error).__name__ in ("RustPanic", "PanicException")

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diml.feature_maps import FeatureMaps, Geometry
-from diml.search.codes import Codec
+from diml.search.codes import Decoder
 from diml.search.manifest import Manifest
 from diml.search.schema import CODE, MAP, WEIGHTS
 
 
-def stored_maps(rows: pa.Table, manifest: Manifest, codec: Codec | None = None) -> FeatureMaps:
+def stored_maps(rows: pa.Table, manifest: Manifest, codec: Decoder | None = None) -> FeatureMaps:
     """(n, r, d) float32 maps of rows, with geometry and weights if the index has any, on the CPU."""
     pooled = torch.from_numpy(matrix(rows, "pooled").copy()) if manifest.own_pooled else None
     size = np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1).astype(np.int64)
@@ -23,12 +23,12 @@ def stored_maps(rows: pa.Table, manifest: Manifest, codec: Codec | None = None) 
     return FeatureMaps(local, manifest.grid, pooled, geometry, stored_weights(rows))
 
 
-def stored_local(rows: pa.Table, manifest: Manifest, codec: Codec | None) -> Float[Tensor, "n r d"]:
+def stored_local(rows: pa.Table, manifest: Manifest, codec: Decoder | None) -> Float[Tensor, "n r d"]:
     """(n, r, d): the maps of rows in float16, or what their codes stand for, in float32."""
     return decoded(matrix(rows, MAP if codec is None else CODE).copy(), manifest, codec)
 
 
-def decoded(values: np.ndarray, manifest: Manifest, codec: Codec | None) -> Float[Tensor, "n r d"]:
+def decoded(values: np.ndarray, manifest: Manifest, codec: Decoder | None) -> Float[Tensor, "n r d"]:
     """The same, of the values of the column, one row for each image."""
     if codec is not None:
         return codec.decode(torch.from_numpy(values))

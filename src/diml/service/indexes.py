@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -45,20 +45,21 @@ class Models:
 
 
 class ServedIndex:
-    """One index under its name. Threads may share it.
+    """An index, or several as one, under a name. Threads may share it.
 
     Attributes:
+        paths: of the index, or of several.
         reason: why it cannot be used now, in one sentence; None while it can.
     """
 
-    def __init__(self, name: str, path: Path, models: Models) -> None:
+    def __init__(self, name: str, paths: Sequence[Path], models: Models) -> None:
         self.name = name
-        self.path = Path(os.path.abspath(path))
+        self.paths = tuple(Path(os.path.abspath(path)) for path in paths)
         self.reason: str | None = "it has not been opened yet; ask again in a moment"
         self._models = models
         self._opened: Index | None = None
         self._encoder_of: StructuralModel | None = None  # keeps the shared model in memory
-        self._signature: Signature | None = None
+        self._signature: tuple[Signature, ...] | None = None
         self._changing = threading.Lock()
 
     def current(self) -> Index:
@@ -70,7 +71,7 @@ class ServedIndex:
             RequestError: 503, the index cannot be used now.
         """
         with self._changing:
-            signature = _signature(self.path)
+            signature = _signature(self.paths)
             if self._opened is None or signature is None or signature != self._signature:
                 self._open(signature)
             assert self._opened is not None
@@ -88,15 +89,29 @@ class ServedIndex:
         assert self._encoder_of is not None
         return self._encoder_of
 
-    def _open(self, signature: Signature | None) -> None:
+    def changeable(self) -> Path:
+        """The folder that may be changed.
+
+        Raises:
+            RequestError: 405, there are several.
+        """
+        if len(self.paths) > 1:
+            raise RequestError(
+                405,
+                f"{self.name} is {len(self.paths)} indices that are only read here; serve the one to change by itself",
+                {"allow": "GET"},
+            )
+        return self.paths[0]
+
+    def _open(self, signature: tuple[Signature, ...] | None) -> None:
         self._opened = None
         try:
-            manifest = Manifest.read(self.path)
+            manifest = Manifest.read(self.paths[0])
             if manifest.embeds:
-                shared = self._models.load(self.path, manifest)
-                opened = Index.open(self.path, model=_with_own_settings(shared, self.path))
+                shared = self._models.load(self.paths[0], manifest)
+                opened = Index.open(self.paths, model=_with_own_settings(shared, self.paths[0]))
             else:
-                opened = Index.open(self.path)
+                opened = Index.open(self.paths)
                 shared = opened.model
             self._opened, self._encoder_of = opened, shared
             self._signature, self.reason = signature, None
@@ -109,10 +124,12 @@ def unavailable(name: str, error: Exception) -> RequestError:
     return RequestError(503, f"the index {name} cannot be used now: {error}", {"retry-after": "1"})
 
 
-def serve_indexes(named: Mapping[str, Path], device: str = "cpu", backend: str = "auto") -> dict[str, ServedIndex]:
+def serve_indexes(
+    named: Mapping[str, Sequence[Path]], device: str = "cpu", backend: str = "auto"
+) -> dict[str, ServedIndex]:
     """The indices by name, not opened yet."""
     models = Models(device, backend)
-    return {name: ServedIndex(name, path, models) for name, path in named.items()}
+    return {name: ServedIndex(name, paths, models) for name, paths in named.items()}
 
 
 def _with_own_settings(shared: StructuralModel, path: Path) -> StructuralModel:
@@ -130,10 +147,10 @@ def _with_own_settings(shared: StructuralModel, path: Path) -> StructuralModel:
     )
 
 
-def _signature(path: Path) -> Signature | None:
-    """Of the manifest; None where there is none."""
+def _signature(paths: Sequence[Path]) -> tuple[Signature, ...] | None:
+    """Of the manifests; None where one is missing."""
     try:
-        status = os.stat(path / FILE)
+        states = [os.stat(path / FILE) for path in paths]
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return tuple((status.st_ino, status.st_mtime_ns, status.st_size) for status in states)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from diml.errors import UsageError
 from diml.files import user_path
+from diml.service.sharded_names import sharded
 
 PREFIX = "DIML_SERVE_"
 
@@ -22,7 +23,9 @@ class ServiceSettings(BaseSettings):
     separated by commas there.
 
     Attributes:
-        indexes: folders of indices, one or several, with different names.
+        indexes: folders of indices, with different names.
+        shards: several indices under one name, each as `NAME=INDEX,INDEX,...`; separated by semicolons in the
+            environment.
         host, port: where to listen; port 0 takes a free one.
         token_file: file with the token that requests must carry; needed for another host than this machine, and for
             routes that change an index.
@@ -31,7 +34,8 @@ class ServiceSettings(BaseSettings):
         allow_hosts: further names under which the service is reached, as its Host header states them.
         allow_origins: web sites whose pages may use the service.
         device: cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.
-        backend: what embeds images on the CPU: torch, openvino, onnx; auto takes the fastest that is installed.
+        backend: what embeds images on the CPU: torch, openvino, onnx, openvino-bf16; auto takes the fastest that is
+            installed and exact.
         queue: requests in work or waiting; more are refused with 429.
         batch: images that are embedded together; 1 gives the same bits as the library by the same
             backend.
@@ -48,7 +52,8 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    indexes: Annotated[tuple[Path, ...], NoDecode] = Field(min_length=1)
+    indexes: Annotated[tuple[Path, ...], NoDecode] = ()
+    shards: Annotated[tuple[str, ...], NoDecode] = ()
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     token_file: Path | None = None
@@ -78,6 +83,11 @@ class ServiceSettings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [each for each in value.split(",") if each] if isinstance(value, str) else value
 
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _split_shards(cls, value: Any) -> Any:
+        return [each for each in value.split(";") if each] if isinstance(value, str) else value
+
     @field_validator("indexes", mode="after")
     @classmethod
     def _home(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -97,29 +107,31 @@ class ServiceSettings(BaseSettings):
         diml.errors.UsageError: queue: input should be greater than or equal to 1, got 0; ...
         """
         try:
-            return cls(**{name: value for name, value in given.items() if value is not None})
+            found = cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
-            if first["type"] == "missing":
-                raise UsageError(f"expected at least one index to serve; name one, or set {PREFIX}INDEXES") from None
             source = f"{PREFIX}{name.upper()}" if name not in given or given[name] is None else name
             reason = first["msg"][0].lower() + first["msg"][1:]
             raise UsageError(f"{source}: {reason}, got {first['input']!r}; give another value") from None
+        if not (found.indexes or found.shards):
+            raise UsageError(f"expected at least one index to serve; name one, or set {PREFIX}INDEXES")
+        return found
 
     @property
-    def named(self) -> dict[str, Path]:
-        """The indices by name: that of the folder, without `.diml`.
+    def named(self) -> dict[str, tuple[Path, ...]]:
+        """The indices by name: that of the folder, without `.diml`, or the one that is given to several.
 
         Raises:
-            UsageError: two have the same name.
+            UsageError: two have the same name, or shards in another form.
         """
-        named: dict[str, Path] = {}
-        for path in self.indexes:
-            name = os.path.basename(os.path.abspath(path)).removesuffix(".diml")
+        named: dict[str, tuple[Path, ...]] = {}
+        single = ((os.path.basename(os.path.abspath(path)).removesuffix(".diml"), (path,)) for path in self.indexes)
+        for name, paths in (*single, *map(sharded, self.shards)):
             if name in named:
-                raise UsageError(f"two indices have the name {name}: {named[name]} and {path}; rename one of them")
-            named[name] = path
+                a, b = (", ".join(map(str, each)) for each in (named[name], paths))
+                raise UsageError(f"two indices have the name {name}: {a} and {b}; rename one of them")
+            named[name] = paths
         return named
 
     def limits(self) -> dict[str, Any]:

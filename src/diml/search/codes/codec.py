@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +16,13 @@ from diml.search.codes.vectors import VectorCode
 NIBBLE = 16
 # Images whose maps are held in float32 at once.
 BLOCK = 1024
+
+
+class Decoder(Protocol):
+    """What reads codes."""
+
+    def decode(self, codes: UInt8[Tensor, "n bytes"]) -> Float[Tensor, "n r d"]:
+        """The maps that codes stand for."""
 
 
 @dataclass(frozen=True, eq=False)

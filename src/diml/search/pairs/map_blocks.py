@@ -13,8 +13,8 @@ from diml.feature_maps import FeatureMaps
 from diml.search.manifest import Manifest
 from diml.search.pairs.vectors import map_columns
 from diml.search.schema import WEIGHTS
-from diml.search.store import Store
 from diml.search.stored_maps import decoded, matrix
+from diml.search.stored_rows import StoredRows
 
 # Images in a block, and bytes of its unit vectors in float32; the smaller one counts, but at least FEWEST images.
 SIDE, BLOCK_BYTES, FEWEST = 4096, 2**26, 256
@@ -32,7 +32,7 @@ class MapBlocks:
         ids: of the images, by number.
     """
 
-    def __init__(self, store: Store, manifest: Manifest, ids: list[str]) -> None:
+    def __init__(self, store: StoredRows, manifest: Manifest, ids: list[str]) -> None:
         self.store, self.manifest, self.ids = store, manifest, ids
         cells = manifest.grid[0] * manifest.grid[1]
         self.side = max(FEWEST, min(SIDE, BLOCK_BYTES // (4 * (cells + 1) * manifest.dim)))

@@ -15,14 +15,15 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import Match, Matcher, UnitMaps, prepare
 from diml.model import StructuralModel
-from diml.search.index_state import Opened
 from diml.search.pairs.candidates import candidate_blocks
 from diml.search.pairs.estimate import PairsEstimate, estimated
 from diml.search.pairs.found import BACKWARD, FORWARD, Pair
 from diml.search.pairs.map_blocks import MapBlocks
 from diml.search.pairs.sieve import Sieve
 from diml.search.pairs.vectors import Vectors
+from diml.search.read_state import Opened
 from diml.search.stored_maps import stored_maps
+from diml.search.stored_rows import StoredRows
 
 # Pairs that are solved together.
 CHUNK = 256
@@ -58,7 +59,9 @@ class Pairs:
         UsageError: a threshold out of its range, or a matcher with weights for the parts of given images.
     """
 
-    def __init__(self, opened: Opened | None, model: StructuralModel, above: float, where: str | None) -> None:
+    def __init__(
+        self, opened: Opened[StoredRows] | None, model: StructuralModel, above: float, where: str | None
+    ) -> None:
         self.model, self.above, self.where = model, check_above(above), where
         if isinstance(model.matcher.marginals, tuple):
             raise UsageError(
@@ -87,8 +90,8 @@ class Pairs:
 
     @property
     def name(self) -> str:
-        """The name of the index's folder; empty before it is made."""
-        return "" if self._opened is None else self._opened.store.folder.name
+        """The name of the index's folder, or of several; empty before it is made."""
+        return "" if self._opened is None else self._opened.store.title
 
     @property
     def matcher(self) -> Matcher:

@@ -15,8 +15,8 @@ from diml.feature_maps import FeatureMaps
 from diml.model.structural import exactly
 from diml.search.manifest import Manifest
 from diml.search.schema import WEIGHTS
-from diml.search.store import Store
 from diml.search.stored_maps import matrix, stored_local, stored_weights
+from diml.search.stored_rows import StoredRows
 
 # Rows that are read together.
 BATCH = 2048
@@ -39,7 +39,7 @@ class Vectors:
         return len(self.ids)
 
     @classmethod
-    def read(cls, store: Store, manifest: Manifest, where: str | None) -> Vectors:
+    def read(cls, store: StoredRows, manifest: Manifest, where: str | None) -> Vectors:
         """Read them.
 
         Raises:
@@ -49,12 +49,12 @@ class Vectors:
         return store.read(lambda: _read(store, manifest, where))
 
 
-def map_columns(store: Store, manifest: Manifest) -> list[str]:
+def map_columns(store: StoredRows, manifest: Manifest) -> list[str]:
     """The columns that feature maps without a geometry are made of."""
     return [store.map_column, *(["pooled"] if manifest.own_pooled else []), *([WEIGHTS] if manifest.weighted else [])]
 
 
-def _read(store: Store, manifest: Manifest, where: str | None) -> Vectors:
+def _read(store: StoredRows, manifest: Manifest, where: str | None) -> Vectors:
     """The pooled vectors are means of the stored parts, which are rounded: the stored means are of the parts before."""
     columns = ["pooled"] if manifest.own_pooled else map_columns(store, manifest)
     ids, paths, pooled = [], [], [np.empty((0, manifest.dim), np.float32)]
@@ -67,7 +67,7 @@ def _read(store: Store, manifest: Manifest, where: str | None) -> Vectors:
     return Vectors([ids[k] for k in order], [paths[k] for k in order], vectors)
 
 
-def _unit_pooled(rows: pa.Table, store: Store, manifest: Manifest) -> np.ndarray:
+def _unit_pooled(rows: pa.Table, store: StoredRows, manifest: Manifest) -> np.ndarray:
     # In float64, as a mean whose parts nearly cancel has no direction in float32.
     if manifest.own_pooled:
         vectors = torch.from_numpy(matrix(rows, "pooled").copy()).double()

@@ -32,7 +32,7 @@ export class HitDialog {
     this.content.replaceChildren(
       html("div", { class: "bar" }, html("h2", { id: "hit-title", tabindex: -1 }, "Why ", name(fileName(hit.path)), " is like ", name(query.title)),
         html("button", { type: "button", class: "close", onclick: () => this.dialog.close() }, "Close")),
-      html("p", { class: "faint path" }, name(hit.path)), this.body, this.downloads("Take this account away", null), this.question(), this.against, this.status);
+      html("p", { class: "faint path" }, name(hit.path), hit.shard ? [" in ", name(hit.shard)] : null), this.body, this.downloads("Take this account away", null), this.question(), this.against, this.status);
     if (!this.dialog.open) this.dialog.showModal();
     this.dialog.scrollTop = 0;
     byId("hit-title").focus();

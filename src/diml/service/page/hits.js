@@ -56,7 +56,7 @@ export class HitList {
       picture,
       html("p", { class: "stacked faint" }, card.shares, card.lit),
       hit.label === null ? null : html("p", { class: "label" }, name(hit.label)),
-      html("p", { class: "faint path" }, name(hit.path)),
+      html("p", { class: "faint path" }, name(hit.path), hit.shard ? [" in ", name(hit.shard)] : null),
       this.buttons(hit));
     this.fill(card);
     return card;

@@ -100,9 +100,10 @@ def original_file(index: Index, entry: Entry) -> Path:
         RequestError: 404, it is not there, or a link leads out of the folder; 403, it may not be read.
     """
     missing = RequestError(404, f"the file {entry.path} is not in the folder of its collection; use the thumbnail")
-    if index.collection is None:
+    collection = index.collection_of(entry.id)
+    if collection is None:
         raise missing
-    folder = index.collection.resolve()
+    folder = collection.resolve()
     file = (folder / entry.path).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise missing

@@ -50,6 +50,7 @@ def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
         The index keeps their features and thumbnails. The service keeps no copy of the files themselves.
         """
         _check_free(answering, jobs)
+        answering.served(name).changeable()
         async with answering.using(name) as used:
             spool = await spooled(image, label)
             job = Job(name, "add", len(image))
@@ -73,6 +74,7 @@ def writing_routes(answering: Answering, jobs: Jobs) -> APIRouter:
     ) -> Response:
         """Drop images from the index; their files stay."""
         _check_free(answering, jobs)
+        answering.served(name).changeable()
         async with answering.using(name) as used:
             missing = await answering.run(lambda: used.index.missing(id))
             if missing:
@@ -93,7 +95,7 @@ def _adding(
             if not collection.paths:
                 raise ImageError(f"none of the images can be read; the first: {skipped[0].reason}")
             model = embedding_in(answering.embedding, served.current().model)
-            index = Index.open(served.path, model=model)
+            index = Index.open(served.changeable(), model=model)
             report = index.add(collection, batch_size=BATCH, commit_seconds=COMMIT_SECONDS, progress=progress)
             return as_dict(report)
         finally:

@@ -56,7 +56,8 @@ async def _described(answering: Answering, name: str) -> dict[str, Any]:
         reason = str(error)
         return {"name": name, "status": "unavailable", "reason": reason, "images": 0, "labels": 0, "grid": None}
     known = {"images": stats.images, "labels": stats.labels, "grid": list(stats.grid)}
-    return {"name": name, "status": "ready", "reason": None, **known}
+    shards = {"shards": dict(stats.shards)} if stats.shards else {}
+    return {"name": name, "status": "ready", "reason": None, **known, **shards}
 
 
 def _columns(index: Index, limit: int) -> list[dict[str, Any]]:
