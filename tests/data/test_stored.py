@@ -194,7 +194,7 @@ def test_a_server_that_refuses_or_is_not_there(monkeypatch, s3):
 def test_without_the_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     for read in (open_stored, open_image, open_dataset):
-        with pytest.raises(UsageError, match=r"object stores need the package obstore; .*pip install 'diml\[stores\]'"):
+        with pytest.raises(UsageError, match=r"object stores need the package obstore; .*pip install 'diml\[cloud\]'"):
             read("s3://bucket/a.png")
 
 
