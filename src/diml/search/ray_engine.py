@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -175,19 +176,21 @@ class RayEngine:
             {"number": number, "task": task(part, [work.stored_hash(item) for item in part])}
             for number, part in enumerate(tasks)
         ]
-        embedded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Embedder,
-            fn_constructor_args=([setup],),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=self.pool.workers, initial_size=min(self.pool.workers, len(tasks))
-            ),
-            num_cpus=self.pool.cpus,
-            num_gpus=self.pool.gpus,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
-        )
+        first = min(self.pool.workers, len(tasks))
+        with warnings.catch_warnings():
+            # Without the limit of retries, which has no other name yet, an image that ends its worker would do so forever.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
+            embedded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+                Embedder,
+                fn_constructor_args=([setup],),
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.pool.workers, initial_size=first),
+                num_cpus=self.pool.cpus,
+                num_gpus=self.pool.gpus,
+                max_restarts=-1,
+                max_task_retries=RETRIES,
+            )
         embedded.context.enable_progress_bars = False
         for batch in embedded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
@@ -248,7 +251,10 @@ def _own(folder: Path, workers: int | None) -> dict[str, Any]:
 
 def _init(ray: ModuleType, problem: str, **options: Any) -> None:
     try:
-        ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+        with warnings.catch_warnings():
+            # Said in the child between its fork and the start of one of Ray's programs, which use no index.
+            warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
+            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (OSError, RuntimeError, ValueError, SystemExit) as error:
         raise StoreError(f"the Ray cluster {problem} ({first_line(error)})") from error
 
