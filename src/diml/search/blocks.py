@@ -44,6 +44,8 @@ class Block:
         self, keep: Sequence[int], metas: Sequence[Mapping[str, str | None]], schema: pa.Schema, form: RowForm
     ) -> pa.Table:
         """Rows of the images at the positions `keep`; `metas` are the label and the further columns of each."""
+        if not keep:  # another writer stored them all; a code of no maps has no shape
+            return schema.empty_table()
         items, states = [self.items[i] for i in keep], [self.states[i] for i in keep]
         return table_of(items, states, self.columns(keep, form), metas, schema)
 

@@ -142,7 +142,9 @@ class RayEngine:
             StoreError: the cluster fails, or a task ended its worker again and again.
         """
         if self._open is None:
-            raise UsageError("expected a Ray engine that is running; use it as a context manager: with RayEngine() as engine")
+            raise UsageError(
+                "expected a Ray engine that is running; use it as a context manager: with RayEngine() as engine"
+            )
         if not work.items:
             return
         import ray

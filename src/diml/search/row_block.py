@@ -32,6 +32,8 @@ class RowBlock:
         self, keep: Sequence[int], metas: Sequence[Mapping[str, str | None]], schema: pa.Schema, form: RowForm
     ) -> pa.Table:
         """See `Block.rows`; the form is the one in which the columns are."""
+        if not keep:
+            return schema.empty_table()
         columns = self.columns if len(keep) == len(self) else self.columns.take(pa.array(keep, pa.int64()))
         items, states = [self.items[i] for i in keep], [self.states[i] for i in keep]
         return table_of(items, states, dict(zip(columns.column_names, columns.columns, strict=True)), metas, schema)
