@@ -1,7 +1,7 @@
 """A process that adds images by a Ray engine, slowly: `python ray_process.py IMAGES INDEX SECONDS_PER_BATCH [end]`.
 
-It prints "ready" when the cluster runs, "stored PATH" after each commit of new rows, and at the end "done ADDED UNCHANGED"
-or "error SENTENCE". With `end`, a black image kills the worker that embeds it.
+It prints "ready" when the cluster runs, "stored PATH" after each commit of new rows, and at the end "done ADDED
+UNCHANGED" or "error SENTENCE". With `end`, a black image kills the worker that embeds it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from life_process import report_commits  # noqa: E402 (beside this file)
+from life_process import report_commits  # beside this file
 
 
 class Slow(nn.Module):

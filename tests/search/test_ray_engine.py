@@ -172,7 +172,7 @@ def test_every_worker_has_to_have_the_same_version(photos, monkeypatch):
     monkeypatch.setattr(ray, "get", lambda reference: reference)
     monkeypatch.setattr("diml.search.ray_worker.__version__", "99")
     out = Embedder([setup])(pa.table({"number": [0], "task": [task(work.items, [""] * 12)]}))
-    with pytest.raises(ModelError, match="expected diml .* on every machine of the cluster, as here, got 99"):
+    with pytest.raises(ModelError, match=r"expected diml .* on every machine of the cluster, as here, got 99"):
         Answer(out["about"][0].as_py(), out["columns"][0].as_py()).read(work.items)
 
 
@@ -215,6 +215,14 @@ def test_an_engine_that_does_not_run_stores_nothing(photos, tmp_path):
 
 
 # --- a cluster of two workers ---
+
+
+class Progress:
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.calls.append((done, total))
 
 
 def folders() -> set[str]:
@@ -265,14 +273,10 @@ def test_it_makes_the_index_that_one_process_makes(made, engine, make_folder, tm
     for name, by in (("local", None), ("ray", engine)):
         index = Index.create(tmp_path / f"{name}.diml", model, **settings)
         index.add(open_folder("photos/b"))  # the rest is not what a head is fitted on
-        progress: list[tuple[int, int]] = []
-        reports.append(
-            index.add(
-                folder.name, labels_from="folder", batch_size=4, engine=by, progress=lambda *done: progress.append(done)
-            )
-        )
+        progress = Progress()
+        reports.append(index.add(folder.name, labels_from="folder", batch_size=4, engine=by, progress=progress))
         indices.append(Index.open(tmp_path / f"{name}.diml", backbone=model.encoder.backbone))
-        seen.append((progress[0], progress[-1]))
+        seen.append((progress.calls[0], progress.calls[-1]))
     local, ray = reports
     assert (ray.added, ray.skipped) == (local.added, local.skipped) == (40, local.skipped)
     assert [skipped.reason[:19] for skipped in ray.skipped] == ["photos/a/broken.png"]

@@ -180,7 +180,7 @@ class RayEngine:
         ]
         first = min(self.pool.workers, len(tasks))
         with warnings.catch_warnings():
-            # Without the limit of retries, which has no other name yet, an image that ends its worker would do so forever.
+            # The limit of retries has no other name yet; without it an image that ends its worker would do so forever.
             warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
             embedded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 Embedder,
@@ -291,10 +291,10 @@ def _failure(error: BaseException, parts: Sequence[Sequence[Item]]) -> StoreErro
     if "No module named 'diml" in text:
         return StoreError("diml is not installed on a machine of the cluster; install the same version on all of them")
     if "died" in text or "unavailable" in text.lower():
-        first = parts[0][0].path if parts else "none"
+        left = [item.path for part in parts for item in part]
         return StoreError(
-            f"the workers of the cluster ended {RETRIES + 1} times at one task, perhaps for lack of memory or by an "
-            f"image that ends them; what they had embedded is stored, the first image left is {first}"
+            f"the workers of the cluster ended {RETRIES + 1} times at one task, for lack of memory or at an image that "
+            f"ends them; what they had embedded is stored, {len(left)} images are left, the first is {left[0]}"
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return StoreError(f"the cluster failed ({lines[-1][:200] if lines else type(error).__name__}); run it again")

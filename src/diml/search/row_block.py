@@ -1,4 +1,4 @@
-"""Blocks of images that another process embedded: their rows are computed there, in the form in which they are stored."""
+"""Blocks of images that another process embedded: what is stored of them is computed there."""
 
 from __future__ import annotations
 
