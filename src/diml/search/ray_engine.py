@@ -126,7 +126,7 @@ class RayEngine:
         with ExitStack() as stack:
             ray = stack.enter_context(_connected(self.address, self.workers))
             stack.enter_context(_quiet())
-            self.pool = Pool.of([node["Resources"] for node in ray.nodes() if node["Alive"]], self.workers)
+            self.pool = Pool.of([node["Resources"] for node in _nodes(ray) if node["Alive"]], self.workers)
             self._open = stack.pop_all()
         return self
 
@@ -195,7 +195,8 @@ class RayEngine:
             )
         embedded.context.enable_progress_bars = False
         for batch in embedded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
+            arrived: Any = batch  # a pyarrow.Table, as asked
+            for row in arrived.to_pylist():
                 yield row["number"], Answer(row["about"], row["columns"])
 
 
@@ -229,7 +230,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[ModuleType]
             own = stack.enter_context(_temporary_folder())
             stack.callback(ray.shutdown)  # before its folder is removed
             _init(ray, f"cannot be started here; see {own}", **_own(own, workers))
-            if any(node["NodeManagerAddress"] != LOOPBACK for node in ray.nodes()):
+            if any(node["NodeManagerAddress"] != LOOPBACK for node in _nodes(ray)):
                 raise UsageError(
                     "Ray was imported before the engine was entered and would listen on the network; set "
                     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before it is imported, or connect by ray.init yourself"
@@ -259,6 +260,11 @@ def _init(ray: ModuleType, problem: str, **options: Any) -> None:
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (OSError, RuntimeError, ValueError, SystemExit) as error:
         raise StoreError(f"the Ray cluster {problem} ({first_line(error)})") from error
+
+
+def _nodes(ray: Any) -> list[dict[str, Any]]:
+    """The machines of the cluster; Ray gives this function no types."""
+    return list(ray.nodes())
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
