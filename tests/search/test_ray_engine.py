@@ -170,7 +170,7 @@ def test_every_worker_has_to_have_the_same_version(photos, monkeypatch):
     work = work_of(photos, small_model())
     setup = Setup.of(work, 1)
     monkeypatch.setattr(ray, "get", lambda reference: reference)
-    monkeypatch.setattr("diml.search.ray_worker.__version__", "99")
+    monkeypatch.setattr("diml.search.ray_worker.VERSION", "99")
     out = Embedder([setup])(pa.table({"number": [0], "task": [task(work.items, [""] * 12)]}))
     with pytest.raises(ModelError, match=r"expected diml .* on every machine of the cluster, as here, got 99"):
         Answer(out["about"][0].as_py(), out["columns"][0].as_py()).read(work.items)

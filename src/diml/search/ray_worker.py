@@ -8,6 +8,7 @@ import pickle
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from diml import __version__
 from diml.errors import DimlError, ModelError
 from diml.matching import Matcher
 from diml.model import StructuralModel
@@ -26,6 +26,8 @@ from diml.search.engine import Work, changed
 from diml.search.items import FileState, Item
 from diml.search.row_block import Answer
 from diml.search.row_form import RowForm
+
+VERSION = version("diml")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Setup:
 
     @classmethod
     def of(cls, work: Work, threads: int) -> Setup:
-        return cls(__version__, os.getcwd(), SentModel.of(work.model), work.form, work.batch_size, threads)
+        return cls(VERSION, os.getcwd(), SentModel.of(work.model), work.form, work.batch_size, threads)
 
 
 def task(items: Sequence[Item], hashes: Sequence[str]) -> bytes:
@@ -121,9 +123,9 @@ class Embedder:
             import ray
 
             setup: Setup = ray.get(self._reference)
-            if setup.version != __version__:
+            if setup.version != VERSION:
                 raise ModelError(
-                    f"expected diml {setup.version} on every machine of the cluster, as here, got {__version__}; "
+                    f"expected diml {setup.version} on every machine of the cluster, as here, got {VERSION}; "
                     "install the same version on all of them"
                 )
             torch.set_num_threads(setup.threads)
