@@ -254,6 +254,7 @@ class TestSearch:
             assert_same(whole, shards, queries[i], k=5, shortlist=9)
         assert documents(shards.search_many(queries)) == documents(whole.search_many(queries))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("at_once", [0, 1024])
     def test_graphs_find_the_nearest_of_each_shard(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int

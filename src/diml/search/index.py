@@ -33,7 +33,8 @@ from diml.search.writer import AddReport, Progress
 
 
 class Index(IndexContents):
-    """Images that can be searched: one folder, which holds its model and may be copied to another machine.
+    """Images that can be searched: one folder, which holds its model and may be copied to another machine. Several that
+    were made with one model can be opened, and read, as one.
 
     Any number of processes and threads may search, also while others add. Of several processes that add, each commits
     what it embedded, and none stores what another has stored. An index that holds no images gives no hits.
