@@ -96,6 +96,10 @@ def parse_object_url(path: str | os.PathLike[str]) -> ObjectUrl:
     return ObjectUrl(scheme.lower(), bucket, key)
 
 
+class UnreachableError(StoreError):
+    """A store does not answer, whatever it is asked for."""
+
+
 class Stored(NamedTuple):
     """An object of a store.
 
@@ -156,6 +160,27 @@ class ObjectStore:
             return pieces
 
         return self._unless_missing(key, ask) if ranges else []
+
+    def read_range(self, key: str, start: int, length: int, e_tag: str | None = None) -> bytes | None:
+        """A piece of an object, which ends with the object; None if there is none, or with another `e_tag`.
+
+        Args:
+            key: of the object.
+            start, length: of the piece, in bytes; at least one.
+            e_tag: that the object must still have.
+        """
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        options: Any = {"range": (start, start + length), **({"if_match": e_tag} if e_tag else {})}
+
+        def ask() -> bytes | None:
+            try:
+                return bytes(obstore.get(self._store, key, options=options).bytes())
+            except PreconditionError:
+                return None
+
+        return self._unless_missing(key, ask)
 
     def head(self, key: str) -> Stored | None:
         """What is known of an object; None if there is none."""
@@ -286,7 +311,7 @@ def store_error(url: ObjectUrl, error: BaseException) -> StoreError:
             f"{url}: access denied{_code(said)}; check the credentials in the environment and what they may do"
         )
     if re.search(r"kind: Connect|error sending request|connect error|dns error|builder error|timed out|Timeout", said):
-        return StoreError(
+        return UnreachableError(
             f"{url}: {_place(url)} cannot be reached ({_short(said)}); check the network and the endpoint in the "
             "environment"
         )
