@@ -518,6 +518,10 @@ def test_centroids_of_their_own(tmp_path: Path) -> None:
         assert len(found) == 200
     assert torch.equal(shards.maps(["3.png", "150.png"]).local[0], opened[0].maps("3.png").local[0])
     assert torch.equal(shards.maps(["3.png", "150.png"]).local[1], opened[1].maps("150.png").local[0])
+    for shortlist in (0, 20, "all"):  # of which one index has none
+        (hit,) = shards.search(query, shortlist=shortlist, where="path = '150.png'")
+        assert hit.similarity == known[hit.id][0]
+        assert not shards.search(query, shortlist=shortlist, where="path = 'none'").hits
     again = shards.search_many(FeatureMaps.cat([query, some_maps(1, 6)]), k=5)
     assert documents(again[:1]) == documents([shards.search(query, k=5)])
 

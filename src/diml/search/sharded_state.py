@@ -133,9 +133,13 @@ def shard_names(paths: Sequence[Path]) -> list[str]:
     ['a', 'b']
     >>> shard_names([Path("/one/photos.diml"), Path("/two/photos.diml")])
     ['one/photos', 'two/photos']
+    >>> shard_names([Path("/data/photos"), Path("/data/photos.diml")])
+    ['photos', 'photos.diml']
     """
     common = os.path.commonpath([path.parent for path in paths])
-    return [path.relative_to(common).as_posix().removesuffix(".diml") for path in paths]
+    whole = [path.relative_to(common).as_posix() for path in paths]
+    short = [name.removesuffix(".diml") for name in whole]
+    return short if len({*short}) == len(short) else whole
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ class Shards(StoredRows):
             codes = fixed_lists(np.concatenate([matrix(rows, CODE), tag], axis=1))
             place = rows.schema.get_field_index(CODE)
             rows = rows.set_column(place, pa.field(CODE, codes.type, rows.schema.field(place).nullable), codes)
-        return rows.add_column(0, SHARD, pa.array([self.names[at]] * len(rows), pa.string()))
+        return rows.add_column(0, SHARD, pa.repeat(pa.scalar(self.names[at], pa.string()), len(rows)))
 
     def _refuse_twice(self, ids: pa.ChunkedArray, shards: pa.ChunkedArray) -> None:
         counted = pc.value_counts(ids)
