@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diml.data.object_files import StoredObject, UnreachableError
+from diml.data.object_files import StoredObject
 from diml.data.packed import open_packed
-from diml.errors import DatasetError, ImageError, UsageError
+from diml.errors import DatasetError, ImageError, StoreError, UsageError
+from diml.object_stores import UnreachableError
 from diml.search import Index, index_folder
 from diml.search.items import image_id, items
 
@@ -212,7 +213,7 @@ def test_a_store_that_goes_away_ends_the_run_and_what_was_embedded_stays(
     index = Index.create(tmp_path / "stored.diml", model)
     with monkeypatch.context() as gone:
         gone.setattr(StoredObject, "read", until)
-        with pytest.raises(DatasetError, match="the store cannot be reached"):
+        with pytest.raises(StoreError, match="the store cannot be reached"):
             index.add(url, batch_size=2)
     stored = len(index)
     assert stored < 12

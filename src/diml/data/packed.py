@@ -12,7 +12,7 @@ from diml.data.collection import Collection, labelled
 from diml.data.containers import LANCE, PARQUET, ending_of, is_lance, is_tar
 from diml.data.gathered import Gathered
 from diml.data.located import LocalFile, UnusableError
-from diml.data.object_files import StoredObject, UnreachableError, is_url
+from diml.data.object_files import StoredObject, is_url
 from diml.data.patterns import expanded
 from diml.data.printable import printable
 from diml.data.read_ahead import read_ahead
@@ -83,7 +83,7 @@ def gathered(
     for path, part in read_ahead(paths, lambda path: _part(f"{folder}/{path}", path), lambda _: distant):
         if isinstance(part, Gathered):
             into.extend(part)
-        elif len(paths) == 1 or isinstance(part, UnreachableError):
+        elif len(paths) == 1:
             raise part
         else:
             into.leave(path, str(part).removeprefix(f"{printable(f'{folder}/{path}')}: "))

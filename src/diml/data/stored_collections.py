@@ -44,8 +44,8 @@ def open_stored(
 
     Raises:
         UsageError: places in several buckets, or of several kinds.
-        DatasetError: the store cannot be read, or there are no images.
-
+        StoreError: the store cannot be read.
+        DatasetError: there are no images, or they are not laid out as expected.
     """
     given = [places] if isinstance(places, str) else list(places)
     with _explained(given[0]):
