@@ -26,7 +26,7 @@ from diml.search.blocks import Block, blocks
 from diml.search.codes import parse_codes
 from diml.search.codes.sketches import Sketches
 from diml.search.engine import Work
-from diml.search.items import examine, items
+from diml.search.items import examine, examined, items
 from diml.search.ray_engine import BATCHES, Pool, _parts
 from diml.search.ray_worker import Embedder, SentModel, Setup, task
 from diml.search.row_block import Answer
@@ -86,7 +86,7 @@ def test_more_workers_than_fit_are_refused(workers):
 
 
 def embedded(folder: Path, model: StructuralModel) -> Block:
-    (block,) = blocks(model, ((item, examine(item.file)) for item in items(open_folder(folder))), 100)
+    (block,) = blocks(model, examined(items(open_folder(folder))), 100)
     return block
 
 
@@ -151,7 +151,7 @@ def test_a_worker_embeds_leaves_and_reports(make_folder):
     ]
     assert left == [(work.items[5], examine(work.items[5].file))]
     ((failed, reason),) = received.failures
-    (local,) = blocks(model, [(work.items[0], examine(work.items[0].file))], 4)
+    (local,) = blocks(model, examined(work.items[:1]), 4)
     assert (failed.path, str(reason)) == ("a/0000.png", str(local.failures[0][1]))
 
 
