@@ -96,7 +96,7 @@ class RayEngine:
     Use it as a context manager, for any number of indices:
 
         with RayEngine(workers=2) as engine:
-            Index.create("photos.diml").add("photos", engine=engine)
+            Index.create("photos.diml", "lite0").add("photos", engine=engine)
 
     Where this process is connected to a cluster already (`ray.init`), that one is used and left as it is.
 
