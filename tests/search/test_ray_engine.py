@@ -332,6 +332,12 @@ def test_a_connection_of_the_caller_is_used_and_kept(engine):
 
 
 @pytest.mark.slow
+def test_more_workers_than_the_cluster_has_room_for_are_refused(engine):
+    with pytest.raises(UsageError, match=r"expected 1 to \d+ workers, one for each CPU of the cluster, got 9999"):
+        RayEngine(workers=9999).__enter__()
+
+
+@pytest.mark.slow
 def test_an_index_that_is_up_to_date_needs_no_worker(engine, photos, tmp_path):
     index = Index.create(tmp_path / "x.diml", small_model(), dim=0)
     index.add(photos)

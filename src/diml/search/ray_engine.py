@@ -96,7 +96,7 @@ class RayEngine:
     Use it as a context manager, for any number of indices:
 
         with RayEngine(workers=2) as engine:
-            Index.create("photos.diml").add("photos", engine=engine)
+            Index.create("photos.diml", "lite0").add("photos", engine=engine)
 
     Where this process is connected to a cluster already (`ray.init`), that one is used and left as it is.
 
@@ -124,7 +124,7 @@ class RayEngine:
 
     def __enter__(self) -> RayEngine:
         with ExitStack() as stack:
-            ray = stack.enter_context(_connected(self.address, self.workers))
+            ray = stack.enter_context(_connected(self.address))
             stack.enter_context(_quiet())
             self.pool = Pool.of([node["Resources"] for node in _nodes(ray) if node["Alive"]], self.workers)
             self._open = stack.pop_all()
@@ -209,7 +209,7 @@ def _parts(items: Sequence[Item], batch_size: int, workers: int) -> list[Sequenc
 
 
 @contextmanager
-def _connected(address: str | None, workers: int | None) -> Iterator[ModuleType]:
+def _connected(address: str | None) -> Iterator[ModuleType]:
     """Ray, connected; afterwards disconnected, and stopped if it was started here."""
     with ExitStack() as stack:
         if address is None:
@@ -229,7 +229,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[ModuleType]
         if address is None:
             own = stack.enter_context(_temporary_folder())
             stack.callback(ray.shutdown)  # before its folder is removed
-            _init(ray, f"cannot be started here; see {own}", **_own(own, workers))
+            _init(ray, f"cannot be started here; see {own}", **_own(own))
             if any(node["NodeManagerAddress"] != LOOPBACK for node in _nodes(ray)):
                 raise UsageError(
                     "Ray was imported before the engine was entered and would listen on the network; set "
@@ -240,11 +240,11 @@ def _connected(address: str | None, workers: int | None) -> Iterator[ModuleType]
         yield ray
 
 
-def _own(folder: Path, workers: int | None) -> dict[str, Any]:
+def _own(folder: Path) -> dict[str, Any]:
     """How a cluster of this machine alone is started."""
     return {
         "address": "local",
-        "num_cpus": max(workers or 0, os.cpu_count() or 1),
+        "num_cpus": max(2, os.cpu_count() or 1),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE,
         "_node_ip_address": LOOPBACK,
