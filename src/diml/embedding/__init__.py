@@ -1,8 +1,9 @@
 """Embedding: images to feature maps."""
 
-from diml.embedding.backbones import TimmBackbone, lite0, lite0_preprocessing, load_weights
+from diml.embedding.backbones import TimmBackbone, load_weights
 from diml.embedding.encoder import Batch, Encoder
 from diml.embedding.inference import BACKENDS, Inference, parse_backend
+from diml.embedding.packaged import PACKAGED, lite0, lite0_preprocessing, packaged_backbone, packaged_preprocessing
 from diml.embedding.part_weights import Learned, Norm, Product, Rarity, parse_weights
 from diml.embedding.preprocessing import Pixels, Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
@@ -12,6 +13,7 @@ from diml.embedding.whitening import fit_whitening
 
 __all__ = [
     "BACKENDS",
+    "PACKAGED",
     "RESAMPLINGS",
     "Batch",
     "Encoder",
@@ -30,6 +32,8 @@ __all__ = [
     "lite0",
     "lite0_preprocessing",
     "load_weights",
+    "packaged_backbone",
+    "packaged_preprocessing",
     "parse_backend",
     "parse_weights",
     "read_weights",
