@@ -5,6 +5,7 @@ from diml.embedding.encoder import Batch, Encoder
 from diml.embedding.inference import BACKENDS, Inference, parse_backend
 from diml.embedding.packaged import PACKAGED, lite0, lite0_preprocessing, packaged_backbone, packaged_preprocessing
 from diml.embedding.part_weights import Learned, Norm, Product, Rarity, parse_weights
+from diml.embedding.position import noise_tokens, position_directions
 from diml.embedding.preprocessing import Pixels, Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
 from diml.embedding.rollout import Rollout, attention_rollout
@@ -32,9 +33,11 @@ __all__ = [
     "lite0",
     "lite0_preprocessing",
     "load_weights",
+    "noise_tokens",
     "packaged_backbone",
     "packaged_preprocessing",
     "parse_backend",
     "parse_weights",
+    "position_directions",
     "read_weights",
 ]
