@@ -60,9 +60,11 @@ class TimmBackbone(nn.Module):
         self.block = block
         self.norm = norm
         self.size = size
+        if size is not None and not all(1 <= side <= LARGEST for side in size):
+            raise ModelError(f"timm:{architecture}: expected a size of 1 to {LARGEST} pixels, got {size[0]}x{size[1]}")
         self.model: Any = _made(architecture, from_hub, size).eval()
         if size is not None:
-            _check_size(self.model, architecture, size)
+            _check_patches(self.model, architecture, size)
         if block is not None:
             _prune(self.model, architecture, block, norm)
         self._takes_intermediates = False
@@ -166,9 +168,7 @@ def _made(architecture: str, from_hub: bool, size: tuple[int, int] | None) -> An
         raise ModelError(f"timm:{architecture}: {what} ({first_line(error)}); {what_now}") from error
 
 
-def _check_size(model: Any, architecture: str, size: tuple[int, int]) -> None:
-    if not all(1 <= side <= LARGEST for side in size):
-        raise ModelError(f"timm:{architecture}: expected a size of 1 to {LARGEST} pixels, got {size[0]}x{size[1]}")
+def _check_patches(model: Any, architecture: str, size: tuple[int, int]) -> None:
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or (1, 1)
     if isinstance(patch, tuple) and any(side % each for side, each in zip(size, patch, strict=True)):
         raise ModelError(
