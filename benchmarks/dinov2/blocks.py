@@ -35,7 +35,7 @@ def effective_rank(tokens: Float[Tensor, "t c"], power: int = 1) -> float:
 
 def _shares(tokens: Float[Tensor, "t c"], power: int) -> Float[Tensor, "k"]:
     centred = tokens.double() - tokens.double().mean(dim=0)
-    values = torch.linalg.svdvals(centred) ** power
+    values: Tensor = torch.linalg.svdvals(centred) ** power
     return values / values.sum()
 
 

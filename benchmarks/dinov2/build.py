@@ -108,9 +108,12 @@ def compared(model: Any, tensors: dict[str, torch.Tensor]) -> list[str]:
 
 
 def _positions_of_timm(network: Any, stored: torch.Tensor) -> torch.Tensor:
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
-    return resample_abs_pos_embed(stored, new_size=list(network.patch_embed.grid_size), num_prefix_tokens=1)
+    found: torch.Tensor = resample_abs_pos_embed(
+        stored, new_size=list(network.patch_embed.grid_size), num_prefix_tokens=1
+    )
+    return found
 
 
 def _run(model: Any, pixels: torch.Tensor, names: list[str]) -> list[np.ndarray]:

@@ -3,14 +3,16 @@
     python -m benchmarks.transformers --data DATA [--half train|test] [--models lite0 lite2 dinov2:6 ... dinov2:11]
 
 DATA is as for benchmarks.defaults.choose; `python -m benchmarks.dinov2.build` makes the weights. With the test half, a
-head (and a rarity) is fitted on the training half; with the training half, on one part of its classes, and judged on the
-other, and the other way round, so that no image of a test half is looked at. All values are Recall@1 / MAP@R in percent,
-on shortlists of 100.
+head (and a rarity) is fitted on the training half; with the training half, on one part of its classes, and judged on
+the other, and the other way round, so that no image of a test half is looked at. All values are Recall@1 / MAP@R in
+percent, on shortlists of 100.
 
-The first table has a row for every model: the pooled ranking, and the best row of the model by the mean over the
-collections. Then a table for every model has its pooled rows and the best others (--rows): directions of position that
-the head leaves out, weights of parts, transport, and w. Partial transport, which is slow, is measured with uniform
-weights and norm*rarity alone. Maps are kept in --cache and read from there the next time.
+The first table has rows for every model: the pooled ranking, the default settings of untrained models, and with the
+training half the best row of the model by the mean over the collections. Then a table for every model has its pooled
+rows and the best others (--rows); with the test half, where choosing would not be measuring, those of the largest w. Its
+columns are the directions of position that the head leaves out, the weights of parts, the transport, and w. Partial
+transport, which is slow, is measured with uniform weights and norm*rarity alone, and with no directions left out. Maps
+are kept in --cache and read from there the next time.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ SLOW, WITH_SLOW = "partial 0.7", ("uniform", "norm*rarity")
 POOLED = "pooled"
 # Directions left out, weights, transport, w.
 Row = tuple[int, str, str, float]
+PLAIN: Row = (0, "uniform", POOLED, 0.0)
+DEFAULT: Row = (0, "norm*rarity", "one-sided", 0.85)
 Table = dict[Row, dict[str, tuple[float, float]]]
 
 
@@ -90,7 +94,7 @@ def measured(embedded: Embedded, options: argparse.Namespace) -> dict[Row, tuple
                 ranking = Ranking(fitted.task(judged, weights))
                 found.setdefault((without, weights, POOLED, 0.0), []).append(ranking.quality())
                 for transport, how in TRANSPORTS.items():
-                    if transport == SLOW and weights not in WITH_SLOW:
+                    if transport == SLOW and (without or weights not in WITH_SLOW or not options.partial):
                         continue
                     scores = ranking.structural(Matcher(**how))  # type: ignore[arg-type]
                     for share in options.shares:
@@ -125,19 +129,24 @@ def words(row: Row) -> list[str]:
     return [str(without), weights, transport, "-" if transport == POOLED else f"{share:g}"]
 
 
-def print_tables(tables: dict[str, Table], names: list[str], rows: int) -> None:
-    how, where = ["without", "weights", "transport", "w"], ["mean", *names]
-    plain: Row = (0, "uniform", POOLED, 0.0)
+def print_tables(tables: dict[str, Table], options: argparse.Namespace) -> None:
+    how, where = ["without", "weights", "transport", "w"], ["mean", *options.collections]
     summary = []
-    for model, measured_rows in tables.items():
-        for row in dict.fromkeys([*([plain] if plain in measured_rows else []), best(measured_rows)[0]]):
-            summary.append([model, *words(row), *cells(measured_rows[row])])
+    for model, rows in tables.items():
+        chosen = [PLAIN, DEFAULT, *(best(rows)[:1] if options.half == "train" else [])]
+        summary += [[model, *words(row), *cells(rows[row])] for row in dict.fromkeys(chosen) if row in rows]
     print("\n" + table(["model", *how, *where], summary))
-    for model, measured_rows in tables.items():
-        ordered = best(measured_rows)
-        shown = [row for k, row in enumerate(ordered) if k < rows or row[2] == POOLED]
+    for model, rows in tables.items():
         print(f"\n{model}:\n")
-        print(table([*how, *where], [[*words(row), *cells(measured_rows[row])] for row in shown]))
+        print(table([*how, *where], [[*words(row), *cells(rows[row])] for row in shown(rows, options)]))
+
+
+def shown(rows: Table, options: argparse.Namespace) -> list[Row]:
+    """The pooled rows, and the best others; with the test half those of one w, so that none is chosen by its value."""
+    ordered = best(rows)
+    if options.half == "train":
+        return [row for k, row in enumerate(ordered) if k < options.rows or row[2] == POOLED]
+    return [row for row in rows if row[2] == POOLED or row[3] == max(options.shares)]
 
 
 def write_rows(file: Path, tables: dict[str, Table]) -> None:
@@ -163,6 +172,7 @@ def main() -> None:
     parser.add_argument("--position", type=int, nargs="+", default=[0, 8], help="directions of position to leave out")
     parser.add_argument("--position-from", choices=["noise", "sample"], default="noise", help="where they are measured")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.85], help="w")
+    parser.add_argument("--partial", action=argparse.BooleanOptionalAction, default=True, help="partial transport too")
     parser.add_argument("--classes", type=int, default=0, help="only so many classes of each half, to try it")
     parser.add_argument("--rows", type=int, default=12, help="the best so many rows of a model, and all pooled ones")
     parser.add_argument("--out", type=Path, help="a CSV for all rows")
@@ -185,7 +195,7 @@ def main() -> None:
             print(f"<!-- {name}, {model}: judged in {time.monotonic() - begun:.0f} s -->", flush=True)
     if options.out is not None:
         write_rows(options.out, tables)
-    print_tables(tables, options.collections, options.rows)
+    print_tables(tables, options)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ class Transformer:
         outputs, attentions = self._outputs(pixels)
         found = {}
         for block, output in outputs.items():
-            features = output.unflatten(2, self.backbone.model.patch_embed.grid_size)
+            features = output.reshape(*output.shape[:2], *self.backbone.model.patch_embed.grid_size)
             local = RESAMPLINGS["area"](features, (self.grid, self.grid)).flatten(2).mT.half()
             masses = {
                 last: rolled(attentions[block - last + 1 : block + 1], self.backbone).weights((self.grid, self.grid))

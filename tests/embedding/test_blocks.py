@@ -1,9 +1,9 @@
-"""timm models that stop at an inner block, or take another input size: the same numbers as timm's own, or a sentence."""
+"""timm models that stop at an inner block, or take another input size: timm's own numbers, or a sentence."""
 
 from __future__ import annotations
 
-import timm
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -89,17 +89,13 @@ def test_a_stage_of_a_cnn(name):
 @pytest.mark.long
 @pytest.mark.parametrize("family", timm.list_modules())
 def test_a_block_of_every_family(family):
-    """The smallest model of each: the numbers of timm's own second intermediate, or one sentence."""
+    """The smallest model of each: the numbers of timm's own second intermediate."""
     from tests.embedding.test_timm_families import smallest
 
     name, _ = smallest(family)
     torch.manual_seed(0)
-    try:
-        backbone = TimmBackbone(name, block=1)
-        backbone.check()
-    except ModelError as error:
-        assert "\n" not in str(error)
-        return
+    backbone = TimmBackbone(name, block=1)
+    backbone.check()
     torch.manual_seed(0)
     whole = timm.create_model(name, num_classes=0).eval()
     some = torch.randn(1, 3, *backbone.preprocessing().size)
@@ -155,7 +151,7 @@ class TestSize:
     def test_a_file_of_another_size_needs_the_size(self, weights, tmp_path):
         smaller = loaded(weights, size=(96, 96))
         torch.save(smaller.model.state_dict(), tmp_path / "small.pth")
-        with pytest.raises(ModelError, match="does not fit timm:test_vit: .* 1 have another shape, such as pos_embed"):
+        with pytest.raises(ModelError, match=r"does not fit timm:test_vit: .* 1 have another shape, such as pos_embed"):
             load_weights(TimmBackbone("test_vit"), tmp_path / "small.pth")
         with torch.no_grad():
             some = torch.zeros(1, 3, 96, 96)
@@ -187,10 +183,7 @@ def test_what_cannot_be_is_refused(name, options, said):
 
 
 def test_a_model_without_intermediates_is_refused(monkeypatch):
-    class Plain(nn.Module):
-        pretrained_cfg = {}
-
-    monkeypatch.setattr(timm, "create_model", lambda *_, **__: Plain())
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: nn.Identity())
     with pytest.raises(ModelError, match="timm:test_vit: gives only its last feature map; leave block out"):
         TimmBackbone("test_vit", block=1)
 
@@ -199,7 +192,7 @@ def test_a_model_without_intermediates_is_refused(monkeypatch):
 def test_a_model_that_fails_is_refused_in_a_sentence(monkeypatch):
     backbone = TimmBackbone("test_vit", block=1)
     monkeypatch.setattr(backbone.model, "forward_intermediates", lambda *_, **__: 1 / 0)
-    with pytest.raises(ModelError, match="cannot be run with these options .*division by zero"):
+    with pytest.raises(ModelError, match=r"cannot be run with these options .*division by zero"):
         backbone.check()
     monkeypatch.setattr(backbone.model, "forward_intermediates", lambda pixels, **_: [pixels.mean(dim=(2, 3))])
     with pytest.raises(ModelError, match=r"expected a feature map, got a tensor of shape \(1, 3\)"):

@@ -28,7 +28,7 @@ def test_the_directions_are_those_of_the_code():
 
 
 def test_a_head_without_them_does_not_see_the_position_and_keeps_the_rest():
-    tokens, content, basis = draw(2000)
+    tokens, content, _ = draw(2000)
     without = position_directions(tokens, CODE)
     pooled = content[:, :4].mean(dim=1)
     plain = fit_whitening(pooled, CHANNELS)
@@ -74,7 +74,8 @@ def test_what_cannot_be_is_refused(tokens, count, said):
 
 
 def test_noise_is_the_same_every_time_and_leaves_the_encoder_as_it_was():
-    encoder = Encoder(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 16, 16), torch.nn.Dropout()), Preprocessing(size=(64, 96)))
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 16, 16), torch.nn.Dropout())
+    encoder = Encoder(network, Preprocessing(size=(64, 96)))
     encoder.train()
     first = noise_tokens(encoder, images=4)
     assert first.shape == (4, 24, 8)

@@ -160,7 +160,7 @@ def _made(architecture: str, from_hub: bool, size: tuple[int, int] | None) -> An
     try:
         # Models of a fixed input size, as ViTs are, are built for it; the others take any.
         fixed = size is not None and getattr(timm.get_pretrained_cfg(architecture), "fixed_input_size", False)
-        options = {"img_size": size} if fixed else {}
+        options: dict[str, Any] = {"img_size": size} if fixed else {}
         return timm.create_model(architecture, pretrained=from_hub, num_classes=0, **options)
     except Exception as error:
         what = "weights could not be fetched from the hub" if from_hub else "the model could not be built"
@@ -270,7 +270,7 @@ def load_weights(backbone: TimmBackbone, file: AnyPath) -> None:
 
 def _resampled_positions(model: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Absolute position embeddings of a square grid for the grid of the model; those of other kinds are left alone."""
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     stored, own = tensors.get("pos_embed"), getattr(model, "pos_embed", None)
     if stored is None or not isinstance(own, Tensor) or stored.shape == own.shape or stored.ndim != 3:

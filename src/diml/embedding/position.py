@@ -50,7 +50,8 @@ def position_directions(tokens: Float[Tensor, "n r c"], count: int) -> Float[Ten
     kept = int((singular > max(singular[0] * 1e-6, means.abs().max() * 1e-7)).sum())
     if kept == 0:
         raise UsageError("expected tokens that depend on their position, got the same mean token at all positions")
-    return directions[: min(count, kept)].to(tokens)
+    found: Tensor = directions[: min(count, kept)]
+    return found.to(tokens)
 
 
 @torch.no_grad()

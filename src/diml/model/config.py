@@ -15,9 +15,9 @@ from diml.embedding.part_weights import name_of
 from diml.errors import ModelError
 from diml.matching import Matcher
 
-# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport, version
-# 4 a block, a norm and a size of its timm backbone. A model is written as the oldest of these that holds all it has, so
-# that older versions of diml can read it.
+# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport,
+# version 4 a block, a norm and a size of its timm backbone. A model is written as the oldest of these that holds all
+# it has, so that older versions of diml can read it.
 FORMAT, VERSION = "diml-model", 4
 
 
