@@ -9,8 +9,8 @@ percent, on shortlists of 100.
 
 The first table has rows for every model: the pooled ranking, the default settings of untrained models, and with the
 training half the best row of the model by the mean over the collections. Then a table for every model has its pooled
-rows and the best others (--rows); with the test half, where choosing would not be measuring, those of the largest w. Its
-columns are the directions of position that the head leaves out, the weights of parts, the transport, and w. Partial
+rows and the best others (--rows); with the test half, where choosing would not be measuring, those of the largest w.
+Its columns are the directions of position that the head leaves out, the weights of parts, the transport, and w. Partial
 transport, which is slow, is measured with uniform weights and norm*rarity alone, and with no directions left out. Maps
 are kept in --cache and read from there the next time.
 """

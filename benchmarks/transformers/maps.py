@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,7 +69,8 @@ class Settings:
     def store(self, name: str, model: str) -> Path:
         some = f"-{self.classes}-classes" if self.classes else ""
         how = f"-{self.size}{'-normed' if self.norm else ''}" if model.startswith("dinov2") else ""
-        return self.cache / f"{name}{some}-{model.replace(':', '-')}{how}-grid{self.grid}.pt"
+        safe = re.sub(r"[^\w.]+", "-", model)
+        return self.cache / f"{name}{some}-{safe}{how}-grid{self.grid}.pt"
 
 
 def embedded(name: str, models: Sequence[str], settings: Settings) -> Iterator[tuple[str, Embedded]]:
