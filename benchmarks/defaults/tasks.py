@@ -52,10 +52,15 @@ def raw_maps(name: str, folder: Path, cache: Path, grid: int = 4) -> Raw:
     """The maps of the images of `folder/NAME/data.csv`, embedded once, and who asks and is searched among them."""
     collection = open_table(folder / name / "data.csv")
     local = embedded([collection.file(at) for at in range(len(collection))], cache / f"{name}-{grid}.pt", grid)
+    return raw_of(collection, FeatureMaps(local, (grid, grid)))
+
+
+def raw_of(collection: Collection, maps: FeatureMaps) -> Raw:
+    """Maps of the images of a collection, with its halves and roles."""
     halves = _column(collection, "half") or list(collection.splits or [])
     roles = _column(collection, "role")
     return Raw(
-        FeatureMaps(local, (grid, grid)),
+        maps,
         collection.known_labels,
         [half == "train" for half in halves],
         [role == "query" for role in roles] if roles else [True] * len(collection),
@@ -89,13 +94,19 @@ def fold(label: str) -> int:
 
 
 class Fitted:
-    """A head and weights that are fitted on some images of a collection, applied to others."""
+    """A head and weights that are fitted on some images of a collection, applied to others.
 
-    def __init__(self, raw: Raw, on: list[bool]) -> None:
+    Args:
+        raw: the collection.
+        on: which images are fitted on.
+        without: directions that the head leaves out, see `fit_whitening`.
+    """
+
+    def __init__(self, raw: Raw, on: list[bool], without: Tensor | None = None) -> None:
         self.raw = raw
         at = torch.tensor(on).nonzero()[:, 0]
         means = torch.cat([raw.maps[piece].mean for piece in torch.split(at, 512)])
-        self.head = fit_whitening(means, DIM)
+        self.head = fit_whitening(means, DIM, without=without)
         some = at[torch.randperm(len(at), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
         self.sample = self._headed(raw.maps[some]).local.flatten(0, 1)
 

@@ -34,6 +34,7 @@ COPIED = (
     "examples/*",
     "recipes/*",
     "benchmarks/clutter/*.*",
+    "benchmarks/dinov2/*.*",
     "benchmarks/emoji/*.*",
     "benchmarks/furniture/*.*",
     "sample/*.*",

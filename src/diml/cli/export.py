@@ -15,7 +15,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="lite0 | timm:NAME?weights=FILE | timm:NAME?weights=hub | a model folder | an index.",
+            help="lite0 | lite1 | lite2 | timm:NAME?weights=FILE | timm:NAME?weights=hub, both with &block=N, "
+            "&norm=1, &size=PIXELS | a model folder | an index.",
             show_default=False,
         ),
     ],

@@ -22,7 +22,8 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="lite0 | timm:NAME?weights=FILE | timm:NAME?weights=hub | a model folder | an index.",
+        help="lite0 | lite1 | lite2 | timm:NAME?weights=FILE | timm:NAME?weights=hub, both with &block=N, "
+        "&norm=1, &size=PIXELS | a model folder | an index.",
     ),
 ]
 Grid = Annotated[

@@ -46,7 +46,11 @@ def train(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="The model to start from: lite0 | timm:NAME?weights=FILE | a model folder."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="The model to start from: lite0 | lite1 | lite2 | timm:NAME?weights=FILE | a model folder.",
+        ),
     ] = None,
     weights: Annotated[
         str | None,

@@ -1,9 +1,11 @@
 """Embedding: images to feature maps."""
 
-from diml.embedding.backbones import TimmBackbone, lite0, lite0_preprocessing, load_weights
+from diml.embedding.backbones import TimmBackbone, load_weights
 from diml.embedding.encoder import Batch, Encoder
 from diml.embedding.inference import BACKENDS, REDUCED, Inference, parse_backend
+from diml.embedding.packaged import PACKAGED, lite0, lite0_preprocessing, packaged_backbone, packaged_preprocessing
 from diml.embedding.part_weights import Learned, Norm, Product, Rarity, parse_weights
+from diml.embedding.position import noise_tokens, position_directions
 from diml.embedding.preprocessing import Pixels, Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
 from diml.embedding.rollout import Rollout, attention_rollout
@@ -12,6 +14,7 @@ from diml.embedding.whitening import fit_whitening
 
 __all__ = [
     "BACKENDS",
+    "PACKAGED",
     "REDUCED",
     "RESAMPLINGS",
     "Batch",
@@ -31,7 +34,11 @@ __all__ = [
     "lite0",
     "lite0_preprocessing",
     "load_weights",
+    "noise_tokens",
+    "packaged_backbone",
+    "packaged_preprocessing",
     "parse_backend",
     "parse_weights",
+    "position_directions",
     "read_weights",
 ]

@@ -158,6 +158,10 @@ class Encoder(nn.Module):
         features, _ = self._features(self.backbone, blank)
         return features.shape[1]
 
+    def features(self, pixels: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
+        """Normalised pixels to the backbone's own map, before resampling and head; differentiable."""
+        return self._features(self.backbone, pixels.to(self.device))[0]
+
     def _features(self, run: Callable[[Tensor], Any], pixels: Float[Tensor, "n 3 H W"]) -> tuple[Tensor, Tensor | None]:
         features, pooled = _map_and_pooled(run(pixels.to(self.dtype)))
         if self.dtype in (torch.float16, torch.bfloat16):

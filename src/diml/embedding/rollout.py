@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from diml.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """The patches from which the last layer's tokens of n images draw their content.
+    """The patches from which the last layer's tokens of n images draw their content; with a block, that block's tokens.
 
     Attributes:
         attention: (n, t, t), rows sum to 1: the share of patch j in the last layer's token i.
@@ -67,6 +67,8 @@ def attention_rollout(backbone: nn.Module, pixels: Float[Tensor, "n 3 H W"], las
     columns, and the rows are normalised again. The rollout shows where information could flow. It weights all heads
     alike and ignores values and MLPs, so it is a description and not an attribution.
 
+    Of a backbone that stops at a block, the rollout ends there too.
+
     Fused attention does not form these matrices, so it is disabled in these blocks during the computation.
 
     Args:
@@ -81,6 +83,18 @@ def attention_rollout(backbone: nn.Module, pixels: Float[Tensor, "n 3 H W"], las
     >>> attention_rollout(backbone, torch.zeros(1, 3, 160, 160), last=2).attention.sum(dim=2).round(decimals=4).unique()
     tensor([1.])
     """
+    found = block_attentions(backbone, pixels, last)
+    assert isinstance(backbone, TimmBackbone)
+    return rolled(found, backbone)
+
+
+@torch.no_grad()
+def block_attentions(backbone: nn.Module, pixels: Float[Tensor, "n 3 H W"], last: int) -> list[Float[Tensor, "n t t"]]:
+    """The steps of a rollout, `mixed` attention over all tokens of each of the last blocks, the first of them first.
+
+    Raises:
+        UsageError: last < 1, or the backbone has no such attention.
+    """
     if last < 1:
         raise UsageError(f"expected a rollout of at least 1 block, got {last}")
     blocks = _attentions(backbone)[-last:]
@@ -91,9 +105,14 @@ def attention_rollout(backbone: nn.Module, pixels: Float[Tensor, "n 3 H W"], las
     shapes = {tuple(attention.shape) for attention in seen.values()}
     if len(seen) < len(blocks) or len(shapes) != 1 or next(iter(shapes))[0] != len(pixels):
         raise _no_attention(backbone)
-    rollout = seen[blocks[0]]
-    for block in blocks[1:]:
-        rollout = seen[block] @ rollout
+    return [seen[block] for block in blocks]
+
+
+def rolled(attentions: Sequence[Float[Tensor, "n t t"]], backbone: TimmBackbone) -> Rollout:
+    """The product of the steps of successive blocks, for the patches alone; see `attention_rollout`."""
+    rollout = attentions[0]
+    for attention in attentions[1:]:
+        rollout = attention @ rollout
     prefix = getattr(backbone.model, "num_prefix_tokens", 0)
     patches = rollout[:, prefix:, prefix:]
     mass = patches.sum(dim=2, keepdim=True)

@@ -12,7 +12,12 @@ from diml.errors import UsageError
 SHRINKAGE = 0.1
 
 
-def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHRINKAGE) -> nn.Linear:
+def fit_whitening(
+    pooled: Float[Tensor, "n c"],
+    dim: int,
+    shrinkage: float = SHRINKAGE,
+    without: Float[Tensor, "k c"] | None = None,
+) -> nn.Linear:
     """PCA whitening of pooled vectors as an affine layer: centre, rotate to the `dim` widest directions, scale.
 
     `y_k = v_k . (x - mean) / sqrt(var_k + shrinkage * mean_k var_k)`, with `v_k, var_k` the eigenvectors and -values
@@ -24,6 +29,8 @@ def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHR
         pooled: (n, c), one vector per image, n > dim.
         dim: number of outputs, 1..c.
         shrinkage: >= 0.
+        without: orthonormal directions that the head does not see, such as those of `position_directions`: they are
+            projected out of the vectors before the head is fitted, and by the head out of all that it is applied to.
 
     Raises:
         UsageError: there are too few images, dim is out of range, or all vectors are equal.
@@ -45,6 +52,8 @@ def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHR
     if not torch.isfinite(pooled).all():
         raise UsageError("expected finite vectors to fit a head, got NaN or infinity; check the images or the model")
     x = pooled.detach().double().cpu()
+    hidden = torch.zeros(0, channels, dtype=x.dtype) if without is None else without.detach().double().cpu()
+    x = x - (x @ hidden.mT) @ hidden
     mean = x.mean(dim=0)
     _, singular, directions = torch.linalg.svd(x - mean, full_matrices=False)
     variance = singular.square() / (images - 1)
@@ -57,6 +66,8 @@ def fit_whitening(pooled: Float[Tensor, "n c"], dim: int, shrinkage: float = SHR
     # The SVD does not determine the signs of the directions; fixing them makes heads reproducible across machines.
     strongest = directions.abs().argmax(dim=1, keepdim=True)
     scaled = scaled * directions.gather(1, strongest).sign()
+    # They have no variance, so the rows have no share of them but for rounding.
+    scaled = scaled - (scaled @ hidden.mT) @ hidden
     head = nn.Linear(channels, len(scaled))
     with torch.no_grad():
         head.weight.copy_(scaled)

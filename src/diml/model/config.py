@@ -15,9 +15,10 @@ from diml.embedding.part_weights import name_of
 from diml.errors import ModelError
 from diml.matching import Matcher
 
-# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport. Models
-# without either are written as version 2, which older versions of diml can read.
-FORMAT, VERSION = "diml-model", 3
+# Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport,
+# version 4 a block, a norm and a size of its timm backbone. A model is written as the oldest of these that holds all
+# it has, so that older versions of diml can read it.
+FORMAT, VERSION = "diml-model", 4
 
 
 def embedding_config(encoder: Encoder) -> dict[str, Any]:
@@ -54,13 +55,20 @@ def model_config(
         del matching["transport"], matching["bin_similarity"]
     return {
         "format": FORMAT,
-        "version": VERSION if weighted or "transport" in matching else 2,
+        "version": _version(encoder, weighted or "transport" in matching),
         "name": name,
         **embedding_config(encoder),
         "head_fitted_on": head_fitted_on,
         **({"weights_fitted_on": weights_fitted_on} if weighted else {}),
         "matching": matching,
     }
+
+
+def _version(encoder: Encoder, weighted: bool) -> int:
+    backbone = encoder.backbone
+    if isinstance(backbone, TimmBackbone) and set(backbone.spec) != {"kind", "architecture"}:
+        return 4
+    return 3 if weighted else 2
 
 
 def fingerprint(encoder: Encoder) -> str:
@@ -76,6 +84,28 @@ def preprocessing_of(settings: dict[str, Any]) -> Preprocessing:
     """The preprocessing of a configuration, where JSON has lists for tuples; without a decoding, it is version 1."""
     as_tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
     return Preprocessing(**{"decoding": 1, **as_tuples})
+
+
+def backbone_of(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The architecture and the options of a timm backbone.
+
+    Raises:
+        ValueError, KeyError: the settings are not those of a timm backbone.
+
+    >>> backbone_of({"kind": "timm", "architecture": "test_vit", "block": 2, "size": [64, 96]})
+    ('test_vit', {'block': 2, 'size': (64, 96)})
+    """
+    options = {name: value for name, value in settings.items() if name not in ("kind", "architecture")}
+    if unknown := options.keys() - {"block", "norm", "size"}:
+        raise ValueError(f"unknown {', '.join(sorted(unknown))}")
+    if "block" in options:
+        options["block"] = int(options["block"])
+    if "norm" in options:
+        options["norm"] = bool(options["norm"])
+    if "size" in options:
+        height, width = options["size"]
+        options["size"] = int(height), int(width)
+    return str(settings["architecture"]), options
 
 
 def _stored(preprocessing: Preprocessing) -> dict[str, Any]:

@@ -52,12 +52,14 @@ class HeadFitting:
         seed: seed of the sample.
         required: if True, `dim + 1` images are enough and fewer are an error. If False, fewer than `2 dim` images leave
             the model without a head, as whitening fitted on so few is noise.
+        position_directions: number of directions of position to project out, see `StructuralModel.fit_head`.
     """
 
     dim: int
     most: int = MOST
     seed: int = 0
     required: bool = False
+    position_directions: int = 0
 
     @property
     def least(self) -> int:
@@ -96,7 +98,8 @@ class HeadFitting:
             self._refuse(readable)
             return False
         words = f"{readable} of the {images} images of {name}"
-        model.fit_head(FeatureMaps(torch.cat(list(means))[:, None], (1, 1)), self.dim, on=words)
+        maps = FeatureMaps(torch.cat(list(means))[:, None], (1, 1))
+        model.fit_head(maps, self.dim, on=words, position_directions=self.position_directions)
         return True
 
     def fit_files(

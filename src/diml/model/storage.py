@@ -13,11 +13,21 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from diml.embedding import Encoder, Preprocessing, TimmBackbone, lite0, lite0_preprocessing, load_weights, parse_weights
+from diml.embedding import (
+    PACKAGED,
+    Encoder,
+    Preprocessing,
+    TimmBackbone,
+    load_weights,
+    packaged_backbone,
+    packaged_preprocessing,
+    parse_weights,
+)
 from diml.errors import ModelError, UsageError, first_line
 from diml.files import user_path, write_atomic
 from diml.matching import Matcher
-from diml.model.config import preprocessing_of, read_config
+from diml.model.config import backbone_of, preprocessing_of, read_config
+from diml.model.timm_source import parse_timm
 
 T = TypeVar("T")
 # What models that were not trained compare with; chosen by benchmarks/defaults on training halves, see docs/weights.md.
@@ -42,8 +52,8 @@ def load(spec: str, backbone: nn.Module | None = None) -> Loaded:
     Raises:
         ModelError: there is no such model, or it cannot be loaded.
     """
-    if spec == "lite0":
-        return _untrained(lite0(), lite0_preprocessing(), "lite0")
+    if spec in PACKAGED:
+        return _untrained(packaged_backbone(spec), packaged_preprocessing(spec), spec)
     if spec.startswith("timm:"):
         return _from_timm(spec)
     folder = user_path(spec)
@@ -54,7 +64,8 @@ def load(spec: str, backbone: nn.Module | None = None) -> Loaded:
         raise ModelError(
             f"{folder}: is not a saved model, it has no {CONFIG}; give a folder written by save_pretrained"
         )
-    raise ModelError(f"{folder}: no such model; give lite0, timm:NAME?weights=FILE, a model folder or an index")
+    names = ", ".join(PACKAGED)
+    raise ModelError(f"{folder}: no such model; give {names}, timm:NAME?weights=FILE, a model folder or an index")
 
 
 def save(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
@@ -77,15 +88,14 @@ def _own(value: Tensor) -> Tensor:
 
 
 def _from_timm(spec: str) -> Loaded:
-    architecture, _, weights = spec.removeprefix("timm:").partition("?weights=")
-    if not weights:
-        raise ModelError(
-            f"{spec}: expected weights; write timm:{architecture}?weights=FILE, or ?weights=hub to download them"
-        )
-    backbone = TimmBackbone(architecture, from_hub=weights == "hub")
-    if weights not in ("hub", "random"):
-        load_weights(backbone, user_path(weights))
-    return _untrained(backbone, backbone.preprocessing(), f"timm:{architecture}")
+    source = parse_timm(spec)
+    options = {"block": source.block, "norm": source.norm, "size": source.size}
+    backbone = TimmBackbone(source.architecture, from_hub=source.weights == "hub", **options)  # type: ignore[arg-type]
+    if source.block is not None or source.size is not None:
+        backbone.check()
+    if source.weights not in ("hub", "random"):
+        load_weights(backbone, user_path(source.weights))
+    return _untrained(backbone, backbone.preprocessing(), source.name)
 
 
 def _untrained(backbone: nn.Module, preprocessing: Preprocessing, name: str) -> Loaded:
@@ -105,7 +115,8 @@ def _from_folder(folder: Path, backbone: nn.Module | None) -> Loaded:
             ) from error
 
     if setting("backbone", lambda value: value["kind"]) == "timm":
-        backbone = TimmBackbone(setting("backbone", lambda value: str(value["architecture"])))
+        architecture, options = setting("backbone", backbone_of)
+        backbone = TimmBackbone(architecture, **options)
     elif backbone is None:
         raise ModelError(f"{folder}: was saved with a custom backbone; pass that module as backbone=")
     pixels = setting("preprocessing", preprocessing_of)

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from diml.embedding import Batch, Encoder, Inference, Preprocessing, fit_whitening, parse_weights
+from diml.embedding import Batch, Encoder, Inference, Preprocessing, fit_whitening, noise_tokens, parse_weights
+from diml.embedding import position_directions as directions_of_position
 from diml.embedding.part_weights import fitted, for_new_head, name_of, needs_fitting
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
@@ -81,9 +82,15 @@ class StructuralModel(nn.Module):
             name_or_folder: one of
 
                 - `"lite0"`: EfficientNet-Lite0 with ImageNet weights from an installed package; no download, no head;
+                - `"lite1"`, `"lite2"`: the same, larger, of 240 and 260 pixels; each needs the extra of its name;
                 - `"timm:NAME?weights=FILE"`: any timm model, with weights from a .safetensors or .pth file;
                 - `"timm:NAME?weights=hub"`: the same with weights downloaded from the hub;
-                - `"timm:NAME?weights=random"`: untrained, for tests;
+                - `"timm:NAME?weights=random"`: untrained, for tests; to all of these may be added
+
+                    - `&block=N`: the output of an inner block, counted from 0, without what follows it; and `&norm=1`
+                      to apply the model's final norm to it;
+                    - `&size=PIXELS` or `&size=HEIGHTxWIDTH`: another input size than the model was trained with;
+
                 - a folder written by `save_pretrained`, or an index, which contains its model.
             backbone: the module to load the weights into, for a saved model whose backbone is not a timm model.
 
@@ -285,7 +292,12 @@ class StructuralModel(nn.Module):
         return FeatureMaps.cat(batches)
 
     def fit_head(
-        self, images: FeatureMaps | Iterable[Source], dim: int = 128, *, on: str | None = None
+        self,
+        images: FeatureMaps | Iterable[Source],
+        dim: int = 128,
+        *,
+        on: str | None = None,
+        position_directions: int = 0,
     ) -> StructuralModel:
         """Fit the head in place, replacing any head: PCA whitening of the means over the parts.
 
@@ -293,10 +305,12 @@ class StructuralModel(nn.Module):
             images: more than `dim` images, or maps of this model without a head (dim = the backbone's channels).
             dim: length of a part's vector afterwards; less where the images vary in fewer directions.
             on: a description of the images, stored with the model.
+            position_directions: number of directions to project out in which the backbone's output for noise images
+                depends on the position, see `diml.embedding.position_directions`; 0 for none.
 
         Raises:
-            UsageError: too few images, maps whose dim is not the backbone's channels, or weights that were trained with
-                the present head.
+            UsageError: too few images, maps whose dim is not the backbone's channels, more directions than the backbone
+                has, or weights that were trained with the present head.
         """
         bare = self.replace(encoder=self.encoder.replace(head=None, grid=(1, 1), weights=None))
         maps = images if isinstance(images, FeatureMaps) else bare.encode(images)
@@ -305,7 +319,11 @@ class StructuralModel(nn.Module):
                 f"expected maps of the backbone's {self.encoder.channels} channels to fit a head, got dim {maps.dim}; "
                 "encode them without a head"
             )
-        return self.use_head(fit_whitening(maps.mean, dim), on or f"{len(maps)} images")
+        words, without = on or f"{len(maps)} images", None
+        if position_directions:
+            without = directions_of_position(noise_tokens(self.encoder), position_directions)
+            words = f"{words}, without {len(without)} directions of position"
+        return self.use_head(fit_whitening(maps.mean, dim, without=without), words)
 
     def use_head(self, head: nn.Linear, on: str | None) -> StructuralModel:
         """Take a head, in place, replacing any head; weights that were fitted have to be fitted again.

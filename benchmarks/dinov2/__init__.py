@@ -1,0 +1,1 @@
+"""DINOv2-S/14 from a package, for measurements of vision transformers."""
