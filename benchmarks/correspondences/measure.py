@@ -22,8 +22,9 @@ from benchmarks.correspondences.models import load
 from diml.errors import DimlError
 from diml.explanation.methods import Method, methods
 from diml.explanation.methods.structural import Structural
-from diml.faithfulness import FaithfulnessSettings, measure_keypoints, open_pairs
+from diml.faithfulness import FaithfulnessSettings, open_pairs
 from diml.faithfulness.grids import at_grid
+from diml.faithfulness.keypoint_grids import measure_keypoints
 from diml.faithfulness.pairs import ImagePair
 from diml.faithfulness.report import KeypointScores
 from diml.markdown import table
