@@ -8,7 +8,8 @@ the collection, as `diml index` fits it. Photographs of a food with at least two
 table has Recall@1 and MAP@R in percent: of the pooled vectors, uniform and weighted, of matched parts with the settings
 before there were weights, and of the settings asked for, on shortlists of 100 and with every pair matched. The second
 has the differences of these two from the other rows with 95 % intervals, by a bootstrap over foods of the paired
-differences. The third has all weights by all transports at that w.
+differences. The third has, with the whitening, all weights by all transports at that w (partial transport, which is
+slow, with uniform weights alone).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from diml.feature_maps import FeatureMaps
 from diml.markdown import table
 from diml.matching import Matcher
 
+WEIGHTS = ("uniform", "norm", "norm2", "rarity", "norm*rarity", "norm2*rarity")
 ASKED, BEFORE = "re-ranked, as asked", "re-ranked, uniform, full, w 0.5"
 
 
@@ -72,7 +74,9 @@ def main() -> None:
         every = [True] * len(raw.labels)
         for dim in (None, DIM):
             columns.append(f"{source}, {'no head' if dim is None else f'whitened to {dim}'}")
-            rows, others, groups = rows_of(Fitted(raw, every, dim), every, options.weights, Matcher(**how))
+            listed = () if dim is None else WEIGHTS
+            fitted = Fitted(raw, every, dim)
+            rows, others, groups = rows_of(fitted, every, options.weights, Matcher(**how), listed, ("uniform",))
             for row, quality in rows.items():
                 first.setdefault(row, []).append(percent(quality))
             for row, cell in differences(rows, groups):
@@ -84,9 +88,11 @@ def main() -> None:
         f"{options.grid}x{options.grid}. As asked: {options.weights}, {options.transport}, eps {options.eps:g}, "
         f"w {options.share:g}. Recall@1 / MAP@R, percent.\n"
     )
-    for title, cells in (("", first), ("\nDifferences:\n", second), ("\nBy weights and transport:\n", third)):
-        print(title, end="\n" if title else "")
-        print(table(["", *columns], [[row, *values] for row, values in cells.items()]))
+    print(table(["", *columns], [[row, *values] for row, values in first.items()]))
+    print("\nDifferences:\n")
+    print(table(["", *columns], [[row, *values] for row, values in second.items()]))
+    print("\nBy weights and transport:\n")
+    print(table(["", *columns[1::2]], [[row, *values] for row, values in third.items()]))
 
 
 if __name__ == "__main__":
