@@ -4,7 +4,8 @@
 
 This needs Debian's `apt-get` (to fetch opencv-doc) and pip (to fetch scikit-image 0.16.2, of which nothing is installed
 or run). It writes `images/PAIR/a.*` and `b.*` as they are in the packages, `data.csv` (path,label; a label is a pair),
-`points.csv` (a,b,ax,ay,bx,by,kind) for `diml faithfulness --points`, and `SOURCES.json`.
+`points.csv` (a,b,ax,ay,bx,by,kind) for `diml faithfulness --points`, `images/PAIR/places.npy` (where each pixel of a
+lies in b), and `SOURCES.json`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -24,7 +26,13 @@ from PIL import Image
 
 from benchmarks import debian_packages, python_packages
 from benchmarks.correspondences.check import correlations
-from benchmarks.correspondences.truth import Correspondences, by_disparity, by_homography, read_homography
+from benchmarks.correspondences.truth import (
+    Correspondences,
+    on_lattice,
+    places_by_disparity,
+    places_by_homography,
+    read_homography,
+)
 from benchmarks.errors import BuildError
 from diml.markdown import table
 
@@ -41,14 +49,18 @@ FROM_SKIMAGE = ("motorcycle_left.png", "motorcycle_right.png", "motorcycle_disp.
 _MOST_NUMBERS = 10_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
-    """Two photographs of a scene, as files, and the points that correspond."""
+    """Two photographs of a scene, as files, and where the pixels of a lie in b: (h, w, 2), NaN where they are not seen."""
 
     name: str
     a: str
     b: str
-    points: Correspondences
+    places: NDArray[np.float64]
+
+    @cached_property
+    def points(self) -> Correspondences:
+        return on_lattice(self.places)
 
 
 def fetch(folder: Path) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
@@ -72,9 +84,9 @@ def known_pairs(files: dict[str, bytes]) -> list[Pair]:
     with np.load(io.BytesIO(files["motorcycle_disp.npz"]), allow_pickle=False) as stored:
         motorcycle = stored["arr_0"].astype(np.float64)
     return [
-        Pair("graf", "graf1.png", "graf3.png", by_homography(homography, sizes[0], sizes[1])),
-        Pair("aloe", "aloeL.jpg", "aloeR.jpg", by_disparity(np.where(aloe > 0, aloe, np.nan))),
-        Pair("motorcycle", "motorcycle_left.png", "motorcycle_right.png", by_disparity(motorcycle)),
+        Pair("graf", "graf1.png", "graf3.png", places_by_homography(homography, sizes[0], sizes[1])),
+        Pair("aloe", "aloeL.jpg", "aloeR.jpg", places_by_disparity(np.where(aloe > 0, aloe, np.nan))),
+        Pair("motorcycle", "motorcycle_left.png", "motorcycle_right.png", places_by_disparity(motorcycle)),
     ]
 
 
@@ -90,6 +102,7 @@ def build(into: Path) -> None:
             file = into / "images" / pair.name / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(files[name])
+        np.save(into / "images" / pair.name / "places.npy", pair.places.astype(np.float32), allow_pickle=False)
     (into / "SOURCES.json").write_text(json.dumps(sources, indent=2) + "\n", "utf-8")
     _write(into / "points.csv", ["a", "b", "ax", "ay", "bx", "by", "kind"], point_rows(pairs))
     images = [[f"images/{pair.name}/{name}", pair.name] for pair in pairs for name in (pair.a, pair.b)]

@@ -48,15 +48,16 @@ KINDS = ("graf", "aloe", "motorcycle")
 
 
 def rows_of(
-    model: StructuralModel, pairs: list[ImagePair], files: list[str], grid: int
+    model: StructuralModel, pairs: list[ImagePair], grid: int, all_weights: list[str], transports: list[str]
 ) -> Iterator[tuple[str, KeypointScores]]:
     """Every setting on one grid, by weights: the transports, and for uniform weights the other methods too."""
     settings = FaithfulnessSettings(grids=[(grid, grid)])
-    for weights in WEIGHTS:
+    files = sorted({pair.a.name for pair in pairs})
+    for weights in all_weights:
         weighted = at_grid(model, (grid, grid)).with_weights(None if weights == "uniform" else weights)
         if not weighted.weights_ready:
             weighted.fit_weights(files)
-        chosen: list[Method] = [Structural(name, changes) for name, changes in TRANSPORTS.items()]
+        chosen: list[Method] = [Structural(name, TRANSPORTS[name]) for name in transports]
         if weights == "uniform":
             chosen += methods([name for name in OTHERS if name != "emd" or grid <= EXACT])
         rows, _ = measure_keypoints(weighted, pairs, chosen, settings, lambda *_: None)
@@ -68,6 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=["lite0", "lite0/16"])
     parser.add_argument("--grid", type=int, nargs="+", default=[4, 7, 14, 28])
+    parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=WEIGHTS)
+    parser.add_argument("--transport", nargs="+", choices=list(TRANSPORTS), default=list(TRANSPORTS))
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     spec = options.data / "data.csv"
@@ -75,11 +78,10 @@ def main() -> None:
         sys.exit(f"error: {options.data}: has no data.csv; run python -m benchmarks.correspondences.build first")
     try:
         _, pairs = open_pairs(str(spec), 200, points=options.data / "points.csv")
-        files = sorted({pair.a.name for pair in pairs})
         for source in options.model:
             model = load(source)
             for grid in options.grid:
-                found = list(rows_of(model, pairs, files, grid))
+                found = list(rows_of(model, pairs, grid, options.weights, options.transport))
                 first = found[0][1]
                 size = at_grid(model, (grid, grid)).encoder.preprocessing.size
                 print(

@@ -55,22 +55,21 @@ def read_homography(xml: bytes) -> NDArray[np.float64]:
     return np.array(values).reshape(3, 3)
 
 
-def by_homography(
-    matrix: NDArray[np.float64], size_a: tuple[int, int], size_b: tuple[int, int], side: int = SIDE
-) -> Correspondences:
-    """The points of a lattice over a that lie in b, where b is a seen through a homography of pixel indices.
+def places_by_homography(
+    matrix: NDArray[np.float64], size_a: tuple[int, int], size_b: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Where each pixel of a lies in b, (h, w, 2); NaN where that is outside b. The homography is of pixel indices.
 
     >>> shift = np.array([[1.0, 0, 2], [0, 1, 0], [0, 0, 1]])
-    >>> found = by_homography(shift, (8, 4), (8, 4), 2)
-    >>> found.a.tolist(), found.b.tolist()
-    ([[2.0, 1.0], [2.0, 3.0]], [[4.0, 1.0], [4.0, 3.0]])
+    >>> places_by_homography(shift, (4, 1), (4, 1))[0, :, 0]
+    array([2.5, 3.5, nan, nan])
     """
-    points = lattice(size_a, side)
-    moved = np.column_stack([points - 0.5, np.ones(len(points))]) @ matrix.T
-    in_front = moved[:, 2] > 0
-    there = moved[:, :2] / np.where(in_front, moved[:, 2], 1)[:, None] + 0.5
-    inside = in_front & ((there >= 0) & (there < np.array(size_b))).all(axis=1)
-    return Correspondences(points[inside], there[inside])
+    columns, rows = np.meshgrid(np.arange(size_a[0]), np.arange(size_a[1]))
+    moved = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ matrix.T
+    in_front = moved[..., 2:] > 0
+    there = moved[..., :2] / np.where(in_front, moved[..., 2:], 1) + 0.5
+    inside = in_front & ((there >= 0) & (there < np.array(size_b))).all(axis=-1, keepdims=True)
+    return np.where(inside, there, np.nan)
 
 
 def visible(disparity: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -97,16 +96,45 @@ def visible(disparity: NDArray[np.float64]) -> NDArray[np.bool_]:
     return seen
 
 
-def by_disparity(disparity: NDArray[np.float64], side: int = SIDE) -> Correspondences:
-    """The points of a lattice over a left image that are seen in the right one, which has the same size.
+def places_by_disparity(disparity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where each pixel of a left image lies in the right one, (h, w, 2); NaN where it is not seen there.
 
-    >>> found = by_disparity(np.full((4, 8), 2.0), 2)
+    >>> places_by_disparity(np.full((1, 4), 2.0))[0, :, 0]
+    array([nan, nan, 0.5, 1.5])
+    """
+    height, width = disparity.shape
+    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    return np.where(visible(disparity)[..., None], np.stack([columns - disparity, rows], axis=-1), np.nan)
+
+
+def on_lattice(places: NDArray[np.float64], side: int = SIDE) -> Correspondences:
+    """The pixels of a under a lattice that are seen in b, by their centres.
+
+    Args:
+        places: (h, w, 2), where each pixel of a lies in b; NaN where it is not seen.
+
+    >>> found = on_lattice(places_by_disparity(np.full((4, 8), 2.0)), 2)
     >>> found.a.tolist(), found.b.tolist()
     ([[2.5, 1.5], [6.5, 1.5], [2.5, 3.5], [6.5, 3.5]], [[0.5, 1.5], [4.5, 1.5], [0.5, 3.5], [4.5, 3.5]])
     """
-    height, width = disparity.shape
+    height, width, _ = places.shape
     columns, rows = np.floor(lattice((width, height), side)).astype(np.int64).T
-    seen = visible(disparity)[rows, columns]
-    a = np.stack([columns, rows], axis=1)[seen] + 0.5
-    b = a - np.column_stack([disparity[rows, columns][seen], np.zeros(len(a))])
-    return Correspondences(a, b)
+    there = places[rows, columns]
+    seen = ~np.isnan(there).any(axis=1)
+    return Correspondences(np.stack([columns, rows], axis=1)[seen] + 0.5, there[seen])
+
+
+def true_places(places: NDArray[np.float64], points: Points) -> Points:
+    """Where points of a lie in b, (k, 2), moved as the pixel they lie in is; NaN where it is not seen or outside a.
+
+    >>> true_places(places_by_disparity(np.full((1, 4), 2.0)), np.array([[3.75, 0.5], [0.5, 0.5], [9.0, 0.5]]))
+    array([[1.75, 0.5 ],
+           [ nan,  nan],
+           [ nan,  nan]])
+    """
+    height, width, _ = places.shape
+    columns, rows = np.floor(points).astype(np.int64).T
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    columns, rows = np.where(inside, columns, 0), np.where(inside, rows, 0)
+    off = points - (np.stack([columns, rows], axis=1) + 0.5)
+    return np.where(inside[:, None], places[rows, columns] + off, np.nan)
