@@ -88,17 +88,17 @@ def main() -> None:
                     f"\n{source}, {grid}x{grid} cells of {size[1]}x{size[0]} pixels, {first.points} points, chance "
                     f"{100 * first.chance:.1f} %; right cell, percent\n",
                 )
-                print(table(["weights", "method", *KINDS, "mean", "or beside it"], map(_cells, found), left=2))
+                print(table(["weights", "method", *KINDS, "mean", "or beside it"], ([weights, *cells(row)] for weights, row in found), left=2))
                 best = ", ".join(f"{kind} {100 * (first.best_by_kind[kind] or 0):.1f}" for kind in KINDS)
                 print(f"\nAt best: {best}", flush=True)
     except DimlError as error:
         sys.exit(f"error: {error}")
 
 
-def _cells(each: tuple[str, KeypointScores]) -> list[str]:
-    weights, row = each
+def cells(row: KeypointScores) -> list[str]:
+    """Method, the right cell by pair of photographs, their mean, and the mean of the right cell or one beside it."""
     by_kind = [100 * (row.by_kind[kind] or 0) for kind in KINDS]
-    return [weights, row.method, *(f"{x:.1f}" for x in (*by_kind, 100 * row.right.mean, 100 * row.near.mean))]
+    return [row.method, *(f"{x:.1f}" for x in (*by_kind, 100 * row.right.mean, 100 * row.near.mean))]
 
 
 if __name__ == "__main__":

