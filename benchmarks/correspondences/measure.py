@@ -88,7 +88,13 @@ def main() -> None:
                     f"\n{source}, {grid}x{grid} cells of {size[1]}x{size[0]} pixels, {first.points} points, chance "
                     f"{100 * first.chance:.1f} %; right cell, percent\n",
                 )
-                print(table(["weights", "method", *KINDS, "mean", "or beside it"], ([weights, *cells(row)] for weights, row in found), left=2))
+                print(
+                    table(
+                        ["weights", "method", *KINDS, "mean", "or beside it"],
+                        ([weights, *cells(row)] for weights, row in found),
+                        left=2,
+                    )
+                )
                 best = ", ".join(f"{kind} {100 * (first.best_by_kind[kind] or 0):.1f}" for kind in KINDS)
                 print(f"\nAt best: {best}", flush=True)
     except DimlError as error:

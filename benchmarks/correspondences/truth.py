@@ -5,8 +5,8 @@ Points are (x, y) in pixels from the upper left corner of an image, so the centr
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray

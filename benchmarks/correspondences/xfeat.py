@@ -115,9 +115,7 @@ def agreement(a: Points, b: Points, places: NDArray[np.float64], size: tuple[int
     """
     off = np.linalg.norm(b - true_places(places, a), axis=1)
     off = off[~np.isnan(off)]
-    return Agreement(
-        len(a), len(off), float((off <= NEAR_PX).mean()), float((off <= NEAR_SHARE * max(size)).mean())
-    )
+    return Agreement(len(a), len(off), float((off <= NEAR_PX).mean()), float((off <= NEAR_SHARE * max(size)).mean()))
 
 
 def on_matches(pairs: list[ImagePair], found: dict[str, tuple[Points, Points]]) -> list[ImagePair]:
@@ -174,7 +172,9 @@ def cells_table(model: StructuralModel, pairs: list[ImagePair], grid: int) -> st
     chosen: list[Method] = [Structural(name, TRANSPORTS[name]) for name in ("full", "one-sided")]
     chosen += methods(["nearest", "bilinear", "identity"])
     settings = FaithfulnessSettings(grids=[(grid, grid)])
-    rows, _ = measure_keypoints(at_grid(model, (grid, grid)).with_weights(None), pairs, chosen, settings, lambda *_: None)
+    rows, _ = measure_keypoints(
+        at_grid(model, (grid, grid)).with_weights(None), pairs, chosen, settings, lambda *_: None
+    )
     return table(["method", *KINDS, "mean", "or beside it"], [cells(row) for row in rows])
 
 
