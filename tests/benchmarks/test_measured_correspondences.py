@@ -17,7 +17,7 @@ from benchmarks.correspondences.truth import (
 )
 from benchmarks.correspondences.xfeat import agreement
 
-XML = b'<?xml version="1.0"?><opencv_storage><H13><rows>3</rows><data>1 2 3 4 5 6\n 7 8.5e0 1</data></H13></opencv_storage>'
+XML = b'<?xml version="1.0"?><a><H13><rows>3</rows><data>1 2 3 4 5 6\n 7 8.5e0 1</data></H13></a>'
 
 
 def test_a_homography_is_read_from_xml():
