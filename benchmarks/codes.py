@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.defaults.scores import Quality, Ranking
-from benchmarks.defaults.tasks import NAMES, Fitted, Raw, Task, fold, raw_maps
+from benchmarks.defaults.tasks import DIM, NAMES, Fitted, Raw, Task, fold, raw_maps
 from diml.feature_maps import FeatureMaps
 from diml.markdown import table
 from diml.matching import Matcher
@@ -66,7 +66,7 @@ def tasks(raw: Raw, half: str) -> Iterator[tuple[Fitted, Task, list[bool]]]:
 
 def codec_of(name: str, fitted: Fitted, on: list[bool]) -> Codec:
     parts = fitted.raw.maps.parts
-    codec = parse_codes(name, parts, fitted.head.out_features)
+    codec = parse_codes(name, parts, DIM)
     if codec.fitted:
         return codec
     at = torch.tensor(on).nonzero()[:, 0]

@@ -14,6 +14,7 @@ transports at that w.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,24 @@ def difference(new: Quality, old: Quality, groups: list[str]) -> str:
     return ", ".join(parts)
 
 
-def rows_of(fitted: Fitted, test: list[bool], weights: str, matcher: Matcher) -> tuple[Rows, Rows, list[str]]:
-    """The rows of the first table, those of the third, and the class of each query that has an answer."""
+def rows_of(
+    fitted: Fitted,
+    test: list[bool],
+    weights: str,
+    matcher: Matcher,
+    listed: Sequence[str] = WEIGHTS,
+    slow: Sequence[str] | None = None,
+) -> tuple[Rows, Rows, list[str]]:
+    """The rows of the first table, those of the third, and the class of each query that has an answer.
+
+    Args:
+        weights, matcher: as asked.
+        listed: the weights of the third table.
+        slow: those of them that are measured with the slow transport too; by default uniform and as asked.
+    """
+    slow = ("uniform", weights) if slow is None else slow
     plain = Ranking(fitted.task(test, "uniform"))
-    rankings = {name: Ranking(fitted.task(test, name)) for name in dict.fromkeys([*WEIGHTS, weights])}
+    rankings = {name: Ranking(fitted.task(test, name)) for name in dict.fromkeys([*listed, weights])}
     chosen = rankings[weights]
     first = {
         "pooled, uniform": plain.quality(),
@@ -57,10 +72,11 @@ def rows_of(fitted: Fitted, test: list[bool], weights: str, matcher: Matcher) ->
         "re-ranked, as asked": chosen.quality(chosen.structural(matcher), matcher.weight),
         "every pair matched, as asked": chosen.exhaustive(matcher),
     }
-    third = {}
-    for name, ranking in rankings.items():
+    third: Rows = {}
+    for name in listed:
+        ranking = rankings[name]
         for transport, settings in TRANSPORTS.items():
-            if transport == SLOW and name not in ("uniform", weights):
+            if transport == SLOW and name not in slow:
                 continue
             scores = ranking.structural(Matcher(matcher.marginals, eps=matcher.eps, **settings))  # type: ignore[arg-type]
             third[f"{name}, {transport}"] = ranking.quality(scores, matcher.weight)
@@ -100,7 +116,8 @@ def main() -> None:
     for name in NAMES:
         raw = raw_maps(name, options.data, options.cache or options.data / "maps", options.grid)
         fitted = Fitted(raw, raw.train)
-        rows, others, groups = rows_of(fitted, [not train for train in raw.train], options.weights, matcher)
+        every = list(dict.fromkeys([*WEIGHTS, options.weights]))
+        rows, others, groups = rows_of(fitted, [not train for train in raw.train], options.weights, matcher, every)
         masked = Ranking(with_masks(options.data / name, fitted, [not train for train in raw.train]))
         rows["re-ranked, true masks as weights, full, w 0.5"] = masked.quality(masked.structural(Matcher()), 0.5)
         asked = rows["re-ranked, as asked"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diml.data import Collection, open_table
 from diml.embedding import fit_whitening
@@ -68,12 +68,12 @@ def raw_of(collection: Collection, maps: FeatureMaps) -> Raw:
     )
 
 
-def embedded(files: list[Path], store: Path, grid: int) -> torch.Tensor:
-    """(n, r, c) float16 maps of lite0 without head and weights; kept in a file, and read from it the next time."""
+def embedded(files: list[Path], store: Path, grid: int, source: str = "lite0") -> torch.Tensor:
+    """(n, r, c) float16 maps of a model without weights; kept in a file, and read from it the next time."""
     if store.is_file():
         stored: torch.Tensor = torch.load(store, weights_only=True)
         return stored
-    model = StructuralModel.from_pretrained("lite0").with_weights(None).with_grid(grid)
+    model = StructuralModel.from_pretrained(source).with_weights(None).with_grid(grid)
     blocks = []
     for batch in model.stream(files):
         if batch.failures:
@@ -97,16 +97,17 @@ class Fitted:
     """A head and weights that are fitted on some images of a collection, applied to others.
 
     Args:
-        raw: the collection.
-        on: which images are fitted on.
+        raw: the images.
+        on: n, whether the head and the sample of a rarity are fitted on the image.
+        dim: of the head; None for no head.
         without: directions that the head leaves out, see `fit_whitening`.
     """
 
-    def __init__(self, raw: Raw, on: list[bool], without: Tensor | None = None) -> None:
+    def __init__(self, raw: Raw, on: list[bool], dim: int | None = DIM, without: Tensor | None = None) -> None:
         self.raw = raw
         at = torch.tensor(on).nonzero()[:, 0]
         means = torch.cat([raw.maps[piece].mean for piece in torch.split(at, 512)])
-        self.head = fit_whitening(means, DIM, without=without)
+        self.head: nn.Module = nn.Identity() if dim is None else fit_whitening(means, dim, without=without)
         some = at[torch.randperm(len(at), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
         self.sample = self._headed(raw.maps[some]).local.flatten(0, 1)
 

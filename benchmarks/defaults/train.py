@@ -37,7 +37,7 @@ class Parts(nn.Module):
 
     def __init__(self, fitted: Fitted, weighted: bool) -> None:
         super().__init__()
-        self.head = nn.Linear(fitted.head.in_features, DIM)
+        self.head = nn.Linear(fitted.raw.maps.dim, DIM)
         self.head.load_state_dict(fitted.head.state_dict())
         self.weights = Learned(DIM) if weighted else None
 

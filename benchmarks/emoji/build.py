@@ -89,7 +89,7 @@ def fetch(latest: bool = False) -> list[EmojiSet]:
         )
     with tempfile.TemporaryDirectory() as folder:
         return [
-            _open(designer, _pack(f"@iconify-json/{designer}@{'latest' if latest else version}", Path(folder)))
+            _open(designer, pack(f"@iconify-json/{designer}@{'latest' if latest else version}", Path(folder)))
             for designer, version in TESTED.items()
         ]
 
@@ -185,8 +185,8 @@ def build(into: Path, size: int, latest: bool = False) -> None:
     )
 
 
-def _pack(package: str, folder: Path) -> tuple[Path, str, str]:
-    """The archive of a package, its version and checksum."""
+def pack(package: str, folder: Path) -> tuple[Path, str, str]:
+    """The archive of a package, fetched by `npm pack` into a folder, its version and checksum."""
     command = ["npm", "pack", "--json", "--silent", "--ignore-scripts", f"--pack-destination={folder}", package]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=True)

@@ -58,7 +58,7 @@ class Weighted(Fitted):
 
     def __init__(self, embedded: Embedded, on: list[bool], without: int, noise: bool) -> None:
         tokens = embedded.noise[None] if noise else embedded.raw.maps.local[torch.tensor(on)].float()
-        super().__init__(embedded.raw, on, position_directions(tokens, without) if without else None)
+        super().__init__(embedded.raw, on, without=position_directions(tokens, without) if without else None)
         self.rollouts = embedded.rollouts
 
     def maps(self, at: torch.Tensor, weights: str) -> FeatureMaps:

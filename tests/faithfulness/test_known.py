@@ -45,6 +45,16 @@ def opened(folder, **tables):
     return open_pairs(str(folder / "data.csv"), 10, masks=folder / "masks.csv", **tables)[1]
 
 
+def test_points_have_a_kind_in_either_direction_and_need_none(collection, tmp_path):
+    table = tmp_path / "points.csv"
+    table.write_text(
+        "a,b,ax,ay,bx,by,kind\nclean/x.png,gallery/x0.png,9,9,1,1,turned\nclean/x.png,gallery/x0.png,8,9,1,1,\n"
+        "gallery/x1.png,clean/x.png,17,9,9,9, moved \nclean/y.png,gallery/y0.png,1,1,2,2,\n"
+    )
+    pairs = open_pairs(str(collection / "data.csv"), 10, points=table)[1]
+    assert {pair.b.name[-6:-4]: pair.kind for pair in pairs} == {"x0": "turned", "x1": "moved", "y0": "", "y1": ""}
+
+
 def test_a_query_is_paired_with_the_gallery_of_its_class(collection):
     pairs = opened(collection)
     assert len(pairs) == 4

@@ -62,7 +62,8 @@ def faithfulness(
     points: Annotated[
         Path | None,
         typer.Option(
-            help="Table with the columns a,b,ax,ay,bx,by: points that correspond in two images, for the keypoints.",
+            help="Table with the columns a,b,ax,ay,bx,by, and optionally kind: points that correspond in two images, "
+            "for the keypoints.",
             **PATH,
         ),
     ] = None,

@@ -61,14 +61,15 @@ def with_points(pairs: Sequence[ImagePair], table: Path, root: Path) -> list[Ima
     Args:
         pairs: of images below `root`.
         table: with the columns `a,b,ax,ay,bx,by`, a row for each point: the paths of two images, and where the point
-            lies in them, in pixels from the upper left corner. Points of b and a count for a and b as well.
+            lies in them, in pixels from the upper left corner. Points of b and a count for a and b as well. Optionally
+            `kind`, by which results are listed; that of the first row of a pair counts.
         root: the folder that the paths are relative to.
 
     Raises:
         UsageError: there is no such file.
         DatasetError: it is not such a table, or it has no points for any of the pairs.
     """
-    found = _points(table, root)
+    found, kinds = _points(table, root)
     known = []
     for pair in pairs:
         a, b = _below(pair.a, root), _below(pair.b, root)
@@ -76,7 +77,8 @@ def with_points(pairs: Sequence[ImagePair], table: Path, root: Path) -> list[Ima
         if rows:
             values = torch.tensor(rows, dtype=torch.float64)
             nowhere = torch.full((len(rows), 2), torch.nan, dtype=torch.float64)
-            known.append(replace(pair, points=KnownPoints(values[:, :2], values[:, 2:], nowhere)))
+            points = KnownPoints(values[:, :2], values[:, 2:], nowhere)
+            known.append(replace(pair, points=points, kind=kinds.get((a, b)) or kinds.get((b, a)) or pair.kind))
         else:
             known.append(pair)
     if not any(pair.points for pair in known):
@@ -87,7 +89,11 @@ def with_points(pairs: Sequence[ImagePair], table: Path, root: Path) -> list[Ima
     return known
 
 
-def _points(table: Path, root: Path) -> defaultdict[tuple[str, str], list[tuple[float, ...]]]:
+Images = tuple[str, str]
+
+
+def _points(table: Path, root: Path) -> tuple[defaultdict[Images, list[tuple[float, ...]]], dict[Images, str]]:
+    """By two images, as listed, their points and their kind, if it has one."""
     read = read_rows(table)
     header = [name.strip() for name in read.header]
     if missing := [name for name in POINTS if name not in header]:
@@ -95,7 +101,8 @@ def _points(table: Path, root: Path) -> defaultdict[tuple[str, str], list[tuple[
             f"{printable(table)}: has no column {missing[0]} (columns found: {printable(', '.join(header))}); expected "
             f"the columns {','.join(POINTS)}"
         )
-    found: defaultdict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+    found: defaultdict[Images, list[tuple[float, ...]]] = defaultdict(list)
+    kinds: dict[Images, str] = {}
     for number, raw in read.rows:
         cells = dict(zip(header, (cell or "" for cell in raw), strict=False))
         if not any(cells.values()):
@@ -109,7 +116,9 @@ def _points(table: Path, root: Path) -> defaultdict[tuple[str, str], list[tuple[
         if not all(map(math.isfinite, values)):
             raise DatasetError(f"{where}: expected four finite numbers ax, ay, bx and by; correct the row")
         found[a, b].append(values)
-    return found
+        if kind := cells.get("kind", "").strip():
+            kinds.setdefault((a, b), kind)
+    return found, kinds
 
 
 def _below(image: LazyImage, root: Path) -> str:

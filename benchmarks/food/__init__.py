@@ -1,0 +1,1 @@
+"""Food: photographs of foods with labels; find the other photographs of the same food."""
