@@ -107,7 +107,7 @@ class Fitted:
         self.raw = raw
         at = torch.tensor(on).nonzero()[:, 0]
         means = torch.cat([raw.maps[piece].mean for piece in torch.split(at, 512)])
-        self.head: nn.Module = nn.Identity() if dim is None else fit_whitening(means, dim, without=without)
+        self.head = unchanged(means.shape[1]) if dim is None else fit_whitening(means, dim, without=without)
         some = at[torch.randperm(len(at), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
         self.sample = self._headed(raw.maps[some]).local.flatten(0, 1)
 
@@ -142,3 +142,15 @@ class Fitted:
                 each.temperature = float(temperature or TEMPERATURE)
                 each.fit(self.sample)
         return maps.replace(local=stored, weights=scheme(maps.local))
+
+
+def unchanged(channels: int) -> nn.Linear:
+    """A head that changes nothing.
+
+    >>> x = torch.rand(3, 5)
+    >>> torch.equal(unchanged(5)(x), x)
+    True
+    """
+    head = nn.Linear(channels, channels, bias=False)
+    nn.init.eye_(head.weight)
+    return head
