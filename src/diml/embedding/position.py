@@ -44,7 +44,7 @@ def position_directions(tokens: Float[Tensor, "n r c"], count: int) -> Float[Ten
             f"expected 1 to {most} directions of position, for {positions} positions and {channels} channels, got "
             f"{count}"
         )
-    means = tokens.detach().double().mean(dim=0).cpu()
+    means = tokens.detach().mean(dim=0, dtype=torch.float64).cpu()
     _, singular, directions = torch.linalg.svd(means - means.mean(dim=0), full_matrices=False)
     # Means that are equal up to rounding do not vary.
     kept = int((singular > max(singular[0] * 1e-6, means.abs().max() * 1e-7)).sum())
