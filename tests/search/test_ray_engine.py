@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ from diml.search.codes import parse_codes
 from diml.search.codes.sketches import Sketches
 from diml.search.engine import Work
 from diml.search.items import examine, examined, items
-from diml.search.ray_engine import BATCHES, Pool, _parts
+from diml.search.ray_engine import BATCHES, Pool, _failure, _parts
 from diml.search.ray_worker import Embedder, SentModel, Setup, task
 from diml.search.row_block import Answer
 from diml.search.row_form import RowForm
@@ -205,6 +206,25 @@ def test_without_the_extra_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"^the engine ray needs more packages: pip install 'diml\[ray\]'$"):
         RayEngine().__enter__()
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            "The actor died unexpectedly\nbefore",
+            "the workers of the cluster ended 4 times at one task, .* 3 images are",
+        ),
+        ("ModuleNotFoundError: No module named 'diml'", "diml is not installed on a machine of the cluster"),
+        ("traceback\n  of many lines\nMemoryError: no more\n", r"the cluster failed \(MemoryError: no more\); run it"),
+    ],
+)
+def test_what_ray_raises_becomes_a_sentence(raised, said, make_folder):
+    wanted = items(open_folder(make_folder(3)))
+    error = _failure(RuntimeError(raised), [wanted[:2], wanted[2:]])
+    assert isinstance(error, StoreError)
+    assert re.match(said, str(error))
+    assert "\n" not in str(error)
 
 
 def test_an_engine_that_does_not_run_stores_nothing(photos, tmp_path):

@@ -225,11 +225,10 @@ def _connected(address: str | None) -> Iterator[ModuleType]:
         if address not in (None, "auto"):
             assert address is not None
             _check_answers(address)
-        stack.callback(ray.shutdown)
-        if address is None:
-            own = stack.enter_context(_temporary_folder())
-            stack.callback(ray.shutdown)  # before its folder is removed
-            _init(ray, f"cannot be started here; see {own}", **_own(own))
+        own = stack.enter_context(_temporary_folder()) if address is None else None
+        stack.callback(ray.shutdown)  # before its folder is removed
+        if own is not None:
+            _init(ray, "cannot be started here", **_own(own))
             if any(node["NodeManagerAddress"] != LOOPBACK for node in _nodes(ray)):
                 raise UsageError(
                     "Ray was imported before the engine was entered and would listen on the network; set "
