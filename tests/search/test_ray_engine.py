@@ -245,21 +245,24 @@ class Progress:
         self.calls.append((done, total))
 
 
-def folders() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("diml-ray-*")}
-
-
 @pytest.fixture(scope="module")
 def engine():
     ray = pytest.importorskip("ray")
-    before, environment = folders(), dict(os.environ)
+    environment = dict(os.environ)
+    # Of its own, as other test processes start clusters too; short, as the names of sockets in it have to be.
+    with tempfile.TemporaryDirectory(prefix="dr-", dir="/tmp") as place, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", place)
+        yield from running_engine(ray, environment, Path(place))
+
+
+def running_engine(ray, environment, place):
     with RayEngine(workers=2) as running:
         assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
         assert {name: value for name, value in os.environ.items() if name in environment} == environment
-        assert len(folders() - before) == 1
+        assert len(list(place.glob("diml-ray-*"))) == 1
         yield running
     assert not ray.is_initialized()
-    assert folders() == before
+    assert not list(place.glob("diml-ray-*"))
     assert logging.getLogger("ray.data").level != logging.CRITICAL
 
 

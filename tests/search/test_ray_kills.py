@@ -79,9 +79,18 @@ def running(images: Path, into: Path, seconds: float = 0.1, *more: str) -> Itera
     """The process, its cluster up, in a session of its own."""
     command = [sys.executable, str(HERE / "ray_process.py"), str(images), str(into), str(seconds), *more]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    ) as process:
+    # A folder of its own for the files of the cluster, with a name as short as sockets in it need.
+    with (
+        tempfile.TemporaryDirectory(prefix="dr-", dir="/tmp", ignore_cleanup_errors=True) as place,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**environment, "TMPDIR": place},
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -169,15 +178,17 @@ def test_a_driver_that_is_killed_keeps_what_it_committed_and_goes_on(round, imag
 
 
 def test_an_interrupt_keeps_what_was_embedded_and_stops_the_cluster(images, wanted, tmp_path):
-    place, before = tmp_path / "interrupted.diml", folders()
+    place = tmp_path / "interrupted.diml"
     with running(images, place) as process:
         until_stored(process, 4)
+        temporary = Path(dict(environment_of(process.pid))["TMPDIR"])
+        assert list(temporary.glob("diml-ray-*"))
         cluster = set(descendants(process.pid))
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to every process
         process.communicate(timeout=60)
+        assert not list(temporary.glob("diml-ray-*"))
     assert process.returncode != 0
     assert not gone(cluster)
-    assert folders() == before
     assert 4 <= len(opened(place)) < IMAGES
 
 
@@ -195,5 +206,7 @@ def test_an_image_that_ends_every_worker_ends_the_run_with_a_sentence(tmp_path):
     assert f"{21 - len(stored)} images are left, the first is " in last
 
 
-def folders() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("diml-ray-*")}
+def environment_of(pid: int) -> Iterator[list[str]]:
+    for entry in Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0"):
+        if "=" in entry:
+            yield entry.split("=", 1)
