@@ -61,6 +61,36 @@ def test_lite0_agrees(backend):
     assert runs.used(backbone) == backend
 
 
+def has_bfloat16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
+def test_bfloat16_is_near_and_not_the_same():
+    backbone, some = lite0().eval(), torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    runs = Inference("openvino-bf16")
+    found, right = runs(backbone, some), backbone(some)
+    assert 1e-3 < ((found - right).norm() / right.norm()).item() < 0.2
+    assert nn.functional.cosine_similarity(found.flatten(2), right.flatten(2)).min() > 0.9
+    assert runs.ran(backbone) == {"openvino-bf16"}
+    torch.testing.assert_close(runs(backbone, some), found, rtol=0, atol=0)
+
+
+def test_a_reduced_precision_is_never_replaced(monkeypatch, pixels):
+    """Whoever asks for it gets it, or a sentence: other maps would be stored beside those that it made."""
+    runs, layers = Inference("openvino-bf16"), network()
+    with pytest.raises(UsageError, match=r"the backend openvino-bf16 runs models in float32 on the CPU only; choose"):
+        runs(layers.double(), pixels.double())
+    monkeypatch.setattr(inference, "_compiled", lambda backend, backbone, pixels: lambda x: 2 * layers(x))
+    for _ in range(2):
+        with pytest.raises(
+            UsageError, match=r"openvino-bf16 cannot be used here \(its maps are 1 of their length away"
+        ):
+            runs(layers.float(), pixels)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", COMPILERS)
 def test_a_vision_transformer_agrees(backend):
@@ -189,7 +219,9 @@ def test_folding_changes_no_map(name):
 
 
 def test_names():
-    with pytest.raises(UsageError, match="expected a backend of auto, torch, openvino, onnx, got 'tensorflow'"):
+    with pytest.raises(
+        UsageError, match="expected a backend of auto, torch, openvino, onnx, openvino-bf16, got 'tensorflow'"
+    ):
         parse_backend("tensorflow")
 
 

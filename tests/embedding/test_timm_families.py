@@ -1,19 +1,22 @@
 """One small model of every family in timm: what it returns is a feature map, or one sentence says that it is not.
 
-`python tests/embedding/test_timm_families.py` prints the table of families, and a summary.
+`python tests/embedding/test_timm_families.py` prints the table of families, and a summary; with `--backend openvino`
+also which of them that backend runs, with the maps of PyTorch.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 
 import pytest
 import timm
 import torch
 
-from diml.embedding import TimmBackbone
+from diml.embedding import Inference, TimmBackbone
 from diml.errors import ModelError
 
 SMALL = r"test|tiny|nano|atto|pico|femto|small|mini|xxs|xs|_s\b|18|s0|m0|b0|050|035"
@@ -41,7 +44,7 @@ class Family:
     """What came of a family: the shape of the map, or the sentence of the refusal.
 
     `follows` says whether the change of the map moves with a square in the image. Random weights that mix all places,
-    as global attention does, need not show that.
+    as global attention does, need not show that. `engine` is what another backend makes of it: "yes", or why not.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Family:
     by: str = ""
     follows: bool = False
     refusal: str = ""
+    engine: str = ""
 
 
 @torch.no_grad()
@@ -78,6 +82,22 @@ def examine(family: str) -> Family:
     follows = centre_x(left - blank) < centre_x(right - blank)
     by = "forward_intermediates" if backbone._takes_intermediates else "forward_features"
     return Family(family, model, count, tuple(maps.shape[1:]), by, follows)
+
+
+def run_by(backend: str, found: Family) -> str:
+    """Whether a backend runs the model of a family with the maps of PyTorch: "yes", or the reason."""
+    torch.manual_seed(0)
+    backbone = TimmBackbone(found.model).eval()
+    pixels, runs = views(backbone.preprocessing().size), Inference(backend)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        runs(backbone, pixels[:2])
+        right, maps = backbone(pixels), runs(backbone, pixels)
+    if runs.used(backbone) == backend:
+        assert (right - maps).abs().max() <= 1e-3 * right.abs().max()
+        return "yes"
+    reasons = [str(each.message) for each in said if "is not used" in str(each.message)]
+    return reasons[0].split("by PyTorch: ")[-1][:80]
 
 
 def views(size: tuple[int, int]) -> torch.Tensor:
@@ -147,17 +167,30 @@ def summary(families: list[Family]) -> str:
 
 
 def main() -> None:
-    print("| family | model | parameters | map | by | follows |\n|---|---|---:|---|---|---|")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", choices=("openvino", "onnx"))
+    backend = parser.parse_args().backend
+    print("| family | model | parameters | map | by | follows | engine |\n|---|---|---:|---|---|---|---|")
     families = []
     for name in timm.list_modules():
         found = examine(name)
+        if backend and found.shape:
+            found = replace(found, engine=run_by(backend, found))
         families.append(found)
         shown = "x".join(map(str, found.shape)) or found.refusal
         print(
-            f"| {name} | {found.model} | {found.parameters / 1e6:.1f} M | {shown} | {found.by} | {found.follows} |",
+            f"| {name} | {found.model} | {found.parameters / 1e6:.1f} M | {shown} | {found.by} | {found.follows} | "
+            f"{found.engine} |",
             flush=True,
         )
     print(f"\n{summary(families)}\n\ntimm {timm.__version__}.")
+    if backend:
+        others = [found for found in families if found.engine != "yes"]
+        print(
+            f"\nRun by {backend}: {len(families) - len(others)} of {len(families)}.\n\n| family | why not |\n|---|---|"
+        )
+        for found in others:
+            print(f"| {found.name} | {found.engine} |")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,26 @@ class TestAdd:
         assert {hit.path for hit in first} == {"new.png", "a/0000.png"}
         assert first[0].similarity == pytest.approx(first[1].similarity, abs=1e-3)
 
+    def test_maps_of_a_reduced_precision_are_not_mixed_with_others(
+        self, tmp_path: Path, model: StructuralModel, photos: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Every processor can do this; what is stored is what counts here.
+        monkeypatch.setattr("diml.embedding.inference.inference._compiled", lambda backend, backbone, pixels: backbone)
+        reduced = model.with_backend("openvino-bf16")
+        index, _ = index_folder(photos, tmp_path / "photos.diml", model=reduced)
+        assert index.stats().backends == ("openvino-bf16",)
+        (photos / "new.png").write_bytes((photos / "a" / "0000.png").read_bytes())
+        with pytest.raises(
+            UsageError, match=r"was embedded by openvino-bf16, whose maps are not those of auto; add with"
+        ):
+            Index.open(index.path, model=model).add(photos)
+        assert Index.open(index.path, model=reduced).add(photos).added == 1
+        other, _ = index_folder(photos, tmp_path / "other.diml", model=model.with_backend("torch"))
+        with pytest.raises(
+            UsageError, match=r"was embedded by torch, whose maps are not those of openvino-bf16; add with"
+        ):
+            Index.open(other.path, model=reduced).add(photos)
+
     def test_touched_file_is_not_embedded_again(self, index: Index, photos: Path, backbone: Any) -> None:
         before = backbone.images
         os.utime(photos / "a" / "0000.png", ns=(1, 1))

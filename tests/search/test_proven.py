@@ -77,6 +77,24 @@ def test_a_part_and_a_condition(tmp_path):
     assert index.search(query, k=3, shortlist="proven", where="path = 'x'").hits == []
 
 
+def test_a_part_of_weighted_maps(tmp_path):
+    """The weights of the query's cells decide how much each of the chosen ones counts."""
+    maps = random_maps(500, weighted=True)
+    index = index_of(tmp_path, maps, eps=0.02)
+    geometry = index.maps(["000"]).geometry
+    read = []
+    for seed in range(3, 9):
+        query = random_maps(1, seed, weighted=True)
+        skewed = query.replace(weights=query.weights**6, geometry=geometry)
+        read.append(assert_same(index, skewed, k=5, regions=[(0, 0, 60, 40)]))
+        asked = index.model.query(skewed, regions=[(0, 0, 60, 40)])
+        stored = index.maps(index.paths)
+        likeness = asked.units @ torch.nn.functional.normalize(stored.local, dim=2).mT
+        bounds = asked.upper_bounds(torch.ones(len(maps)), likeness, stored.weights)
+        assert (bounds >= asked.scores(stored)).all()
+    assert min(read) < 500
+
+
 def test_duplicates_and_maps_of_zeros(tmp_path):
     maps = random_maps(300)
     local = maps.local.clone()

@@ -25,7 +25,9 @@ def test_arguments_go_before_the_environment(monkeypatch):
 def test_a_backend_that_does_not_exist():
     from diml.service import create_app
 
-    with pytest.raises(UsageError, match="expected a backend of auto, torch, openvino, onnx, got 'tensorflow'"):
+    with pytest.raises(
+        UsageError, match="expected a backend of auto, torch, openvino, onnx, openvino-bf16, got 'tensorflow'"
+    ):
         create_app(ServiceSettings.of(indexes=["a.diml"], backend="tensorflow"))
 
 

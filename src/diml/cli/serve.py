@@ -46,7 +46,8 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; auto by default.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="What embeds images on the CPU: torch, openvino, onnx; auto by default.")
+        str | None,
+        typer.Option(help="What embeds images on the CPU: torch, openvino, onnx, openvino-bf16; auto by default."),
     ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests in work; more are refused with 429.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images embedded together.")] = None,

@@ -2,7 +2,7 @@
 
 from diml.embedding.backbones import TimmBackbone, lite0, lite0_preprocessing, load_weights
 from diml.embedding.encoder import Batch, Encoder
-from diml.embedding.inference import BACKENDS, Inference, parse_backend
+from diml.embedding.inference import BACKENDS, REDUCED, Inference, parse_backend
 from diml.embedding.part_weights import Learned, Norm, Product, Rarity, parse_weights
 from diml.embedding.preprocessing import Pixels, Preprocessing
 from diml.embedding.resampling import RESAMPLINGS
@@ -12,6 +12,7 @@ from diml.embedding.whitening import fit_whitening
 
 __all__ = [
     "BACKENDS",
+    "REDUCED",
     "RESAMPLINGS",
     "Batch",
     "Encoder",

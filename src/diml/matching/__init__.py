@@ -8,7 +8,7 @@ from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher
 from diml.matching.one_sided import one_sided_plan
 from diml.matching.partial import partial_plan
-from diml.matching.parts import chosen_parts, find_part, part_similarity
+from diml.matching.parts import chosen_parts, counted_parts, find_part, part_similarity
 from diml.matching.region_pairs import RegionPair, RegionPairs
 from diml.matching.regions import (
     Region,
@@ -45,6 +45,7 @@ __all__ = [
     "chosen_parts",
     "combine",
     "concentration",
+    "counted_parts",
     "cross_correlation",
     "dustbin_plan",
     "find_part",

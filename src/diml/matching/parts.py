@@ -47,7 +47,7 @@ def find_part(maps_a: FeatureMaps, maps_b: FeatureMaps, weights: Float[Tensor, "
     chosen = chosen_parts(maps_a, weights)
     _check(chosen, maps_b, eps, images=len(maps_b))
     with torch.no_grad():
-        mu = _counted(maps_a, weights)
+        mu = counted_parts(maps_a, weights)
         similarity = prepare(maps_a).rows[:, :-1] @ prepare(maps_b).rows[:, :-1].mT
         plan = mu[:, :, None].to(similarity) * (similarity / eps).softmax(dim=-1)
         error = (plan.sum(dim=2) - mu).abs().sum(dim=1)
@@ -68,7 +68,7 @@ def part_similarity(
     tensor([1., 0.])
     """
     _check(maps_a, maps_b, eps, images=1)
-    mu = _counted(maps_a, weights)[0]
+    mu = counted_parts(maps_a, weights)[0]
     some = mu > 0
     part = prepare(maps_a).rows[0, :-1][some]
     found = []
@@ -87,12 +87,19 @@ def chosen_parts(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> FeatureMap
     tensor([[0., 1.]])
     """
     dtype = torch.promote_types(maps.dtype, torch.float32)
-    pooled = weighted_mean(maps.local.to(dtype), _counted(maps, weights))
+    pooled = weighted_mean(maps.local.to(dtype), counted_parts(maps, weights))
     return maps.replace(pooled=pooled)
 
 
-def _counted(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
-    """How much each part counts: the choice times the weights of the maps, or the choice alone where that is 0."""
+def counted_parts(maps: FeatureMaps, weights: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
+    """(n, r): how much each part of a choice counts; each row sums to 1.
+
+    The choice times the weights of the maps, or the choice alone where that is 0.
+
+    >>> maps = FeatureMaps(torch.eye(4)[None], grid=(2, 2), weights=torch.tensor([[0.1, 0.3, 0.3, 0.3]]))
+    >>> counted_parts(maps, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    tensor([[0.2500, 0.7500, 0.0000, 0.0000]])
+    """
     mu = given(weights.to(maps.device), len(maps), maps.parts, "a")
     if maps.weights is None:
         return mu

@@ -16,7 +16,17 @@ from torch import Tensor
 from diml.embedding import Rollout
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching import Match, RegionLike, UnitMaps, chosen_parts, find_part, part_similarity, prepare, top_k
+from diml.matching import (
+    Match,
+    RegionLike,
+    UnitMaps,
+    chosen_parts,
+    counted_parts,
+    find_part,
+    part_similarity,
+    prepare,
+    top_k,
+)
 from diml.matching.bounds import structural_bounds
 from diml.matching.score import combine
 from diml.matching.topk import MARGIN
@@ -171,7 +181,7 @@ class PartQuery(Query):
     def upper_bounds(
         self, pooled: Float[Tensor, " n"], likeness: Float[Tensor, "n r r_b"], weights: Float[Tensor, "n r_b"]
     ) -> Float[Tensor, " n"]:
-        mu = self.weights.cpu() / self.weights.sum()
+        mu = counted_parts(self.maps, self.weights).float().cpu()
         return (mu * likeness.amax(dim=2)).sum(dim=1) + MARGIN
 
     def match(self, gallery: FeatureMaps) -> Match:

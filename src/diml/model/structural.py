@@ -213,8 +213,8 @@ class StructuralModel(nn.Module):
         """A model that shares these weights and embeds by another backend where no gradient is needed, on the CPU.
 
         Args:
-            backend: torch, openvino, onnx, or auto for the fastest that is installed once there are many images; see
-                `diml.embedding.Inference`.
+            backend: torch, openvino, onnx, or auto for the fastest that is installed once there are many images; or
+                openvino-bf16, faster and less exact. See `diml.embedding.Inference`.
 
         Raises:
             UsageError: there is no such backend, or it is not installed.
@@ -223,7 +223,7 @@ class StructuralModel(nn.Module):
 
     @property
     def backends(self) -> tuple[str, ...]:
-        """What has embedded images so far: torch, openvino, onnx."""
+        """What has embedded images so far, such as torch."""
         return tuple(sorted(self.encoder.inference.ran(self.encoder.backbone)))
 
     def replace(self, **changes: Any) -> StructuralModel:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from diml.data.collection import Collection
+from diml.embedding import REDUCED
 from diml.errors import DatasetError, ImageError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.search import creation
@@ -117,6 +118,7 @@ def add_collection(state: IndexState, collection: Collection, options: AddOption
     adding, settings = _Adding(state, collection), state.settings
     wanted = adding.wanted
     _check_embeds(state)
+    _check_precision(state)
     if options.prune and state.opened:
         _check_prune(state, state.opened, collection, wanted)
     if settings is not None and settings.model is not None and state.opened is None:
@@ -177,6 +179,18 @@ def _check_embeds(state: IndexState) -> None:
     without_model = state.settings is not None and state.settings.model is None
     if without_model or (state.opened is not None and not state.opened.manifest.embeds):
         raise UsageError(NO_MODEL)
+
+
+def _check_precision(state: IndexState) -> None:
+    """Refuse to mix maps of a reduced precision with others: they differ by more than what another engine changes."""
+    if state.opened is None:
+        return
+    stored, wanted = state.opened.manifest.backends or ("torch",), state.model.encoder.inference.backend
+    if {wanted, *stored} & {*REDUCED} and set(stored) != {wanted}:
+        raise UsageError(
+            f"{state.path} was embedded by {', '.join(stored)}, whose maps are not those of {wanted}; add with "
+            f"--backend {stored[0]}, or make another index"
+        )
 
 
 def _unreadable(collection: Collection) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diml.embedding.inference.names import is_installed, parse_backend
-from diml.errors import first_line
+from diml.embedding.inference.names import REDUCED, is_installed, parse_backend
+from diml.errors import UsageError, first_line
 
 # What a backend makes of a backbone: pixels in, what the backbone would return out.
 Run = Callable[[Tensor], Any]
@@ -22,6 +22,8 @@ Run = Callable[[Tensor], Any]
 COMPILE_AFTER = 256
 # How far a backend's maps may be from those of PyTorch, relative to the largest number in them.
 AGREE = 1e-3
+# The same for a reduced precision: the root of the mean square of the difference, relative to that of the numbers.
+NEAR = 0.2
 
 
 @dataclass
@@ -49,14 +51,16 @@ class Inference:
     """Runs backbones on the CPU without gradients, by the backend that was chosen.
 
     A backend that cannot run a backbone, or whose maps are not those of PyTorch within 1e-3 of the largest number, is
-    not used: PyTorch is, after one warning. On a GPU, in half precision and in training PyTorch always runs.
+    not used: PyTorch is, after one warning. On a GPU, in half precision and in training PyTorch always runs. A backend
+    of reduced precision (`REDUCED`) has other maps, and is never replaced by PyTorch: what it cannot do is an error.
 
     Args:
         backend: torch, openvino or onnx, from the first image on; or auto: PyTorch for few images, and the fastest
-            backend that is installed for many.
+            backend that is installed for many; or openvino-bf16, twice as fast as openvino and less exact.
 
     Raises:
-        UsageError: there is no such backend, or it is not installed.
+        UsageError: there is no such backend, or it is not installed; when it is used, one of reduced precision that
+            cannot run this backbone on this processor.
 
     >>> backbone = nn.Conv2d(3, 5, 32, 32).eval()
     >>> Inference("torch")(backbone, torch.zeros(1, 3, 64, 64)).shape
@@ -72,6 +76,7 @@ class Inference:
         """What the backbone returns for pixels (n, 3, H, W), without gradient."""
         with torch.no_grad():
             if not _is_for(backbone, pixels):
+                self._check_not_reduced(pixels)
                 return backbone(pixels)
             with self._lock:
                 state = self._state(backbone)
@@ -115,20 +120,29 @@ class Inference:
         for backend in self._wanted(state.seen + len(pixels)):
             if backend in state.tried:
                 continue
-            state.tried.add(backend)
             try:
                 run = _compiled(backend, backbone, pixels)
                 if run is not backbone:
-                    _check_agreement(run, backbone, pixels)
+                    _check_agreement(run, backbone, pixels, backend in REDUCED)
             except Exception as error:  # of any library
+                if backend in REDUCED:
+                    raise UsageError(
+                        f"the backend {backend} cannot be used here ({first_line(error)}); choose openvino or torch"
+                    ) from error
                 if backend != "torch":
                     _warn(backend, error)
+                state.tried.add(backend)
                 continue
+            state.tried.add(backend)
             state.run, state.backend = run, backend
+
+    def _check_not_reduced(self, pixels: Tensor) -> None:
+        if self.backend in REDUCED and len(pixels):
+            raise UsageError(f"the backend {self.backend} runs models in float32 on the CPU only; choose torch")
 
     def _wanted(self, images: int) -> list[str]:
         """Backends that are worth their start, the best last."""
-        if self.backend in ("openvino", "onnx"):
+        if self.backend not in ("torch", "auto"):
             return [self.backend]
         # From the first image on: what an image gives must not depend on how many came before.
         wanted = ["torch"]
@@ -142,6 +156,10 @@ def _compiled(backend: str, backbone: nn.Module, pixels: Tensor) -> Run:
         from diml.embedding.inference.torch_backend import compiled
     elif backend == "openvino":
         from diml.embedding.inference.openvino_backend import compiled
+    elif backend == "openvino-bf16":
+        from diml.embedding.inference import openvino_backend
+
+        return openvino_backend.compiled(backbone, pixels[:1], "bf16")
     else:
         from diml.embedding.inference.onnx_backend import compiled
     return compiled(backbone, pixels[:1])
@@ -160,16 +178,21 @@ def _versions(backbone: nn.Module) -> tuple[tuple[int, int], ...]:
     return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
 
 
-def _check_agreement(run: Run, backbone: nn.Module, pixels: Tensor) -> None:
-    """Raises ArithmeticError where another backend's maps are not those of PyTorch."""
+def _check_agreement(run: Run, backbone: nn.Module, pixels: Tensor, reduced: bool) -> None:
+    """Raises ArithmeticError where another backend's maps are not those of PyTorch, or not near them."""
     few = pixels[:2]
     expected, got = _tensors(backbone(few)), _tensors(run(few))
     if [t.shape for t in expected] != [t.shape for t in got]:
         raise ArithmeticError("its maps have another shape than those of PyTorch")
     for right, found in zip(expected, got, strict=True):
-        apart = (right - found).abs().max() / right.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-        if not apart <= AGREE and torch.isfinite(right).all():
-            raise ArithmeticError(f"its maps are {apart:.1g} of the largest number away from those of PyTorch")
+        tiny = torch.finfo(torch.float32).tiny
+        if reduced:
+            apart, most = (right - found).norm() / right.norm().clamp(min=tiny), NEAR
+        else:
+            apart, most = (right - found).abs().max() / right.abs().max().clamp(min=tiny), AGREE
+        if not apart <= most and torch.isfinite(right).all():
+            what = "their length" if reduced else "the largest number"
+            raise ArithmeticError(f"its maps are {apart:.1g} of {what} away from those of PyTorch")
 
 
 def _tensors(output: Any) -> tuple[Tensor, ...]:

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from diml.embedding.inference.tracing import traced
 
 
-def compiled(backbone: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
-    """Compiled for the CPU in float32, for any number of images of the example's size."""
+def compiled(backbone: nn.Module, example: Tensor, precision: str = "f32") -> Callable[[Tensor], Any]:
+    """Compiled for the CPU, for any number of images of the example's size, computing in f32 or bf16."""
     openvino = _imported()
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise RuntimeError("this processor does not compute in bfloat16")
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -27,11 +30,11 @@ def compiled(backbone: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
     model = front.convert(read)
     model.reshape([-1, *example.shape[1:]])
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
     lock = threading.Lock()
 
     def run(pixels: Tensor) -> Any:
