@@ -123,3 +123,114 @@ def library(emoji_index):
     from diml.search import Index
 
     return Index.open(emoji_index)
+
+
+# --- the images of a folder, packed ---------------------------------------------------------------------------------
+
+
+class _Packing:
+    """Packs the images of a folder into files; all give the folders in it as the labels."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*.png"))
+        self.labels = [name.split("/")[0] for name in self.names]
+        self.images = [(folder / name).read_bytes() for name in self.names]
+
+    def tar(self, file, start=0, end=None, members=()):
+        """A tar as WebDataset has it; `members` are (name, content) of further ones."""
+        import io
+        import json
+        import tarfile
+
+        with tarfile.open(file, "w") as tar:
+
+            def add(name, content):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+            for at in range(len(self.names))[start:end]:
+                key = self.names[at].partition(".")[0]
+                add(f"{key}.cls", self.labels[at].encode())
+                add(f"{key}.json", json.dumps({"number": at, "good": True, "box": [1, 2]}).encode())
+                add(self.names[at], self.images[at])
+            for name, content in members:
+                add(name, content)
+        return file
+
+    def table(self, form="bytes", **columns):
+        """An Arrow table: the images as bytes, or as a struct of Hugging Face's datasets."""
+        import pyarrow as pa
+
+        images = self.images
+        if form == "struct":
+            images = [{"bytes": data, "path": name} for data, name in zip(self.images, self.names, strict=True)]
+        numbers = list(range(len(images)))
+        return pa.table({"image": images, "label": self.labels, "number": numbers, **columns})
+
+    def parquet(self, file, rows=7, **columns):
+        """A Parquet file with a column of paths and small row groups."""
+        import pyarrow.parquet as pq
+
+        pq.write_table(self.table(path=self.names, **columns), file, row_group_size=rows)
+        return file
+
+    def lance(self, folder, **columns):
+        """A Lance dataset with a column of paths."""
+        import lancedb
+
+        lancedb.connect(folder.parent).create_table(folder.stem, self.table(path=self.names, **columns))
+        return folder
+
+
+@pytest.fixture(scope="session")
+def packing():
+    """packing(folder): packs its images."""
+    return _Packing
+
+
+# --- an object store ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of an S3-compatible server on loopback, which stops with the tests."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """`s3(files)` puts {path: content} into a new bucket and gives its address, `s3://...`."""
+    import secrets
+
+    import boto3
+
+    from diml.data import object_files
+
+    given = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
+    for name, value in {**given, "ENDPOINT_URL": s3_server, "ENDPOINT": s3_server}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+
+    def bucket(files, name=None):
+        if name is None:
+            name = f"bucket-{secrets.token_hex(4)}"
+            client.create_bucket(Bucket=name)
+        for path, content in files.items():
+            client.put_object(Bucket=name, Key=path, Body=content)
+        return f"s3://{name}"
+
+    object_files._store.cache_clear()
+    bucket.client = client
+    yield bucket
+    object_files._store.cache_clear()

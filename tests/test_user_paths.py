@@ -108,11 +108,19 @@ def test_what_is_read_or_written_is_looked_for_in_the_home_directory(home, name)
     assert str(home / "none-here") in str(caught.value)
 
 
+# What reads images also where they are on an object store.
+STORES = {
+    *("open_image", "open_mask", "open_dataset", "encode", "encode a list", "compare", "mask", "index.add"),
+    *("index.add files", "index_folder", "open_pairs"),
+}
+
+
 @pytest.mark.parametrize("name", READ)
 def test_urls_are_refused_wherever_a_path_is_given(home, name):
-    with pytest.raises(DimlError) as caught:
-        READ[name]("s3://bucket/none-here")
-    assert "got the URL s3://bucket/none-here" in str(caught.value)
+    for url in ["https://example.org/none-here", *([] if name in STORES else ["s3://bucket/none-here"])]:
+        with pytest.raises(DimlError) as caught:
+            READ[name](url)
+        assert f"got the URL {url}" in str(caught.value)
 
 
 def test_what_is_written_goes_to_the_home_directory(home):
@@ -143,7 +151,7 @@ class TestTraining:
         from diml.learning import load_settings, train
         from diml.learning.run.report import report
 
-        for path, said in (("~/none", str(home / "none")), ("s3://b/none", "got the URL s3://b/none")):
+        for path, said in (("~/none", str(home / "none")), ("https://b/none", "got the URL https://b/none")):
             with pytest.raises(UsageError, match=said):
                 load_settings(path)
             with pytest.raises(UsageError, match=said):

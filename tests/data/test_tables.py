@@ -144,7 +144,7 @@ def test_a_text_of_parquet_that_is_repeated_is_counted_each_time(
     pq.write_table(pa.table({"path": ["a.png"] * 1000, "label": labels}), tmp_path / "t.parquet", compression="zstd")
     assert os.path.getsize(tmp_path / "t.parquet") < 10_000
     monkeypatch.setattr(table_formats, "MAX_BYTES", 2**20)
-    monkeypatch.setattr(table_formats, "_text", pytest.fail)
+    monkeypatch.setattr(table_formats, "as_text", pytest.fail)
     with pytest.raises(DatasetError, match="more than 1,048,576 bytes of text"):
         open_table(tmp_path / "t.parquet")
 

@@ -34,6 +34,7 @@ from diml.errors import UsageError
 from diml.query_text import parse_region
 
 if TYPE_CHECKING:
+    from diml.data import Located
     from diml.explanation import Agreement, MethodExplanation, NamedImage
     from diml.model import StructuralModel
 
@@ -179,7 +180,7 @@ def show(explanation: Explanation | MethodExplanation, parts: int | None, out: P
 
 
 def agreement_with(
-    model: StructuralModel, image: NamedImage, others: Sequence[Path], folder: Path, part: Mapping[str, Any]
+    model: StructuralModel, image: NamedImage, others: Sequence[Path | Located], folder: Path, part: Mapping[str, Any]
 ) -> Agreement:
     """Which parts the images of a folder share; images that cannot be read are reported."""
     from diml.explanation import explain_agreement
@@ -252,7 +253,7 @@ def check_out(out: Path | None, images: Sequence[Path], page: bool = True) -> No
     check_no_source(out, images)
 
 
-def others_in(folder: Path, image: Path, out: Path | None) -> list[Path]:
+def others_in(folder: Path, image: Path, out: Path | None) -> list[Path | Located]:
     """The images of a folder except for the image itself; files that were skipped are reported."""
     from diml.explanation import check_no_source, images_beside
 

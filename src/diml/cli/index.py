@@ -9,17 +9,19 @@ import typer
 
 from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, existing, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
-from diml.cli.path_options import PATH
+from diml.cli.path_options import PATH, PLACE, path
 from diml.errors import StoreError, UsageError
 
 
 def index(
-    folder: Annotated[
-        Path,
+    images: Annotated[
+        list[str],
         typer.Argument(
-            help="A folder of images, or a table (CSV, TSV, JSON lines, Parquet) with a column path.",
+            help="A folder of images, or a table (CSV, TSV, JSON lines, Parquet) with a column path; or what holds "
+            "images: tars, a pattern such as 'shard-{000..123}.tar', Parquet files, Lance datasets. They may be on an "
+            "object store: s3://bucket/photos.",
             show_default=False,
-            **PATH,
+            **PLACE,
         ),
     ],
     into: Annotated[
@@ -70,6 +72,8 @@ def index(
 
     Example: diml index photos --into photos.diml --labels-from folder
 
+    Of the tars of a WebDataset: diml index 'shard-{000..123}.tar' --into photos.diml
+
     A smaller copy of an index: diml index photos.diml --into small.diml --recode pool8+pq32
     """
     if batch_size < 1:
@@ -79,13 +83,15 @@ def index(
         others = (model, grid, dim, labels_from, weights, bit_depth, codes, prune or None, strict or None)
         if any(value is not None for value in others):
             raise UsageError("--recode copies an index as it is; combine it with --into, --no-thumbnails, --sketches")
-        return _recode(folder, into, recode, thumbnails, sketches)
+        if len(images) > 1:
+            raise UsageError(f"--recode copies one index, got {len(images)}; name one")
+        return _recode(path(images[0]), into, recode, thumbnails, sketches)
     from diml.search import Index, index_folder
     from diml.search.as_collection import as_collection
     from diml.search.folder import check_same_form
     from diml.search.manifest import is_index
 
-    collection = as_collection(folder, labels_from)
+    collection = as_collection(images[0] if len(images) == 1 else images, labels_from)
     if is_index(into):
         Index.open(into)  # errors of the index are raised before a model is loaded
         _check_weights(into, weights)

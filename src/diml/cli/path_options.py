@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,5 +21,14 @@ def path(text: str) -> Path:
         raise typer.BadParameter(str(error)) from None
 
 
+def place(text: str) -> str:
+    """A path, or the address of an object store, as text."""
+    from diml.data.object_files import is_url
+
+    return text if is_url(text) else os.fspath(path(text))
+
+
 # Arguments of `typer.Argument` and `typer.Option` for every path.
 PATH: dict[str, Any] = {"parser": path}
+# The same where addresses of object stores are taken too.
+PLACE: dict[str, Any] = {"parser": place}

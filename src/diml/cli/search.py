@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,7 @@ from diml.cli.options import (
     opened_index,
 )
 from diml.cli.output import print_json
-from diml.cli.path_options import PATH
+from diml.cli.path_options import PATH, PLACE
 from diml.cli.search_many import print_many
 from diml.errors import ImageError, UsageError
 from diml.query_text import parse_region, parse_search_shortlist
@@ -40,9 +41,11 @@ def search(
     *,
     index: OptionalIndexes = None,
     image: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="The image to look for; with --jsonl also a folder or a table of images.", show_default=False, **PATH
+            help="The image to look for; with --jsonl also what diml index takes: a folder, a table, ...",
+            show_default=False,
+            **PLACE,
         ),
     ],
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
@@ -87,8 +90,7 @@ def search(
         raise UsageError(f"expected -k >= 1, got {k}")
     limit = parse_search_shortlist(shortlist)
     check_indexes(index)
-    existing(image, "image")
-    _check_number(image, jsonl, {"--json": json, "--out": out, "--region": region, "--mask": mask})
+    _check_image(image, jsonl, {"--json": json, "--out": out, "--region": region, "--mask": mask})
     check_part(region, mask)
     if region or mask:
         others = {"--marginals": marginals, "--mass": mass, "--transport": transport, "--weight": weight}
@@ -131,24 +133,28 @@ def search(
         typer.echo(f"\nThe hits are in {printable(out)}")
 
 
-def _given(index: list[Path] | None, image: Path) -> list[Path]:
+def _given(index: list[Path] | None, image: str) -> list[Path]:
     if not index:
         raise UsageError(f"expected an index and then an image to look for, got {image} alone; give both")
     return index
 
 
-def _check_number(image: Path, jsonl: bool, others: Mapping[str, object]) -> None:
-    """Refuse several images without --jsonl, and with it what belongs to the result of one."""
+def _check_image(image: str, jsonl: bool, others: Mapping[str, object]) -> None:
+    """Refuse what is not there, several images without --jsonl, and with it what belongs to the result of one."""
+    from diml.data.object_files import is_url
+    from diml.data.packed import is_packed
     from diml.data.table_formats import is_table
 
+    if not is_url(image):
+        existing(Path(image), "image")
     if jsonl:
         for name, value in others.items():
             if value:
                 raise UsageError(
                     f"{name} cannot be combined with --jsonl, which prints a line of JSON for each image; leave it out"
                 )
-    elif image.is_dir() or is_table(image):
-        what = "folder" if image.is_dir() else "table"
+    elif os.path.isdir(image) or is_table(image) or is_packed(image):
+        what = "folder" if os.path.isdir(image) else "table" if is_table(image) else "tar"
         raise ImageError(f"{image}: is a {what}, expected one image; add --jsonl to look for each image in it")
 
 

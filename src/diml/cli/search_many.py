@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,17 +12,18 @@ from diml.cli.output import print_json, report_skipped
 
 if TYPE_CHECKING:
     from diml.data import Skipped
+    from diml.files import AnyPath
     from diml.search import Index
     from diml.search.limits import SearchShortlist
 
 
-def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: SearchShortlist, where: str | None) -> None:
+def print_many(index: Index, name: str, images: str, *, k: int, shortlist: SearchShortlist, where: str | None) -> None:
     """Print the document of each image, or why it cannot be read, as they come; what was left out on standard error.
 
     Args:
         index: where to search.
         name: of the index, in the documents.
-        images: a folder, a table, or an image file.
+        images: a folder, a table, a tar or table of images, or an image file.
         k, shortlist, where: see `Index.search`.
 
     Raises:
@@ -44,12 +45,13 @@ def print_many(index: Index, name: str, images: Path, *, k: int, shortlist: Sear
         raise typer.Exit(1)
 
 
-def _listed(images: Path) -> tuple[list[Path], Sequence[Skipped], Sequence[str]]:
+def _listed(images: str) -> tuple[Sequence[AnyPath], Sequence[Skipped], Sequence[str]]:
     """The files to look for, what was left out of them, and notes."""
+    from diml.data.packed import is_packed
     from diml.data.table_formats import is_table
     from diml.search.as_collection import as_collection
 
-    if images.is_file() and not is_table(images):
+    if os.path.isfile(images) and not is_table(images) and not is_packed(images):
         return [images], [], []
     collection = as_collection(images)
     return [collection.file(i) for i in range(len(collection))], collection.skipped, collection.notes

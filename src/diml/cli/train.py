@@ -32,7 +32,8 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="A folder of class folders, a table (path,label[,split]), cub200:DIR, cars196:DIR or sop:DIR.",
+            help="A folder of class folders, a table (path,label[,split]), a tar or table of images, cub200:DIR, "
+            "cars196:DIR or sop:DIR.",
             show_default=False,
         ),
     ],

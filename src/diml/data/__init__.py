@@ -4,14 +4,17 @@ from diml.data.collection import Collection, Skipped, open_folder, open_table
 from diml.data.datasets import open_dataset
 from diml.data.formats import ENDINGS
 from diml.data.images import image_size, open_image, to_rgb
+from diml.data.located import Located, NamedBytes
 from diml.data.masks import open_mask
-from diml.data.opening import MAX_PIXELS, NamedBytes
+from diml.data.opening import MAX_PIXELS
+from diml.data.packed import open_packed
 from diml.data.printable import printable
 
 __all__ = [
     "ENDINGS",
     "MAX_PIXELS",
     "Collection",
+    "Located",
     "NamedBytes",
     "Skipped",
     "image_size",
@@ -19,6 +22,7 @@ __all__ = [
     "open_folder",
     "open_image",
     "open_mask",
+    "open_packed",
     "open_table",
     "printable",
     "to_rgb",

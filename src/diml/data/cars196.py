@@ -25,7 +25,7 @@ def cars196(folder: Path) -> Collection:
 
 
 def _from_class_folders(folder: Path) -> Collection:
-    paths, left_out, _, _ = walk(folder)
+    paths, left_out, *_ = walk(folder)
     found = class_folders(paths)
     labels = [label for label in found.labels if label is not None]
     if found.unclear or len(labels) < len(paths) or len(set(labels)) < 2:

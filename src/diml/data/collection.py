@@ -9,7 +9,9 @@ from pathlib import Path
 
 from diml.data import formats
 from diml.data.class_folders import class_folders
+from diml.data.containers import is_tar
 from diml.data.listed_paths import NO_FILE, ListedFiles, by_spelling, spelling
+from diml.data.located import Located
 from diml.data.outputs import describe
 from diml.data.printable import printable
 from diml.data.tables import Table, Values, read_table
@@ -32,7 +34,7 @@ class Collection:
 
     Attributes:
         root: the folder that all paths are relative to.
-        paths: n POSIX paths relative to `root`, sorted, each once.
+        paths: n POSIX paths relative to `root`, each once; sorted where they are files.
         labels: n class labels, None for an image without one; None if no labels were requested.
         splits: n names such as "train" and "test"; None for a collection without splits.
         columns: further columns by name, n values each.
@@ -41,6 +43,8 @@ class Collection:
         notes: sentences on what the collection does not contain and was not meant to, such as indices in the folder.
         listed: for a folder with labels from a table: n times whether the table names the image; what is known of the
             others elsewhere, for instance in an index, stays. None where the collection states everything.
+        sources: where the n images lie that are no files of their own, see `diml.data.open_packed`; None for files.
+        url: of a folder on an object store, where `root` is none that can be opened; empty for one of this machine.
     """
 
     root: Path
@@ -52,13 +56,24 @@ class Collection:
     name: str = ""
     notes: list[str] = field(default_factory=list)
     listed: list[bool] | None = None
+    sources: list[Located] | None = None
+    url: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def file(self, i: int) -> Path:
-        """The file of image i."""
-        return no_home(self.root / self.paths[i])
+    def file(self, i: int) -> Path | Located:
+        """The file of image i, or where it lies."""
+        return no_home(self.root / self.paths[i]) if self.sources is None else self.sources[i]
+
+    @property
+    def place(self) -> str:
+        """The folder as text: its address, or its absolute path."""
+        return self.url or str(self.root.absolute())
+
+    def has(self, path: str) -> bool:
+        """Whether there is something of this path in the folder, such as a file that was left out."""
+        return bool(self.url) or os.path.lexists(self.root / path)
 
     def subset(self, indices: Iterable[int]) -> Collection:
         """The images at these positions, in this order."""
@@ -73,6 +88,8 @@ class Collection:
             self.name,
             self.notes,
             None if self.listed is None else [self.listed[i] for i in picked],
+            None if self.sources is None else [self.sources[i] for i in picked],
+            self.url,
         )
 
     @property
@@ -89,7 +106,7 @@ class Collection:
 
 
 def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collection:
-    """The images in a folder and its subfolders.
+    """The images in a folder and its subfolders; where there are none, those in its tars and tables, see `open_packed`.
 
     Args:
         folder: the folder to search. Hidden files and folders are left out, and so is what this program has written
@@ -104,7 +121,9 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
     """
     root = user_path(folder)
     _expect_folder(root)
-    paths, left_out, outputs, unread = walk(root)
+    paths, left_out, outputs, unread, packed = walk(root)
+    if not paths and (held := _packed_in(root, packed, labels_from)) is not None:
+        return held
     found = Collection(
         root,
         paths,
@@ -113,6 +132,7 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
         notes=[
             *([describe(outputs)] if outputs else []),
             *([formats.describe(kind for _, kind in unread)] if unread else []),
+            *_beside(packed),
         ],
     )
     if not paths:
@@ -121,7 +141,25 @@ def open_folder(folder: AnyPath, labels_from: AnyPath | None = None) -> Collecti
         return found
     if os.fspath(labels_from) == "folder":
         return replace(found, labels=class_folders(paths).labels)
-    return _labelled(found, read_table(user_path(labels_from), root=root))
+    return labelled(found, user_path(labels_from))
+
+
+def _packed_in(root: Path, packed: list[str], labels_from: AnyPath | None) -> Collection | None:
+    """The images in the tars and tables of a folder; None if there are none, as in tables that list files."""
+    from diml.data.packed import gathered, is_packed
+
+    held = [path for path in packed if is_packed(root / path)]
+    return gathered(root, held, printable(root), labels_from) if held else None
+
+
+def _beside(packed: list[str]) -> list[str]:
+    """A sentence on tars that lie beside images."""
+    tars = [path for path in packed if is_tar(path)]
+    if not tars:
+        return []
+    return [
+        f"left out, as there are images beside: tars {len(tars)} (such as {printable(tars[0])}; give it by its name)"
+    ]
 
 
 def _no_images(found: Collection) -> DatasetError:
@@ -181,8 +219,14 @@ def from_table(root: Path, table: Table, name: str) -> Collection:
     return Collection(root, kept, labels, splits, columns, skipped, name, table.notes)
 
 
-def _labelled(found: Collection, table: Table) -> Collection:
-    """The labels and columns of a table for the images of a folder."""
+def labelled(found: Collection, source: Path) -> Collection:
+    """The images of a folder with the labels and columns of a table, whose paths are relative to that folder.
+
+    Raises:
+        UsageError: there is no such table.
+        DatasetError: it is not as `open_table` expects it, or names none of the images.
+    """
+    table = read_table(source, root=found.root)
     there, spellings = set(found.paths), by_spelling(found.paths)
 
     def stored(path: str) -> str:

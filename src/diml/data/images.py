@@ -11,8 +11,9 @@ from PIL import Image
 from diml.data.bit_depth import Samples, colours, grey, png_bits_of, samples_of
 from diml.data.colour_profiles import to_srgb
 from diml.data.first_decoding import first_rgb
+from diml.data.located import Located, NamedBytes
 from diml.data.numbers import scaled_numbers
-from diml.data.opening import NamedBytes, check_size, explained, opened
+from diml.data.opening import check_size, explained, opened
 from diml.data.printable import printable
 from diml.data.transparency import on_ground
 from diml.files import AnyPath
@@ -30,7 +31,10 @@ _UPRIGHT = {
 
 
 def open_image(
-    path: AnyPath | NamedBytes, decoding: int = 2, bit_depth: int | None = None, max_pixels: int | None = None
+    path: AnyPath | NamedBytes | Located,
+    decoding: int = 2,
+    bit_depth: int | None = None,
+    max_pixels: int | None = None,
 ) -> Image.Image:
     """The image in a file, as 8-bit RGB in sRGB, upright.
 
@@ -42,7 +46,8 @@ def open_image(
     from many threads.
 
     Args:
-        path: the file, or its content in memory; the content decides on the format, not the ending.
+        path: the file, its content in memory, or where the content lies in a larger file, a table or a store; the
+            content decides on the format, not the ending.
         decoding: 1 decodes as diml 0.1.0 did: colour profiles are ignored, the ground is always white, and all 16 bits
             of a sample count.
         bit_depth: bits of the samples in 16-bit images, 1 to 16; None for what the file says, or else 16.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PIL import Image, ImageOps
 
-from diml.data.opening import NamedBytes, opened
+from diml.data.located import NamedBytes
+from diml.data.opening import opened
 from diml.files import AnyPath
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diml.data.opening import UnusableError
+from diml.data.located import UnusableError
 
 
 def scaled_numbers(values: npt.NDArray[Any], *tops: float) -> npt.NDArray[np.uint8]:

@@ -7,13 +7,15 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from diml.data.formats import HEAD, Kind, kind_of, readable
 from diml.data.image_path import image_path
+from diml.data.located import Located, NamedBytes, UnusableError
+from diml.data.object_files import is_url, stored_image
 from diml.data.png_metadata import PngMetadata, png_metadata, without
 from diml.data.printable import printable
 from diml.errors import ImageError
@@ -24,21 +26,6 @@ MAX_PIXELS = 100_000_000
 
 
 EMPTY = "is empty (0 bytes); replace it or leave it out"
-
-
-class UnusableError(Exception):
-    """Why an image cannot be used, and what to do about it; the caller adds the name."""
-
-
-@dataclass(frozen=True)
-class NamedBytes:
-    """The content of an image file that is in memory, and its name, which messages begin with."""
-
-    data: bytes = field(repr=False)
-    name: str
-
-    def __fspath__(self) -> str:
-        return self.name
 
 
 @dataclass(frozen=True)
@@ -57,17 +44,19 @@ class Opened:
 
 
 @contextmanager
-def opened(path: AnyPath | NamedBytes, max_pixels: int | None = None) -> Iterator[Opened]:
+def opened(path: AnyPath | NamedBytes | Located, max_pixels: int | None = None) -> Iterator[Opened]:
     """Open an image file; errors of the block become one sentence that starts with the path.
 
     Args:
-        path: the file, or its content.
+        path: the file, its content, or where that lies.
         max_pixels: larger images are refused; `MAX_PIXELS` by default.
 
     Raises:
         ImageError: there is no such file, or it is not an image that is read.
     """
-    if not isinstance(path, NamedBytes):
+    if isinstance(path, str) and is_url(path):
+        path = stored_image(path)
+    elif not isinstance(path, NamedBytes | Located):
         path = image_path(path)
     with explained(path, max_pixels), _content(path) as given:
         kind = kind_of(given.read(HEAD), os.path.splitext(os.fspath(path))[1].lower())
@@ -107,11 +96,12 @@ def check_size(image: Image.Image, max_pixels: int | None = None) -> None:
         )
 
 
-def _content(path: AnyPath | NamedBytes) -> BinaryIO:
-    if isinstance(path, NamedBytes):
-        if not path.data:
+def _content(path: AnyPath | NamedBytes | Located) -> BinaryIO:
+    if isinstance(path, NamedBytes | Located):
+        data = path.data if isinstance(path, NamedBytes) else path.content()
+        if not data:
             raise UnusableError(EMPTY)
-        return io.BytesIO(path.data)
+        return io.BytesIO(data)
     _check_file(path)
     return open(path, "rb")
 

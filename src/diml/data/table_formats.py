@@ -116,7 +116,7 @@ def _json_object(line: str, where: str) -> Iterator[tuple[str, str | None]]:
             raise DatasetError(f"{where}: has {printable(name)} twice; remove one of them")
         if isinstance(value, list):
             raise DatasetError(f"{where}: {printable(name)} holds several values; expected a text or a number")
-        yield name, _text(value)
+        yield name, as_text(value)
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -145,10 +145,10 @@ def _parquet(source: Path) -> Rows:
         rows: list[tuple[int, list[str | None]]] = []
         held = 0
         for batch in file.iter_batches(4096):
-            held += sum(map(_text_bytes, batch.columns))
+            held += sum(map(text_bytes, batch.columns))
             if held > MAX_BYTES:
                 raise _too_large(source, f"more than {MAX_BYTES:,} bytes of text", f"{MAX_BYTES:,}")
-            columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
+            columns = [[as_text(value) for value in column.to_pylist()] for column in batch.columns]
             rows += [(len(rows) + i, list(row)) for i, row in enumerate(zip(*columns, strict=True), start=1)]
     except DatasetError:
         raise
@@ -161,7 +161,7 @@ def _parquet(source: Path) -> Rows:
     return Rows(schema.names, rows, "row")
 
 
-def _text_bytes(column: Any) -> int:
+def text_bytes(column: Any) -> int:
     """Bytes of the texts of a column of Arrow, without decoding those that are stored once for many rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -174,7 +174,7 @@ def _text_bytes(column: Any) -> int:
     return pc.sum(lengths.take(column.indices) if coded else lengths).as_py() or 0
 
 
-def _text(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
     """A value as the same table has it in CSV."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None

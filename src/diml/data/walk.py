@@ -9,6 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
+from diml.data.containers import is_lance, may_hold_images
 from diml.data.formats import ENDINGS, Kind, kind_of
 from diml.data.outputs import HEAD, kind_of_folder, kind_of_picture
 from diml.data.printable import printable
@@ -25,12 +26,14 @@ class Found(NamedTuple):
         left_out: (path, reason) of what was left out, safe to print.
         outputs: (path, kind) of what this program has written.
         unread: (path, kind) of files that hold something else, such as formats that are not read.
+        packed: sorted paths of tars, Parquet files and Lance datasets, which may hold images.
     """
 
     images: list[str]
     left_out: list[tuple[str, str]]
     outputs: list[tuple[str, str]]
     unread: list[tuple[str, Kind]]
+    packed: list[str]
 
 
 def walk(root: Path) -> Found:
@@ -46,7 +49,7 @@ def walk(root: Path) -> Found:
     search = _Walk(root)
     search.run()
     unread = sorted(search.unread, key=lambda each: each[0])
-    return Found(sorted(search.images), sorted(search.left_out), sorted(search.outputs), unread)
+    return Found(sorted(search.images), sorted(search.left_out), sorted(search.outputs), unread, sorted(search.packed))
 
 
 class _Walk:
@@ -56,6 +59,7 @@ class _Walk:
         self.left_out: list[tuple[str, str]] = []
         self.outputs: list[tuple[str, str]] = []
         self.unread: list[tuple[str, Kind]] = []
+        self.packed: list[str] = []
         self._entered: dict[_Inode, str] = {}
         self._above = {_inode(parent) for parent in root.resolve().parents}
         self._folders = deque([""])
@@ -84,6 +88,9 @@ class _Walk:
         if kind := kind_of_folder(folder):
             self.outputs.append((relative or ".", kind))
             return None
+        if is_lance(folder):
+            self.packed.append(relative)
+            return None
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if not entry.name.startswith("."):
@@ -108,6 +115,8 @@ class _Walk:
         head = first_bytes(entry.path, HEAD)  # without any, decoding gives the reason
         kind = kind_of(head, ending)
         if (kind is None and ending not in ENDINGS) or not self._has_usable_name(entry, relative):
+            if may_hold_images(entry.name) and _is_utf8(entry.name):
+                self.packed.append(relative)
             return
         if kind is not None and not kind.is_read:
             self.unread.append((relative, kind))

@@ -20,6 +20,7 @@ from diml.explanation.part_sums import PartSums
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from diml.data import Located
     from diml.data.collection import Skipped
     from diml.embedding import Rollout
     from diml.feature_maps import FeatureMaps
@@ -135,7 +136,7 @@ def explain_agreement(
 
 def images_beside(
     folder: str | os.PathLike[str], image: str | os.PathLike[str]
-) -> tuple[list[Path], Sequence[Skipped]]:
+) -> tuple[list[Path | Located], Sequence[Skipped]]:
     """The images of a folder except for the image itself, and the files that were skipped.
 
     Raises:
@@ -147,7 +148,7 @@ def images_beside(
 
     collection, image = open_folder(folder), user_path(image)
     files = [collection.file(i) for i in range(len(collection))]
-    others = [file for file in files if not (image.exists() and file.samefile(image))]
+    others = [each for each in files if not (isinstance(each, Path) and image.exists() and each.samefile(image))]
     if not others:
         raise UsageError(f"expected at least one other image in {folder}, got none besides {image}")
     return others, collection.skipped

@@ -19,6 +19,7 @@ from diml.errors import DatasetError, ImageError
 from diml.feature_maps import FeatureMaps
 
 if TYPE_CHECKING:
+    from diml.data.located import Located
     from diml.model.head import HeadFitting
     from diml.model.structural import StructuralModel
 
@@ -124,7 +125,7 @@ class Fitting:
 
     def files(
         self,
-        files: Sequence[Path],
+        files: Sequence[Path | Located],
         name: str,
         progress: Callable[[int, int], None] | None = None,
         unread: dict[int, ImageError] | None = None,

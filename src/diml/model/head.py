@@ -17,6 +17,7 @@ from diml.feature_maps import FeatureMaps
 from diml.model.fitting import Fitting
 
 if TYPE_CHECKING:
+    from diml.data.located import Located
     from diml.model.structural import StructuralModel
 
 # Default number of outputs.
@@ -101,7 +102,7 @@ class HeadFitting:
     def fit_files(
         self,
         model: StructuralModel,
-        files: Sequence[Path],
+        files: Sequence[Path | Located],
         name: str,
         progress: Callable[[int, int], None] | None = None,
         unread: dict[int, ImageError] | None = None,

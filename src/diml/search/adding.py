@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,13 +194,13 @@ def _check_precision(state: IndexState) -> None:
 
 def _unreadable(collection: Collection) -> list[str]:
     """Paths that are there and cannot be read: what is stored of them stays."""
-    return [skipped.path for skipped in collection.skipped if os.path.lexists(collection.root / skipped.path)]
+    return [skipped.path for skipped in collection.skipped if collection.has(skipped.path)]
 
 
 def _check_prune(state: IndexState, opened: Opened[Store], collection: Collection, wanted: list[Item]) -> None:
     """Refuse to prune by a folder that has none of the images: it is probably the wrong one."""
     manifest, store = opened
-    moved = str(collection.root.absolute()) != manifest.collection
+    moved = collection.place != manifest.collection
     if moved and len(store.ids() - {item.id for item in wanted}) == state.count() > 0:
         origin = manifest.collection or "feature maps"
         raise UsageError(

@@ -10,6 +10,9 @@ from typing import Any
 
 from diml.data import printable
 from diml.data.collection import Collection, open_folder, open_table
+from diml.data.object_files import is_url
+from diml.data.packed import is_packed, open_packed
+from diml.data.stored_collections import open_stored
 from diml.data.table_formats import is_table
 from diml.errors import UsageError
 from diml.files import AnyPath, user_path
@@ -24,20 +27,30 @@ def as_collection(
     labels: Sequence[Any] | None = None,
     root: Path | None = None,
 ) -> Collection:
-    """A folder, a table, an image file, a list of image files, or a collection, as a collection.
+    """A folder, a table, image files, tars and tables of images, or a collection, as a collection.
 
     Args:
         images: what to add.
-        labels_from: for a folder: where its labels come from, see `open_folder`.
+        labels_from: for a folder: where its labels come from, see `open_folder`; for tars and tables of images that
+            have no labels, see `open_packed`.
         labels: for image files: a label for each.
-        root: for image files: the folder that their paths are relative to, if all of them lie below it; otherwise, and
-            by default, it is the innermost folder that holds all of them.
+        root: for image files, tars and tables of images: the folder that their paths are relative to, if all of them
+            lie below it; otherwise, and by default, it is the innermost folder that holds all of them.
 
     Raises:
         UsageError: labels that cannot be combined with these images, or something that is not a path.
     """
     if labels_from is not None and labels is not None:
         raise UsageError("labels and labels_from cannot be combined; use one of them")
+    if (urls := _urls(images)) is not None:
+        if labels is not None:
+            raise UsageError("labels needs a list of image files of this machine; for object stores use labels_from")
+        return with_stored_names(open_stored(urls, labels_from))
+    packed = _packed(images)
+    if packed is not None:
+        if labels is not None:
+            raise UsageError("labels needs a list of image files; tars and tables of images have labels of their own")
+        return with_stored_names(open_packed(packed, labels_from, root))
     files = _image_files(images)
     if files is not None:
         if labels_from is not None:
@@ -102,6 +115,44 @@ def as_texts(values: Sequence[Any], images: int, name: str) -> list[str | None]:
         raise UsageError(f"expected {images} {name}, one for each image, got {len(values)}")
     plain = (value.item() if hasattr(value, "item") else value for value in values)
     return [None if value is None else str(value) for value in plain]
+
+
+def _urls(images: Any) -> list[str] | None:
+    """Addresses of an object store; None for anything else.
+
+    Raises:
+        UsageError: there are paths of this machine among them.
+    """
+    listed = [images] if isinstance(images, str) else images
+    if isinstance(images, Collection) or not isinstance(listed, Sequence):
+        return None
+    found = [each for each in listed if is_url(each)]
+    if found and len(found) < len(listed):
+        other = next(each for each in listed if not is_url(each))
+        raise UsageError(
+            f"expected addresses of an object store alone, or paths of this machine alone, got {found[0]} and {other}; "
+            "add them one after the other"
+        )
+    return found or None
+
+
+def _packed(images: Any) -> list[AnyPath] | None:
+    """Paths of tars and tables of images; None for anything else.
+
+    Raises:
+        UsageError: there are image files among them.
+    """
+    listed = [images] if isinstance(images, str | os.PathLike) else images
+    if isinstance(images, Collection) or not isinstance(listed, Sequence):
+        return None
+    found = [each for each in listed if isinstance(each, str | os.PathLike) and is_packed(user_path(each))]
+    if found and len(found) < len(listed):
+        other = next(each for each in listed if each not in found)
+        raise UsageError(
+            f"expected image files alone, or tars and tables of images alone, got {found[0]} and {other}; add them one "
+            "after the other"
+        )
+    return found or None
 
 
 def _image_files(images: Any) -> list[Path] | None:

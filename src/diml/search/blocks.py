@@ -16,11 +16,12 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from diml.data.located import Located, NamedBytes
 from diml.embedding import Encoder
 from diml.errors import ImageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel, storable
-from diml.search.items import FileState, Item
+from diml.search.items import Examined, FileState, Item
 from diml.search.row_form import RowForm, fixed_lists
 
 # Longest side of a thumbnail in pixels.
@@ -79,14 +80,14 @@ class Block:
         return replace(self, maps=encoder.finished(self.maps))
 
 
-def blocks(model: StructuralModel, wanted: Iterable[tuple[Item, FileState]], batch_size: int) -> Iterator[Block]:
+def blocks(model: StructuralModel, wanted: Iterable[Examined], batch_size: int) -> Iterator[Block]:
     """Decode and embed, a batch at a time; `wanted` is read lazily, a few batches ahead."""
     sent: list[tuple[Item, FileState]] = []
 
-    def files() -> Iterator[Path]:
-        for pair in wanted:
-            sent.append(pair)
-            yield pair[0].file
+    def files() -> Iterator[Path | Located | NamedBytes]:
+        for item, state, content in wanted:
+            sent.append((item, state))
+            yield content
 
     for batch in model.stream(files(), batch_size=batch_size, keep=thumbnail):
         yield Block(

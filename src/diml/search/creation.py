@@ -26,7 +26,7 @@ from diml.search.codes import FLOAT16, Codec, parse_codes, save_codec
 from diml.search.codes.sketches import Sketches
 from diml.search.decoding import with_decoding_of
 from diml.search.features_only import features_model
-from diml.search.items import Item, column_names, examine
+from diml.search.items import Item, column_names, examined
 from diml.search.manifest import FILE, MODEL, TABLE, UNFINISHED, Manifest, sizes
 from diml.search.row_form import RowForm
 from diml.search.schema import check_columns
@@ -123,7 +123,7 @@ def create(
         embedded = embedded or _sample(model, items, batch_size, seen)
         maps = FeatureMaps.cat([block.maps for block in embedded if len(block)] or [probe(model)[:0]])
         codec = _fitted(codec, maps, f"{len(maps)} of the {len(items)} images of {collection.name}")
-    manifest, store = _write(folder, settings, model, shape, columns, str(collection.root.absolute()), codec)
+    manifest, store = _write(folder, settings, model, shape, columns, collection.place, codec)
     return Created(manifest, store, model, embedded)
 
 
@@ -261,7 +261,7 @@ def _sample(
     """Some of the images, embedded."""
     chosen = sorted(random.Random(0).sample(range(len(items)), min(SAMPLE, len(items))))
     sample = []
-    for block in blocks(model, ((items[at], examine(items[at].file)) for at in chosen), batch_size):
+    for block in blocks(model, examined(items[at] for at in chosen), batch_size):
         sample.append(block)
         seen(block)
     return sample
@@ -287,7 +287,7 @@ def _with_fitting(
     chosen = fitting.sample(len(items))
     if not chosen:
         return model, []
-    wanted = ((items[at], examine(items[at].file)) for at in chosen)
+    wanted = examined(items[at] for at in chosen)
     sample = []
     for block in blocks(fitting.bare, wanted, batch_size):
         sample.append(block)

@@ -40,7 +40,7 @@ def index_folder(
     """Bring an index up to a collection; make it if it does not exist or its creation was interrupted.
 
     Args:
-        folder: a folder, a table, or a collection.
+        folder: a folder, a table, tars and tables of images, or a collection; see `Index.add`.
         into: the folder of the index.
         model: a model or what `from_pretrained` takes; by default the index's own, for a new one `"lite0"`.
         grid: rows and columns, one number for a square; by default the index's own, for a new one the model's.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, SupportsIndex
 
 from torch import nn
@@ -184,9 +183,10 @@ class Index(IndexContents):
         """Bring the index up to a collection: embed what is new or changed, leave the rest.
 
         Args:
-            images: a folder, a table (path, label, further columns), an image file, a list of image files, or a
-                `Collection`. Paths of image files are relative to the folder that the index was made of, if all of them
-                lie below it, otherwise to the innermost folder that holds all of them.
+            images: a folder, a table (path, label, further columns), an image file, a list of image files, tars and
+                tables of images (see `diml.data.open_packed`), or a `Collection`. Paths of image files and tars are
+                relative to the folder that the index was made of, if all of them lie below it, otherwise to the
+                innermost folder that holds all of them.
             labels: for image files: a label for each; None leaves stored labels as they are.
             labels_from: for a folder: "folder" or a table, see `open_folder`; None leaves stored labels as they are,
                 and so does a table for the images that it does not name.
@@ -204,8 +204,7 @@ class Index(IndexContents):
                 everything, by another folder.
         """
         state = self._state.for_writing()
-        opened = state.opened
-        root = Path(opened.manifest.collection) if opened and opened.manifest.collection else None
+        root = self.collection if state.opened else None
         collection = as_collection(images, labels_from, labels, root)
         return add_collection(state, collection, AddOptions(prune, strict, batch_size, commit_seconds, progress))
 

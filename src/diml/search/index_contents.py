@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from diml.data.object_files import is_url
 from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath
 from diml.search.entries import Entry, by_path, entries, entry_columns, entry_of_row, page, value_counts
@@ -42,11 +43,11 @@ class IndexContents:
 
     @property
     def collection(self) -> Path | None:
-        """The folder that the index was made of; None for features that were added without image files, and for several
-        indices that were made of several folders, see `collection_of`.
+        """The folder that the index was made of; None for features that were added without image files, where the images are
+        on an object store, and for several indices that were made of several folders, see `collection_of`.
         """
         folder = self._state.require().manifest.collection
-        return Path(folder) if folder else None
+        return Path(folder) if folder and not is_url(folder) else None
 
     def collection_of(self, image: AnyPath) -> Path | None:
         """The folder that the path of a stored image, given by its id or path, is relative to; None if it has none.
@@ -59,7 +60,7 @@ class IndexContents:
         ids = resolve(self._state.require().store, image).known(self._state.name)
         state = self._state.of_image(ids[0])
         folder = "" if state is None else state.require().manifest.collection
-        return Path(folder) if folder else None
+        return Path(folder) if folder and not is_url(folder) else None
 
     @property
     def embeds(self) -> bool:

@@ -6,11 +6,14 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from diml.data.collection import Collection
+from diml.data.located import Located, NamedBytes, UnusableError, mtime_ns
+from diml.data.read_ahead import read_ahead
 
 
 def image_id(path: str) -> str:
@@ -30,12 +33,12 @@ def is_id(name: str) -> bool:
 @dataclass(frozen=True)
 class Item:
     """An image of a collection, and what the collection states about it: only the columns that the collection has, and
-    nothing about an image that its table of labels does not name.
+    nothing about an image that its table of labels does not name. It can be pickled.
     """
 
     id: str
     path: str
-    file: Path
+    file: Path | Located
     meta: dict[str, str | None]
 
 
@@ -67,20 +70,52 @@ def column_names(collection: Collection) -> list[str]:
     return [*collection.columns, *(["split"] if collection.splits is not None else [])]
 
 
-def mtime_ns(status: os.stat_result) -> int:
-    """The modification time in nanoseconds since 1970, limited to what 64 bits hold: the years 1678 to 2262."""
-    return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
+class Examined(NamedTuple):
+    """An image, the state of its file, and what to open: the file, or its content where that was read for the hash."""
+
+    item: Item
+    state: FileState
+    content: Path | Located | NamedBytes
 
 
-def examine(file: Path) -> FileState:
+def examined(wanted: Iterable[Item]) -> Iterator[Examined]:
+    """Images with the states of their files, read one by one, or several at once where a network is waited for."""
+    for item, read in read_ahead(wanted, lambda item: _examine(item.file), lambda item: _is_distant(item.file)):
+        yield Examined(item, *read)
+
+
+def examine(file: Path | Located) -> FileState:
     """Size, time and hash of a file; no hash if it cannot be read, for which decoding will give the reason."""
+    return _examine(file)[0]
+
+
+def _examine(file: Path | Located) -> tuple[FileState, Path | Located | NamedBytes]:
     try:
+        if isinstance(file, Located):
+            data = file.content()
+            state = FileState(len(data), file.mtime_ns, hashlib.sha256(data).hexdigest())
+            return state, NamedBytes(data, file.name)
         status = os.stat(file)
         # Reading a FIFO would block.
         readable = stat.S_ISREG(status.st_mode)
-        return FileState(status.st_size, mtime_ns(status), _sha256(file) if readable else "")
+        return FileState(status.st_size, mtime_ns(status), _sha256(file) if readable else ""), file
+    except (OSError, UnusableError):
+        return FileState(0, 0, ""), file
+
+
+def seems_unchanged(file: Path | Located, size: int, time: int) -> bool:
+    """Whether a file still has this size and modification time; it is not read."""
+    if isinstance(file, Located):
+        return file.size in (None, size) and file.mtime_ns == time
+    try:
+        status = os.stat(file)
     except OSError:
-        return FileState(0, 0, "")
+        return False
+    return (status.st_size, mtime_ns(status)) == (size, time)
+
+
+def _is_distant(file: Path | Located) -> bool:
+    return isinstance(file, Located) and file.distant
 
 
 def _sha256(file: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from filelock import BaseFileLock
 from diml.data.collection import Skipped
 from diml.model import StructuralModel
 from diml.search.blocks import Block, blocks
-from diml.search.items import FileState, Item, examine, mtime_ns
+from diml.search.items import Examined, FileState, Item, examined, seems_unchanged
 from diml.search.store import Known, Store
 
 Progress = Callable[[int, int], None]
@@ -179,20 +178,16 @@ class Writer:
         known = self._known.get(item.id)
         if known is None:
             return False
-        try:
-            status = os.stat(item.file)
-        except OSError:
-            return False
-        if (status.st_size, mtime_ns(status)) != (known.bytes, known.mtime_ns):
+        if not seems_unchanged(item.file, known.bytes, known.mtime_ns):
             return False
         self._leave(item, known, None)
         return True
 
-    def _wanted(self, todo: Sequence[Item]) -> Iterator[tuple[Item, FileState]]:
-        for item in todo:
-            state, known = examine(item.file), self._known.get(item.id)
+    def _wanted(self, todo: Sequence[Item]) -> Iterator[Examined]:
+        for each in examined(todo):
+            item, state, known = each.item, each.state, self._known.get(each.item.id)
             if known is None or not state.hash or state.hash != known.hash:
-                yield item, state
+                yield each
             else:
                 self._leave(item, known, state)
                 self._done += 1
