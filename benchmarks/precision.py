@@ -131,7 +131,7 @@ def main() -> None:
     for name in options.collections:
         exact = raw_maps(name, options.data, cache)
         collection = open_table(options.data / name / "data.csv")
-        files = [collection.file(at) for at in range(len(collection))]
+        files = [collection.root / path for path in collection.paths]
         fitted_on = [file for file, train in zip(files, exact.train, strict=True) if train]
         calibration = pixels_of(plain, fitted_on[:: max(1, len(fitted_on) // CALIBRATED)][:CALIBRATED])
         int8 = quantised(calibration)

@@ -1,4 +1,4 @@
-"""Images on object stores: `s3://`, `gs://` and `az://`, with credentials and options from the environment."""
+"""Objects of stores: `s3://`, `gs://` and `az://`, with credentials and options from the environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -14,13 +15,16 @@ from typing import Any, BinaryIO
 
 from diml.data.located import CHANGED, ByteRange, Located, UnusableError
 from diml.data.printable import printable
-from diml.errors import ImageError, UsageError, first_line
+from diml.errors import DimlError, ImageError, UsageError, first_line
 
 _URL = re.compile(r"(s3|gs|az)://([^/]+)/*(.*)", re.DOTALL)
 # Objects that are listed in one request.
 _PAGE = 1000
 _ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 _KEY = {"s3": "AWS_ACCESS_KEY_ID", "gs": "GOOGLE_APPLICATION_CREDENTIALS", "az": "AZURE_STORAGE_ACCOUNT_NAME"}
+# Within which a whole object of any size must be read or written.
+WHOLE = "1h"
+_NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 # Bytes that are read of a tar or a Parquet file at once.
 _BUFFER = 2**20
 
@@ -143,6 +147,80 @@ def listed(url: str) -> Iterator[StoredObject]:
                 yield StoredObject._of(bucket, meta)
 
 
+# What one state of an object has that no other has: the entity tag, and on Google's store its generation.
+Version = Mapping[str, str]
+
+
+def stored_object(url: str) -> StoredObject | None:
+    """An object as it is now, without its content; None if there is no such object.
+
+    Raises:
+        UnusableError: the store cannot be read.
+    """
+    bucket, path = parts(url)
+    with _explained(url):
+        try:
+            return StoredObject._of(bucket, _obstore().head(_store(bucket), path))
+        except FileNotFoundError:  # says nothing about the bucket
+            return None
+
+
+def read_object(url: str) -> tuple[bytes, Version] | None:
+    """An object, and the version of it that was read; None if there is no such object.
+
+    Raises:
+        UnusableError: there is no such bucket, or the store cannot be read.
+    """
+    bucket, path = parts(url)
+    with _explained(url):
+        try:
+            found = _obstore().get(_store(bucket, WHOLE), path)
+            return bytes(found.bytes()), _version(found.meta)
+        except FileNotFoundError as error:
+            if _NO_BUCKET.search(str(error)):
+                raise
+            return None
+
+
+def write_object(url: str, data: bytes, *, over: Version | None) -> Version | None:
+    """Write an object, if what is there now is this version; None stands for nothing.
+
+    Returns:
+        The version that was written; None if there was another, which stays.
+
+    Raises:
+        UnusableError: the store cannot be written.
+    """
+    bucket, path = parts(url)
+    with _explained(url):
+        try:
+            mode: Any = "create" if over is None else dict(over)
+            return _version(_obstore().put(_store(bucket, WHOLE), path, data, mode=mode, use_multipart=False))
+        except Exception as error:
+            if type(error).__name__ in ("AlreadyExistsError", "PreconditionError"):
+                return None
+            if isinstance(error, FileNotFoundError) and over is not None and not _NO_BUCKET.search(str(error)):
+                return None
+            raise
+
+
+def delete_objects(urls: Sequence[str]) -> None:
+    """Delete objects of one bucket, those that are there.
+
+    Raises:
+        UnusableError: the store cannot be written.
+    """
+    if not urls:
+        return
+    bucket = parts(urls[0])[0]
+    with _explained(urls[0]), suppress(FileNotFoundError):
+        _obstore().delete(_store(bucket), [parts(url)[1] for url in urls])
+
+
+def _version(meta: Mapping[str, Any]) -> Version:
+    return {name: meta[name] for name in ("e_tag", "version") if meta[name]}
+
+
 def parts(url: str) -> tuple[str, str]:
     """The bucket, with its scheme, and the path in it.
 
@@ -167,7 +245,7 @@ def _obstore() -> Any:
 
 
 @lru_cache(maxsize=64)
-def _store(bucket: str) -> Any:
+def _store(bucket: str, timeout: str = "60s") -> Any:
     _obstore()
     from obstore.store import from_url
 
@@ -175,7 +253,7 @@ def _store(bucket: str) -> Any:
     retries: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
     # Options that are given replace those of the environment, of which this one is needed for servers without TLS.
     plain = os.environ.get(_ALLOW_HTTP[bucket.partition(":")[0]], "").lower() in ("1", "true")
-    client: Any = {"connect_timeout": "5s", "timeout": "60s", "allow_http": plain}
+    client: Any = {"connect_timeout": "5s", "timeout": timeout, "allow_http": plain}
     return from_url(bucket, retry_config=retries, client_options=client)
 
 
@@ -189,7 +267,7 @@ class _explained:  # noqa: N801 - a context manager, which keeps no generator op
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, UsageError | GeneratorExit) or not isinstance(error, Exception):
+        if error is None or isinstance(error, DimlError | GeneratorExit) or not isinstance(error, Exception):
             return
         if type(error).__name__ == "PreconditionError":
             raise UnusableError(f"is an object that {CHANGED}") from None
@@ -199,7 +277,7 @@ class _explained:  # noqa: N801 - a context manager, which keeps no generator op
 def _reason(error: Exception, bucket: str) -> str:
     text = str(error)
     name = type(error).__name__
-    if "NoSuchBucket" in text or "ContainerNotFound" in text or "bucket does not exist" in text:
+    if _NO_BUCKET.search(text):
         return f"the bucket {bucket} does not exist; check the address"
     # Where the client asks for credentials last, on machines of a cloud.
     if "169.254.169.254" in text or "metadata.google" in text or "MissingAccount" in text:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from diml.data.object_path import ObjectPath
 from diml.embedding import Encoder, Preprocessing, TimmBackbone
 from diml.embedding.part_weights import name_of
 from diml.errors import ModelError
@@ -88,7 +89,7 @@ def _stored(preprocessing: Preprocessing) -> dict[str, Any]:
     return settings
 
 
-def read_config(file: Path) -> dict[str, Any]:
+def read_config(file: Path | ObjectPath) -> dict[str, Any]:
     """Read `config.json` and check that it has all entries.
 
     Raises:

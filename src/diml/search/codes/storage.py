@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from diml.data.object_path import ObjectPath
 from diml.errors import StoreError
 from diml.files import write_atomic
 from diml.search.codes.codec import Codec
@@ -32,7 +33,7 @@ def save_codec(codec: Codec, folder: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def load_codec(folder: Path, name: str, digest: str, fitted_on: str, parts: int, dim: int) -> Codec:
+def load_codec(folder: Path | ObjectPath, name: str, digest: str, fitted_on: str, parts: int, dim: int) -> Codec:
     """The codec of an index.
 
     Raises:
