@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from diml.data.object_path import ObjectPath
-from diml.errors import StoreError, UsageError
-from diml.search import Index, index_folder
-from diml.search.manifest import Manifest
+from diml.search import Index
 
 
 @pytest.fixture
