@@ -31,7 +31,7 @@ from benchmarks.codes import MATCHER, WEIGHTS, CodedRanking
 from benchmarks.defaults.compare import percent
 from benchmarks.defaults.scores import Quality, Ranking
 from benchmarks.defaults.tasks import NAMES, Fitted, Raw, raw_maps
-from diml.data import open_image, open_table
+from diml.data import Located, open_image, open_table
 from diml.embedding import Inference, lite0
 from diml.embedding.inference.onnx_format import onnx_bytes
 from diml.feature_maps import FeatureMaps
@@ -78,12 +78,12 @@ def quantised(pixels: Tensor) -> Run:
     return lambda pixels: torch.from_numpy(np.array(request.infer({0: pixels.contiguous().numpy()})[0]))
 
 
-def pixels_of(model: StructuralModel, files: list[Path]) -> Tensor:
+def pixels_of(model: StructuralModel, files: list[Path | Located]) -> Tensor:
     shown = [model.encoder.preprocessing(open_image(file)).values for file in files]
     return model.encoder.preprocessing.normalise(torch.stack(shown))
 
 
-def maps_of(model: StructuralModel, files: list[Path], store: Path) -> Tensor:
+def maps_of(model: StructuralModel, files: list[Path | Located], store: Path) -> Tensor:
     """(n, r, c) float16 maps without head and weights; kept in a file, and read from it the next time."""
     if store.is_file():
         stored: Tensor = torch.load(store, weights_only=True)
@@ -131,7 +131,7 @@ def main() -> None:
     for name in options.collections:
         exact = raw_maps(name, options.data, cache)
         collection = open_table(options.data / name / "data.csv")
-        files = [collection.root / path for path in collection.paths]
+        files = [collection.file(at) for at in range(len(collection))]
         fitted_on = [file for file, train in zip(files, exact.train, strict=True) if train]
         calibration = pixels_of(plain, fitted_on[:: max(1, len(fitted_on) // CALIBRATED)][:CALIBRATED])
         int8 = quantised(calibration)

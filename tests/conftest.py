@@ -218,7 +218,7 @@ def s3(s3_server, monkeypatch):
     from diml.data import object_files
 
     given = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
-    for name, value in {**given, "ENDPOINT_URL": s3_server, "ENDPOINT": s3_server}.items():
+    for name, value in {**given, "ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
 

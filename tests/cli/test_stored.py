@@ -71,12 +71,10 @@ def test_shards_and_evaluation(diml, s3, stored, emoji, tmp_path):
     assert results[0] == results[1]
 
 
-def test_refusals(refused, s3, stored, emoji, tmp_path, monkeypatch):
-    packing, url = stored
+def test_refusals(refused, stored, emoji, tmp_path):
+    _, url = stored
     into = ("--into", tmp_path / "x.diml")
-    refused(
-        1, "the bucket s3://no-such-bucket does not exist; check the address", "index", "s3://no-such-bucket/x", *into
-    )
+    refused(1, "there is no bucket no-such-bucket at http", "index", "s3://no-such-bucket/x", *into)
     refused(1, f"{url}/none: holds no images", "index", f"{url}/none", *into)
     refused(2, f"got {url} and {emoji}; add them one after the other", "index", url, emoji, *into)
     assert not (tmp_path / "x.diml").exists()

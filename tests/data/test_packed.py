@@ -20,8 +20,8 @@ from PIL import Image
 from diml.data import open_dataset, open_folder, open_image
 from diml.data.located import UnusableError
 from diml.data.packed import open_packed
+from diml.data.patterns import expanded
 from diml.data.read_ahead import read_ahead
-from diml.data.shards import shards
 from diml.errors import DatasetError, ImageError, UsageError
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -368,9 +368,9 @@ class TestSeveral:
         ):
             with pytest.raises(UsageError, match=said):
                 open_packed(tmp_path / pattern)
-        assert shards("a{b}.tar") == ["a{b}.tar"]
+        assert expanded("a{b}.tar") == ["a{b}.tar"]
         with pytest.raises(UsageError, match="stands for more than"):
-            shards("{0..999999999999}.tar")
+            expanded("{0..999999999999}.tar")
 
     def test_a_name_that_looks_like_a_pattern(self, packed, tmp_path):
         assert len(open_packed(packed.tar(tmp_path / "a{1..2}[*].tar"))) == 12

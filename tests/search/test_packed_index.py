@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from diml.data.object_files import StoredObject
 from diml.data.packed import open_packed
-from diml.errors import DatasetError, ImageError, UsageError
+from diml.errors import DatasetError, ImageError, StoreError, UsageError
+from diml.object_stores import UnreachableError
 from diml.search import Index, index_folder
 from diml.search.items import image_id, items
 
@@ -192,3 +194,44 @@ def test_a_table_that_lists_files_is_read_as_before(photos, model, tmp_path):
     index = Index.create(tmp_path / "packed.diml", model)
     assert index.add(tmp_path / "images.parquet").added == 12
     assert index.entry(image_id(names[0])).label == "x"
+
+
+def test_a_store_that_goes_away_ends_the_run_and_what_was_embedded_stays(
+    s3, packing, photos, model, monkeypatch, tmp_path
+):
+    packing = packing(photos)
+    url = s3(dict(zip(packing.names, packing.images, strict=True)))
+    read, count = StoredObject.read, 0
+
+    def until(stored, offset, size):
+        nonlocal count
+        count += 1
+        if stored.url.endswith(packing.names[8]):
+            raise UnreachableError(f"{stored.name}: the store cannot be reached")
+        return read(stored, offset, size)
+
+    index = Index.create(tmp_path / "stored.diml", model)
+    with monkeypatch.context() as gone:
+        gone.setattr(StoredObject, "read", until)
+        with pytest.raises(StoreError, match="the store cannot be reached"):
+            index.add(url, batch_size=2)
+    stored = len(index)
+    assert stored < 12
+    report = index.add(url, labels_from="folder", strict=True)
+    assert (report.added, report.unchanged) == (12 - stored, stored)
+    assert {entry.path: entry.label for entry in index} == dict(zip(packing.names, packing.labels, strict=True))
+    assert index.collection is None
+
+
+def test_pruning_by_a_table_on_a_store(s3, packing, photos, model, tmp_path):
+    packing = packing(photos)
+    lines = "".join(f"{name},{label}\n" for name, label in zip(packing.names, packing.labels, strict=True))
+    url = s3({"list.csv": f"path,label\n{lines}".encode(), **dict(zip(packing.names, packing.images, strict=True))})
+    index = Index.create(tmp_path / "stored.diml", model)
+    assert index.add(f"{url}/list.csv").added == 12
+    s3.client.delete_object(Bucket=url[5:], Key=packing.names[0])
+    report = index.add(f"{url}/list.csv", prune=True)
+    assert (report.removed, report.unchanged) == (1, 11)
+    assert [(each.path, each.reason) for each in report.skipped] == [
+        (packing.names[0], "is on line 2 of list.csv, but there is no such object")
+    ]

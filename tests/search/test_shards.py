@@ -14,9 +14,10 @@ import torch
 from diml.errors import StoreError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
-from diml.search import Index, SearchResult, index_folder, many, sharded_state
+from diml.search import Index, SearchResult, coarse, index_folder, many, sharded_state
 from diml.search.manifest import Manifest
 from diml.search.shards import Shards
+from diml.search.transfer import pack_result, unpack_result
 
 GRID, DIM, IMAGES = (2, 3), 16, 90
 FORMS: dict[str, dict[str, Any]] = {
@@ -139,6 +140,16 @@ class TestSearch:
         for i, shortlist in itertools.product(range(len(queries)), SHORTLISTS):
             assert_same(whole, shards, queries[i], k=5, shortlist=shortlist)
 
+    @pytest.mark.parametrize("form", ["float16", "pq"])
+    def test_the_nearest_are_chosen_before_their_maps_are_read(
+        self, made: Any, queries: FeatureMaps, monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        monkeypatch.setattr(coarse, "AT_ONCE", 0)
+        whole, shards = made(form, 3)
+        for i, shortlist in itertools.product(range(len(queries)), (0, 1, 2, 20, IMAGES - 1, IMAGES)):
+            assert_same(whole, shards, queries[i], k=1, shortlist=shortlist)
+            assert_same(whole, shards, queries[i], k=5, shortlist=shortlist, where="label = 'a'")
+
     @pytest.mark.parametrize("settings", SETTINGS, ids=str)
     def test_every_matcher(self, made: Any, queries: FeatureMaps, settings: dict[str, Any]) -> None:
         whole, shards = (each.with_matcher(**settings) for each in made("sketches"))
@@ -189,8 +200,12 @@ class TestSearch:
             assert found[0].shard != found[1].shard
             assert found[0].pooled_rank == found[1].pooled_rank == 1
 
+    @pytest.mark.parametrize("at_once", [0, 1024])
     @pytest.mark.parametrize("limit", range(1, 12))
-    def test_the_end_of_a_shortlist_among_copies(self, tmp_path: Path, limit: int) -> None:
+    def test_the_end_of_a_shortlist_among_copies(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, at_once: int
+    ) -> None:
+        monkeypatch.setattr(coarse, "AT_ONCE", at_once)
         maps = some_maps(4).local[[0, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 3]]
         whole = index_of(tmp_path / "whole.diml", FeatureMaps(maps, GRID))
         shards = Index.open(divided(whole, 3))
@@ -239,7 +254,12 @@ class TestSearch:
             assert_same(whole, shards, queries[i], k=5, shortlist=9)
         assert documents(shards.search_many(queries)) == documents(whole.search_many(queries))
 
-    def test_graphs_find_the_nearest_of_each_shard(self, tmp_path: Path) -> None:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("at_once", [0, 1024])
+    def test_graphs_find_the_nearest_of_each_shard(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+    ) -> None:
+        monkeypatch.setattr(coarse, "AT_ONCE", at_once)
         maps = some_maps(600)
         whole = index_of(tmp_path / "whole.diml", maps)
         paths = divided(whole, 2)
@@ -306,6 +326,13 @@ class TestContents:
         assert repr(shards) == f"Index('{shards.stats().path}', images={IMAGES})"
         with pytest.raises(UsageError, match="no one path"):
             _ = shards.path
+
+    def test_a_result_keeps_them_on_its_way(self, made: Any, queries: FeatureMaps) -> None:
+        _, shards = made()
+        found = shards.search(queries[0], k=4)
+        sent = unpack_result(pack_result(found, found.to_dict()))
+        assert [hit.shard for hit in sent] == [hit.shard for hit in found]
+        assert sent.hits == found.hits
 
     def test_one_in_a_list_is_that_index(self, made: Any) -> None:
         whole, _ = made()
@@ -492,6 +519,10 @@ def test_centroids_of_their_own(tmp_path: Path) -> None:
         assert len(found) == 200
     assert torch.equal(shards.maps(["3.png", "150.png"]).local[0], opened[0].maps("3.png").local[0])
     assert torch.equal(shards.maps(["3.png", "150.png"]).local[1], opened[1].maps("150.png").local[0])
+    for shortlist in (0, 20, "all"):  # of which one index has none
+        (hit,) = shards.search(query, shortlist=shortlist, where="path = '150.png'")
+        assert hit.similarity == known[hit.id][0]
+        assert not shards.search(query, shortlist=shortlist, where="path = 'none'").hits
     again = shards.search_many(FeatureMaps.cat([query, some_maps(1, 6)]), k=5)
     assert documents(again[:1]) == documents([shards.search(query, k=5)])
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from diml.cli.engines import Address, EngineName, Workers, check_engine, running_engine
 from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, check_indexes, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
 from diml.cli.path_options import PLACE
@@ -72,6 +73,9 @@ def index(
     bit_depth: BitDepth = None,
     device: Device = "auto",
     backend: Backend = "auto",
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
 ) -> None:
     """Bring an index up to a collection: embed what is new or changed, leave the rest. Run it again to continue.
 
@@ -83,10 +87,11 @@ def index(
     """
     if batch_size < 1:
         raise UsageError(f"expected --batch-size >= 1, got {batch_size}")
+    check_engine(engine, address, workers)
     shape = None if grid is None else parse_grid(grid)
     if recode is not None:
         others = (model, grid, dim, labels_from, weights, bit_depth, codes, prune or None, strict or None)
-        if any(value is not None for value in others):
+        if any(value is not None for value in others) or engine != "local":
             raise UsageError("--recode copies an index as it is; combine it with --into, --no-thumbnails, --sketches")
         if len(images) > 1:
             raise UsageError(f"--recode copies one index, got {len(images)}; name one")
@@ -105,7 +110,7 @@ def index(
         check_same_form(place, codes, thumbnails, sketches)
     chosen = model or (into if is_index(place) else "lite0")
     loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device, backend=backend)
-    with progress_bar("embedding") as progress:
+    with running_engine(engine, address, workers) as running, progress_bar("embedding") as progress:
         made, report = index_folder(
             collection,
             into,
@@ -119,6 +124,7 @@ def index(
             thumbnails=thumbnails,
             sketches=sketches,
             progress=progress,
+            engine=running,
         )
     report_skipped(report.skipped, collection.notes)
     done = {

@@ -12,11 +12,11 @@ from diml.cli.path_options import PATH, PLACE
 from diml.errors import UsageError
 
 if TYPE_CHECKING:
-    from diml.data.object_path import ObjectPath
     from diml.model import StructuralModel
     from diml.search import Index
+    from diml.search.object_path import ObjectPath
 
-PathOrObject = TypeVar("PathOrObject", "Path", "ObjectPath")
+P = TypeVar("P", bound="Path | ObjectPath")
 
 ModelName = Annotated[
     str,
@@ -276,7 +276,7 @@ def check_part_of(
         mask_values(open_mask(mask), size)
 
 
-def existing(path: PathOrObject, what: str) -> PathOrObject:
+def existing(path: P, what: str) -> P:
     """The path, if it exists.
 
     Raises:

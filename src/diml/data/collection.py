@@ -12,6 +12,7 @@ from diml.data.class_folders import class_folders
 from diml.data.containers import is_tar
 from diml.data.listed_paths import NO_FILE, ListedFiles, by_spelling, spelling
 from diml.data.located import Located
+from diml.data.object_files import exists
 from diml.data.outputs import describe
 from diml.data.printable import printable
 from diml.data.tables import Table, Values, read_table
@@ -73,7 +74,7 @@ class Collection:
 
     def has(self, path: str) -> bool:
         """Whether there is something of this path in the folder, such as a file that was left out."""
-        return bool(self.url) or os.path.lexists(self.root / path)
+        return exists(f"{self.url}/{path}") if self.url else os.path.lexists(self.root / path)
 
     def subset(self, indices: Iterable[int]) -> Collection:
         """The images at these positions, in this order."""

@@ -62,9 +62,30 @@ class Gathered:
             self.columns[name] = [None] * before
         for name, column in self.columns.items():
             column.append(values.get(name))
+        self._check_cells()
+
+    def extend(self, other: Gathered) -> None:
+        """The images of another one after these.
+
+        Raises:
+            DatasetError: as `add`.
+        """
+        before = len(self.paths)
+        self.paths += other.paths
+        self.sources += other.sources
+        self.skipped += other.skipped
+        for said, containers in other.notes.items():
+            self.notes.setdefault(said, []).extend(containers)
+        for name in other.columns.keys() - self.columns.keys():
+            self.columns[name] = [None] * before
+        for name, column in self.columns.items():
+            column.extend(other.columns.get(name) or [None] * len(other.paths))
+        self._check_cells()
+
+    def _check_cells(self) -> None:
         if len(self.paths) * len(self.columns) > MAX_CELLS:
             raise DatasetError(
-                f"{source.name}: is one of too many images, with more than {MAX_CELLS:,} values in "
+                f"{self.sources[-1].name}: is one of too many images, with more than {MAX_CELLS:,} values in "
                 f"{len(self.columns)} columns; leave columns out, or add the images in several steps"
             )
 

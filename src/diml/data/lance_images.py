@@ -27,6 +27,7 @@ from diml.data.image_tables import (
     note_left_out,
 )
 from diml.data.located import Located, UnusableError, check_bytes
+from diml.data.object_files import is_url
 from diml.data.printable import printable
 from diml.errors import DatasetError, first_line
 
@@ -69,6 +70,10 @@ class LanceImage(Located):
     @property
     def mtime_ns(self) -> int:
         return self.table.mtime_ns
+
+    @property
+    def distant(self) -> bool:
+        return is_url(self.table.place)
 
     def content(self) -> bytes:
         try:

@@ -18,7 +18,7 @@ from diml.data.located import Located, NamedBytes, UnusableError
 from diml.data.object_files import is_url, stored_image
 from diml.data.png_metadata import PngMetadata, png_metadata, without
 from diml.data.printable import printable
-from diml.errors import ImageError
+from diml.errors import ImageError, StoreError
 from diml.files import AnyPath
 
 MAX_PIXELS = 100_000_000
@@ -79,6 +79,8 @@ def explained(name: AnyPath, max_pixels: int | None = None) -> Iterator[None]:
     """
     try:
         yield
+    except StoreError:  # an object store that cannot be reached
+        raise
     except UnusableError as reason:
         raise ImageError(f"{printable(name)}: {reason}") from None
     # On arbitrary bytes decoders raise errors of many types: KeyError, struct.error, ...

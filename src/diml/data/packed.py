@@ -13,8 +13,9 @@ from diml.data.containers import LANCE, PARQUET, ending_of, is_lance, is_tar
 from diml.data.gathered import Gathered
 from diml.data.located import LocalFile, UnusableError
 from diml.data.object_files import StoredObject, is_url
+from diml.data.patterns import expanded
 from diml.data.printable import printable
-from diml.data.shards import shards
+from diml.data.read_ahead import read_ahead
 from diml.data.tars import gather_tar
 from diml.errors import DatasetError, UsageError
 from diml.files import AnyPath, user_path
@@ -30,7 +31,7 @@ def is_packed(path: AnyPath) -> bool:
         return is_lance(text) or not os.path.exists(text)
     if ending_of(text) not in PARQUET:
         return is_tar(text) and not os.path.isdir(text)
-    files = shards(text)
+    files = expanded(text)
     return bool(files) and os.path.isfile(files[0]) and _layout_of(Path(files[0])) is not None
 
 
@@ -51,7 +52,7 @@ def open_packed(
     come in the order in which they lie in their containers, and are read when they are needed.
 
     Args:
-        places: paths; see `shards` for patterns.
+        places: paths; see `expanded` for patterns.
         labels_from: "folder" takes the first folder of the name in the container as the label, a table gives it by the
             paths of the images; None takes those that the containers give.
         root: the folder that paths are relative to, if all containers lie in it; by default the innermost one in which
@@ -77,15 +78,15 @@ def gathered(
 
     One of several containers that cannot be read is left out, with the reason.
     """
-    into = Gathered()
-    for path in dict.fromkeys(containers):
-        place = f"{folder}/{path}"
-        try:
-            _gather(place, path, into)
-        except DatasetError as error:
-            if len(containers) == 1:
-                raise
-            into.leave(path, str(error).removeprefix(f"{printable(place)}: "))
+    into, distant = Gathered(), is_url(folder)
+    paths = list(dict.fromkeys(containers))
+    for path, part in read_ahead(paths, lambda path: _part(f"{folder}/{path}", path), lambda _: distant):
+        if isinstance(part, Gathered):
+            into.extend(part)
+        elif len(paths) == 1:
+            raise part
+        else:
+            into.leave(path, str(part).removeprefix(f"{printable(f'{folder}/{path}')}: "))
     found = into.collection(folder, name)
     if not found.paths:
         left_out = [f"; {each.path}: {each.reason}" for each in found.skipped[:1]]
@@ -94,6 +95,16 @@ def gathered(
             "in a column of a table"
         )
     return found if labels_from is None else _with_labels(found, labels_from)
+
+
+def _part(place: str, path: str) -> Gathered | DatasetError:
+    """The images of one container, or why it cannot be read."""
+    part = Gathered()
+    try:
+        _gather(place, path, part)
+    except DatasetError as error:
+        return error
+    return part
 
 
 def _gather(place: str, path: str, into: Gathered) -> None:
@@ -136,7 +147,7 @@ def names_in_containers(found: Collection) -> list[str]:
 
 def _existing(pattern: Path) -> Iterator[Path]:
     """The files that a pattern stands for, absolute and without `..`, so that one file has one path."""
-    found = shards(pattern)
+    found = expanded(pattern)
     if not found:
         raise UsageError(f"{printable(pattern)}: no file matches; check the path")
     for each in found:

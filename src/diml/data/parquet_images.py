@@ -33,7 +33,7 @@ from diml.data.image_tables import (
 )
 from diml.data.located import Container, Located, UnusableError, check_bytes
 from diml.data.printable import printable
-from diml.errors import DatasetError, first_line
+from diml.errors import DatasetError, DimlError, first_line
 
 MAGIC = b"PAR1"
 # Rows of images that are decoded at once, and bytes of those that are kept for readers that come a little later.
@@ -144,7 +144,7 @@ def _opened(file: Container, coded: Sequence[str] = ()) -> Iterator[pq.ParquetFi
     try:
         with file.open() as opened, pq.ParquetFile(opened, **form) as table:
             yield table
-    except DatasetError:
+    except DimlError:
         raise
     except UnusableError as reason:
         raise DatasetError(f"{file.name}: {reason}") from None

@@ -20,8 +20,8 @@ from diml.data.gathered import Gathered
 from diml.data.located import ByteRange, UnusableError
 from diml.data.object_files import StoredObject, is_url, listed, parts
 from diml.data.packed import gathered
+from diml.data.patterns import expanded
 from diml.data.printable import printable
-from diml.data.shards import shards
 from diml.data.table_formats import MAX_BYTES, is_table
 from diml.data.tables import read_table
 from diml.errors import DatasetError, UsageError
@@ -38,18 +38,18 @@ def open_stored(
     are read when they are needed, many at once.
 
     Args:
-        places: such as `s3://bucket/photos`; see `shards` for patterns of several.
+        places: such as `s3://bucket/photos`; see `expanded` for patterns of several.
         labels_from: as for `open_folder`; a table may be an address too.
         labelled_table: whether a table has to have a column `label`.
 
     Raises:
         UsageError: places in several buckets, or of several kinds.
-        DatasetError: the store cannot be read, or there are no images.
-
+        StoreError: the store cannot be read.
+        DatasetError: there are no images, or they are not laid out as expected.
     """
     given = [places] if isinstance(places, str) else list(places)
     with _explained(given[0]):
-        found = [place.rstrip("/") for pattern in given for place in shards(pattern, _matching)]
+        found = [place.rstrip("/") for pattern in given for place in expanded(pattern, _matching)]
         if not found:
             raise UsageError(f"{printable(given[0])}: no object matches; check the address")
         name = printable(given[0]) if len(given) == 1 else f"{len(found)} objects"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from diml.data.object_path import ObjectPath
 from diml.embedding import Encoder, Preprocessing, TimmBackbone
 from diml.embedding.part_weights import name_of
 from diml.errors import ModelError
@@ -89,7 +87,13 @@ def _stored(preprocessing: Preprocessing) -> dict[str, Any]:
     return settings
 
 
-def read_config(file: Path | ObjectPath) -> dict[str, Any]:
+class TextFile(Protocol):
+    """A path, or what can be read like one."""
+
+    def read_text(self, encoding: str) -> str: ...
+
+
+def read_config(file: TextFile) -> dict[str, Any]:
     """Read `config.json` and check that it has all entries.
 
     Raises:

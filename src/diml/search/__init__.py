@@ -5,6 +5,7 @@ from diml.search.folder import index_folder
 from diml.search.hits import FailedQuery, Hit, SearchResult
 from diml.search.index import Index
 from diml.search.pairs import Group, Groups, Pair, Pairs, PairsEstimate
+from diml.search.ray_engine import RayEngine
 from diml.search.recode import recode
 from diml.search.stats import IndexStats
 from diml.search.writer import AddReport
@@ -21,6 +22,7 @@ __all__ = [
     "Pair",
     "Pairs",
     "PairsEstimate",
+    "RayEngine",
     "SearchResult",
     "index_folder",
     "recode",

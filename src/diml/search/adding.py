@@ -14,6 +14,7 @@ from diml.feature_maps import FeatureMaps
 from diml.search import creation
 from diml.search.adding_lock import AddingLock
 from diml.search.blocks import Block, given_block
+from diml.search.engine import Engine, LocalEngine
 from diml.search.features_only import NO_MODEL
 from diml.search.index_state import IndexState
 from diml.search.items import Item, column_names, items
@@ -35,6 +36,7 @@ class AddOptions:
     batch_size: int = 32
     commit_seconds: float = 5.0
     progress: Progress | None = None
+    engine: Engine = field(default_factory=LocalEngine)
 
 
 @dataclass
@@ -131,15 +133,12 @@ def add_collection(state: IndexState, collection: Collection, options: AddOption
     started = time.monotonic()
     with adding.lock() as adding_lock, adding.undone_if_empty():
         writer = adding.writer(create)
-        writer.commit_seconds, writer.strict, writer.progress = (
-            options.commit_seconds,
-            options.strict,
-            options.progress,
-        )
+        writer.commit_seconds, writer.strict = options.commit_seconds, options.strict
+        writer.progress, writer.engine = options.progress, options.engine
         writer.run(wanted, options.batch_size, backwards=not adding_lock.first)
         seconds = time.monotonic() - started
         removed = writer.remove_absent(wanted, _unreadable(collection)) if options.prune else 0
-        backends = (writer.model.backends or ("torch",)) if writer.embedded else ()
+        backends = ({*writer.model.backends, *writer.backends} or {"torch"}) if writer.embedded else ()
         state.finish(writer.changed + writer.relabelled + removed, backends)
         skipped = [*collection.skipped, *writer.skipped]
         if skipped and not state.count():

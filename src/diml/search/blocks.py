@@ -45,24 +45,23 @@ class Block:
         self, keep: Sequence[int], metas: Sequence[Mapping[str, str | None]], schema: pa.Schema, form: RowForm
     ) -> pa.Table:
         """Rows of the images at the positions `keep`; `metas` are the label and the further columns of each."""
+        if not keep:  # another writer stored them all; a code of no maps has no shape
+            return schema.empty_table()
         items, states = [self.items[i] for i in keep], [self.states[i] for i in keep]
+        return table_of(items, states, self.columns(keep, form), metas, schema)
+
+    def columns(self, keep: Sequence[int], form: RowForm) -> dict[str, Any]:
+        """What was computed from the images at the positions `keep`, by the names of the columns."""
         maps = self.maps[torch.tensor(keep, dtype=torch.int64)]
         geometry = maps.geometry
         assert geometry is not None
-        values: dict[str, Any] = {
-            "id": [item.id for item in items],
-            "path": [item.path for item in items],
-            "hash": [state.hash for state in states],
-            "bytes": [state.bytes for state in states],
-            "mtime_ns": [state.mtime_ns for state in states],
+        return {
             "width": geometry.size[:, 0].numpy(),
             "height": geometry.size[:, 1].numpy(),
             "visible": fixed_lists(geometry.visible.numpy()),
             **form.columns(maps),
             "thumbnail": [self.thumbnails[i] if form.thumbnails else b"" for i in keep],
         }
-        columns = [values.get(name, [meta.get(name) for meta in metas]) for name in schema.names]
-        return pa.table([_array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
 
     def part(self, keep: Sequence[int]) -> Block:
         """The images at these positions."""
@@ -122,5 +121,32 @@ def thumbnail(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _array(values: Any, type: pa.DataType) -> pa.Array:
-    return values if isinstance(values, pa.Array) else pa.array(values, type)
+def table_of(
+    items: Sequence[Item],
+    states: Sequence[FileState],
+    computed: Mapping[str, Any],
+    metas: Sequence[Mapping[str, str | None]],
+    schema: pa.Schema,
+) -> pa.Table:
+    """Rows of images.
+
+    Args:
+        computed: the columns that come from the images, see `Block.columns`.
+        metas: the label and the further columns of each.
+    """
+    values: dict[str, Any] = {
+        "id": [item.id for item in items],
+        "path": [item.path for item in items],
+        "hash": [state.hash for state in states],
+        "bytes": [state.bytes for state in states],
+        "mtime_ns": [state.mtime_ns for state in states],
+        **computed,
+    }
+    columns = [values.get(name, [meta.get(name) for meta in metas]) for name in schema.names]
+    return pa.table([_array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _array(values: Any, type: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values if values.type == type else values.cast(type)
+    return pa.array(values, type)

@@ -14,9 +14,9 @@ import threading
 import time
 from typing import Any
 
-from diml.data.object_files import Version
-from diml.data.object_path import ObjectPath
 from diml.errors import StoreError
+from diml.object_stores import Stored
+from diml.search.object_path import ObjectPath
 
 FORMAT = "diml-index-claim"
 # Seconds after which a claim that does not change is that of a dead process, and between two changes of a living one.
@@ -46,7 +46,7 @@ class Claim:
         self._file = file
         self._owner = secrets.token_hex(8)
         self._renewed = 0
-        self._version: Version | None = None
+        self._version: Stored | None = None
         self._changing = threading.Lock()
         self._ended = threading.Event()
 
@@ -90,12 +90,12 @@ class Claim:
         found = self._file.state()
         if found is None:
             self._take(None)
-        elif time.time() - found.mtime_ns / 1e9 > LEASE:
+        elif time.time() - found.modified.timestamp() > LEASE:
             current = self._file.read()
             self._take(None if current is None else current[1])
         return self.held
 
-    def take_back(self, manifest: Version) -> bool:
+    def take_back(self, manifest: Stored) -> bool:
         """Claim an index that exists, to unmake it; False if its manifest is not this version any more."""
         self._take(manifest)
         return self.held
@@ -109,13 +109,14 @@ class Claim:
         with self._changing:
             version, self._version = self._version, None
             self._ended.set()
-            written = None if version is None else self._file.write(manifest, over=version)
-            if written is None and self._now() != manifest:
+            written = version is not None and self._file.write(manifest, over=version)
+            if not written and self._now() != manifest:
                 raise self._lost()
 
-    def _take(self, over: Version | None) -> None:
+    def _take(self, over: Stored | None) -> None:
         content = self._content()
-        self._version = self._file.write(content, over=over) or self._own_version()
+        self._file.write(content, over=over)
+        self._version = self._own_version()
         if self.held:
             threading.Thread(target=self._renew, name="diml-claim", daemon=True).start()
 
@@ -126,7 +127,8 @@ class Claim:
                     return
                 try:
                     content = self._content()
-                    self._version = self._file.write(content, over=self._version) or self._own_version()
+                    self._file.write(content, over=self._version)
+                    self._version = self._own_version()
                 except StoreError:
                     continue  # out of reach for the moment; the next write tells whether it was too long
 
@@ -139,9 +141,9 @@ class Claim:
         found = self._file.read()
         return None if found is None else found[0]
 
-    def _own_version(self) -> Version | None:
-        """That of the claim, if it is this one: a request that was sent again, because its answer was lost, finds what
-        it wrote itself.
+    def _own_version(self) -> Stored | None:
+        """That of the claim, if it is this one. What a write answers is not enough: sent again, because its answer was
+        lost, it finds what it wrote itself.
         """
         found = self._file.read()
         return found[1] if found is not None and self._owns(found[0]) else None

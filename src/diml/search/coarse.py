@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +18,8 @@ from diml.search.stored_rows import StoredRows
 # Candidates that a search of the graph keeps: of the true 100 nearest, 0.992 were found at 100,000 rows. It cannot
 # return more rows than that.
 EF = 300
+# Rows of several tables that are read with all of their columns, at most, to keep the nearest of them.
+AT_ONCE = 1024
 # Running sums that the table keeps of a scalar product, at least.
 LANES = 8
 # Column with a row's rank by the pooled similarity.
@@ -49,9 +55,13 @@ def nearest(
         limit: at most the number of rows that meet `where`.
         exact: compare with every row; otherwise use the graph of each table, which may miss some.
     """
-    found = store.joined(lambda table: _with_direction(table, vector, limit, where, exact))
-    if len(found) < limit:
-        found = pa.concat_tables([found, _without_direction(store, found, limit - len(found), where)])
+    shares = _shares(store, vector, limit, where, exact)
+    of_each = dict(zip(store.tables, shares or [limit] * len(store.tables), strict=True))
+    found = store.joined(lambda table: _with_direction(table, vector, of_each[table], where, exact, width=limit))
+    # Of the shares, as another process may have removed rows since.
+    missing = limit - (sum(shares) if shares else len(found))
+    if missing > 0:
+        found = pa.concat_tables([found, _without_direction(store, found, missing, where)])
     return measured(found, vector)[:limit]
 
 
@@ -83,21 +93,54 @@ def rounding(steps: float) -> float:
     return (2 * steps + 16) * 2.0**-24
 
 
-def _with_direction(table: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
-    """The nearest rows of one table, at least `limit` if there are so many whose pooled vector is not all zero."""
-    found = _search(table, vector, limit, where, exact)
+def _shares(store: StoredRows, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> list[int] | None:
+    """How many of the nearest rows each table has; None where `limit` rows of each are few enough to read them all."""
+    if len(store.tables) == 1 or len(store.tables) * limit <= AT_ONCE:
+        return None
+    columns = ["id", "pooled"]
+    found = store.of_each(lambda table: _with_direction(table, vector, limit, where, exact, limit, columns))
+    best = [
+        (distance, id, at)
+        for at, rows in enumerate(found)
+        for distance, id in zip(
+            *(measured(rows, vector)[name].to_pylist() for name in ("_distance", "id")), strict=True
+        )
+    ]
+    counts = Counter(at for _, _, at in heapq.nsmallest(limit, best))
+    return [counts[at] for at in range(len(found))]
+
+
+def _with_direction(
+    table: Store,
+    vector: np.ndarray,
+    limit: int,
+    where: str | None,
+    exact: bool,
+    width: int,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """The nearest rows of one table, at least `limit` if there are so many whose pooled vector is not all zero.
+
+    Args:
+        width: of the search of a graph, in rows.
+        columns: to be read; by default all.
+    """
+    names = table.schema.names if columns is None else list(columns)
+    if not (limit and np.any(vector)):
+        return _unmeasured(table.schema.empty_table().select(names))
+    found = _search(table, vector, limit, where, exact, width, names)
     if len(found) < limit and not exact:
-        found, exact = _search(table, vector, limit, where, exact=True), True
+        found, exact = _search(table, vector, limit, where, True, width, names), True
     return _settled(table, found, vector, limit, where) if exact and len(found) > limit else found
 
 
-def _search(table: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool) -> pa.Table:
+def _search(
+    table: Store, vector: np.ndarray, limit: int, where: str | None, exact: bool, width: int, names: Sequence[str]
+) -> pa.Table:
     """One row more than asked for, which shows whether the last of them is settled."""
-    if not np.any(vector):
-        return _unmeasured(table.schema.empty_table())
     query = table.cosine_query(vector, limit + 1, where)
-    query = query.bypass_vector_index() if exact else query.ef(max(EF, 2 * limit))
-    return _ordered(table.read(query.select([*table.schema.names, "_distance"]).to_arrow))
+    query = query.bypass_vector_index() if exact else query.ef(max(EF, 2 * width))
+    return _ordered(table.read(query.select([*names, "_distance"]).to_arrow))
 
 
 def _without_direction(store: StoredRows, found: pa.Table, limit: int, where: str | None) -> pa.Table:
@@ -118,7 +161,8 @@ def _settled(table: Store, found: pa.Table, vector: np.ndarray, limit: int, wher
     beyond = np.nextafter(high, np.float32(np.inf))
     near = query.select(["id", "pooled", "_distance"]).distance_range(float(low), float(beyond))
     ids = measured(table.read(near.to_arrow), vector)["id"].to_pylist()[: limit - len(closer)]
-    return pa.concat_tables([closer, _unmeasured(table.rows(ids))])
+    rows = table.rows(ids).select([name for name in found.column_names if name != "_distance"])
+    return pa.concat_tables([closer, _unmeasured(rows)])
 
 
 def _unmeasured(rows: pa.Table) -> pa.Table:

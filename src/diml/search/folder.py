@@ -10,6 +10,7 @@ from diml.search import creation
 from diml.search.as_collection import as_collection
 from diml.search.codes import FLOAT16
 from diml.search.decoding import check_bit_depth
+from diml.search.engine import Engine
 from diml.search.index import Index
 from diml.search.manifest import MODEL, Manifest, is_index
 from diml.search.places import Place, index_place, on_this_machine
@@ -35,6 +36,7 @@ def index_folder(
     thumbnails: bool | None = None,
     sketches: bool | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> tuple[Index, AddReport]:
     """Bring an index up to a collection; make it if it does not exist or its creation was interrupted.
 
@@ -46,7 +48,7 @@ def index_folder(
         dim: see `Index.create`; for an index that exists it must be the dim it was made with.
         bit_depth: see `Index.create`; for an index that exists it must be the one it was made with.
         codes, thumbnails, sketches: see `Index.create`; by default as in the index, which keeps them.
-        labels_from, prune, strict, batch_size, commit_seconds, progress: see `Index.add`.
+        labels_from, prune, strict, batch_size, commit_seconds, progress, engine: see `Index.add`.
 
     Raises:
         StoreError: the index cannot be opened, or was made with another model, grid, dim, bit depth or codes.
@@ -75,6 +77,7 @@ def index_folder(
         batch_size=batch_size,
         commit_seconds=commit_seconds,
         progress=progress,
+        engine=engine,
     )
     return index, report
 

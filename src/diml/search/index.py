@@ -16,6 +16,7 @@ from diml.model import Mask, Query, Source, StructuralModel
 from diml.search.adding import AddOptions, add_collection, add_given
 from diml.search.as_collection import Added, as_collection
 from diml.search.codes import FLOAT16
+from diml.search.engine import Engine, LocalEngine
 from diml.search.given_maps import given_collection, with_sizes
 from diml.search.hits import FailedQuery, SearchResult
 from diml.search.index_contents import IndexContents
@@ -33,7 +34,8 @@ from diml.search.writer import AddReport, Progress
 
 
 class Index(IndexContents):
-    """Images that can be searched: one folder, which holds its model and may be copied to another machine.
+    """Images that can be searched: one folder, which holds its model and may be copied to another machine. Several that
+    were made with one model can be opened, and read, as one.
 
     Any number of processes and threads may search, also while others add. Of several processes that add, each commits
     what it embedded, and none stores what another has stored. An index that holds no images gives no hits.
@@ -181,6 +183,7 @@ class Index(IndexContents):
         batch_size: int = 32,
         commit_seconds: float = 5.0,
         progress: Progress | None = None,
+        engine: Engine | None = None,
     ) -> AddReport:
         """Bring the index up to a collection: embed what is new or changed, leave the rest.
 
@@ -197,6 +200,8 @@ class Index(IndexContents):
             batch_size: images per pass of the model.
             commit_seconds: embedded images are stored at least this often, or after each batch if that takes longer.
             progress: called with the number of images done and the number to do.
+            engine: what embeds the images, such as a `RayEngine`; None for this process. The head and the weights of a
+                new index are fitted in this process, on up to 1,000 images.
 
         Raises:
             DatasetError: nothing in the collection can be read, and nothing is stored.
@@ -208,7 +213,8 @@ class Index(IndexContents):
         state = self._state.for_writing()
         root = self.collection if state.opened else None
         collection = as_collection(images, labels_from, labels, root)
-        return add_collection(state, collection, AddOptions(prune, strict, batch_size, commit_seconds, progress))
+        options = AddOptions(prune, strict, batch_size, commit_seconds, progress, engine or LocalEngine())
+        return add_collection(state, collection, options)
 
     def add_maps(
         self,

@@ -44,8 +44,8 @@ class IndexContents:
 
     @property
     def collection(self) -> Path | None:
-        """The folder that the index was made of; None for features that were added without image files, where the
-        images are on an object store, and for several indices that were made of several folders, see `collection_of`.
+        """The folder that the index was made of; None for features that were added without image files, images on an
+        object store, and several indices that were made of several folders, see `collection_of`.
         """
         folder = self._state.require().manifest.collection
         return Path(folder) if folder and not is_url(folder) else None

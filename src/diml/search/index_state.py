@@ -11,7 +11,6 @@ from typing import Any
 from filelock import FileLock
 from torch import nn
 
-from diml.data.object_path import ObjectPath
 from diml.errors import StoreError
 from diml.model import StructuralModel
 from diml.search import creation
@@ -19,6 +18,7 @@ from diml.search.adding_lock import make_folder, making
 from diml.search.claims import Claim, is_claim
 from diml.search.features_only import NoBackbone, features_model
 from diml.search.manifest import FILE, LOCK, MODEL, Manifest, is_index
+from diml.search.object_path import ObjectPath
 from diml.search.object_table import table_class
 from diml.search.places import Place, on_this_machine
 from diml.search.read_state import Opened
@@ -220,5 +220,5 @@ def _record(path: ObjectPath, manifest: Manifest) -> Manifest:
             raise _taken_back(path)
         other = Manifest.parse(path, found[0])
         manifest = manifest.at_version(max(manifest.table_version, other.table_version)).embedded_by(other.backends)
-        if (path / FILE).write(manifest.document(), over=found[1]) is not None:
+        if (path / FILE).write(manifest.document(), over=found[1]):
             return manifest

@@ -16,8 +16,8 @@ from typing import Any
 import lancedb
 import pyarrow as pa
 
-from diml.data.object_path import ObjectPath
 from diml.errors import StoreError
+from diml.search.object_path import ObjectPath
 from diml.search.places import Place
 from diml.search.store import Store, amended
 from diml.search.stored_rows import CHUNK

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diml.data.object_files import is_url
-from diml.data.object_path import ObjectPath, delete_all
 from diml.errors import DimlError, StoreError
 from diml.files import AnyPath, user_path, write_atomic
+from diml.object_stores import is_object_url
+from diml.search.object_path import ObjectPath
 
 Place = Path | ObjectPath
 
@@ -23,12 +23,12 @@ def index_place(path: AnyPath) -> Place:
     Raises:
         UsageError: it is neither.
 
-    >>> index_place("photos.diml"), index_place("s3://bucket/photos.diml")
-    (PosixPath('photos.diml'), ObjectPath(url='s3://bucket/photos.diml'))
+    >>> index_place("photos.diml"), str(index_place("s3://bucket/photos.diml"))
+    (PosixPath('photos.diml'), 's3://bucket/photos.diml')
     """
     if isinstance(path, ObjectPath):
         return path
-    return ObjectPath(path) if isinstance(path, str) and is_url(path) else user_path(path)
+    return ObjectPath.parse(path) if is_object_url(path) else user_path(path)
 
 
 def names_in(place: Place) -> Iterator[str]:
@@ -36,14 +36,15 @@ def names_in(place: Place) -> Iterator[str]:
     if isinstance(place, Path):
         yield from sorted(os.listdir(place))
     else:
-        yield from (each.url.removeprefix(f"{place.url}/").partition("/")[0] for each in place.below())
+        yield from (name.partition("/")[0] for name, _ in place.below())
 
 
 def file_size(file: Place) -> int | None:
     """Bytes of a file; None if there is no such file."""
     if isinstance(file, Path):
         return file.stat().st_size if file.is_file() else None
-    return file.size()
+    found = file.state()
+    return None if found is None else found.size
 
 
 def sizes(place: Place) -> dict[str, int]:
@@ -51,7 +52,7 @@ def sizes(place: Place) -> dict[str, int]:
     if isinstance(place, Path):
         files = (path for path in sorted(place.rglob("*")) if path.is_file())
         return {path.relative_to(place).as_posix(): path.stat().st_size for path in files}
-    return {each.url.removeprefix(f"{place.url}/"): each.size for each in place.below()}
+    return {name: each.size for name, each in sorted(place.below())}
 
 
 def write_new(file: Place, data: bytes) -> None:
@@ -62,7 +63,7 @@ def write_new(file: Place, data: bytes) -> None:
     """
     if isinstance(file, Path):
         write_atomic(file, data, durable=True)
-    elif file.write(data, over=None) is None and file.read_bytes() != data:
+    elif not file.write(data, over=None) and file.read_bytes() != data:
         raise StoreError(f"{file} was written by another process that makes this index; run the same command again")
 
 
@@ -76,7 +77,7 @@ def remove(place: Place, names: Iterable[str]) -> None:
                 (place / name).unlink(missing_ok=True)
     else:
         listed = {*names}
-        delete_all([each for each in place.below() if _first(each.url, place) in listed])
+        place.store.delete([each.key for name, each in place.below() if name.partition("/")[0] in listed])
 
 
 @contextmanager
@@ -89,12 +90,12 @@ def on_this_machine(place: Place) -> Iterator[Path]:
         yield place
         return
     with _temporary(place) as folder:
-        for each in place.below():
-            file = folder / each.url.removeprefix(f"{place.url}/")
+        for name, _ in place.below():
+            file = folder / name
             if not file.resolve().is_relative_to(folder.resolve()):
                 raise StoreError(f"{place} holds an object whose name leaves it; make the index again")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(ObjectPath(each.url).read_bytes())
+            file.write_bytes((place / name).read_bytes())
         yield folder
 
 
@@ -119,7 +120,3 @@ def _temporary(place: ObjectPath) -> Iterator[Path]:
             if folder not in str(error):
                 raise
             raise type(error)(str(error).replace(folder, str(place))) from error
-
-
-def _first(url: str, place: ObjectPath) -> str:
-    return url.removeprefix(f"{place.url}/").partition("/")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -127,20 +127,24 @@ class ShardedState:
         return next(holding, None)
 
 
-def shard_names(paths: Sequence[Place]) -> list[str]:
+def shard_names(places: Sequence[Place]) -> list[str]:
     """Short names of folders: what their paths do not have in common, without the ending of the last part.
 
     >>> shard_names([Path("/data/a.diml"), Path("/data/b.diml")])
     ['a', 'b']
     >>> shard_names([Path("/one/photos.diml"), Path("/two/photos.diml")])
     ['one/photos', 'two/photos']
-    >>> shard_names([ObjectPath("s3://bucket/a.diml"), ObjectPath("s3://bucket/b.diml"), Path("/data/a.diml")])
-    ['s3:/bucket/a', 's3:/bucket/b', 'data/a']
+    >>> shard_names([Path("/data/photos"), Path("/data/photos.diml")])
+    ['photos', 'photos.diml']
+    >>> shard_names([index_place(f"s3://bucket/{name}.diml") for name in "ab"])
+    ['a', 'b']
     """
-    # Of an address, `//` and all: the names stay different.
-    plain = [path if isinstance(path, Path) else PurePosixPath("/", path.url) for path in paths]
-    common = os.path.commonpath([path.parent for path in plain])
-    return [path.relative_to(common).as_posix().removesuffix(".diml") for path in plain]
+    # An address is shortened as the path that its parts would be.
+    paths = [path if isinstance(path, Path) else path.as_path() for path in places]
+    common = os.path.commonpath([path.parent for path in paths])
+    whole = [path.relative_to(common).as_posix() for path in paths]
+    short = [name.removesuffix(".diml") for name in whole]
+    return short if len({*short}) == len(short) else whole
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,7 @@ def _matching_traits() -> list[_Trait]:
 def _check_different(paths: Sequence[Place]) -> None:
     seen: dict[str, Place] = {}
     for path in paths:
-        real = os.path.realpath(path) if isinstance(path, Path) else path.url
+        real = os.path.realpath(path) if isinstance(path, Path) else str(path)
         if real in seen:
             raise UsageError(f"{path} is listed twice; name each index once")
         seen[real] = path

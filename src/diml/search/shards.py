@@ -43,13 +43,16 @@ class Shards(StoredRows):
     """
 
     def __init__(self, tables: Sequence[Store], names: Sequence[str], one_codec: bool) -> None:
-        self.tables = tuple(tables)
+        self._tables = tuple(tables)
         self.names = tuple(names)
         codecs = [table.codec for table in tables if table.codec is not None]
         self._tagged = bool(codecs) and not one_codec
         self._codec: Decoder | None = JoinedCodec(codecs) if self._tagged else tables[0].codec
         self._schema = self._with_own(0, self.tables[0].schema.empty_table()).schema
-        self._threads = ThreadPoolExecutor(min(len(self.tables), TOGETHER), thread_name_prefix="diml-shard")
+
+    @property
+    def tables(self) -> Sequence[Store]:
+        return self._tables
 
     @property
     def name(self) -> str:
@@ -72,7 +75,7 @@ class Shards(StoredRows):
         return self._schema
 
     def counts(self, where: str | None = None) -> list[int]:
-        return self._of_each(lambda table: table.count(where))
+        return self.of_each(lambda table: table.count(where))
 
     def scan(self, columns: list[str], where: str | None = None) -> pa.Table:
         stored = [name for name in columns if name != SHARD]
@@ -88,8 +91,13 @@ class Shards(StoredRows):
                     raise
                 raise _FailedTable(table, error) from error
 
+    def of_each(self, ask: Callable[[Store], T]) -> list[T]:
+        # Threads that do not outlive the question: an index is never closed, and a process may fork.
+        with ThreadPoolExecutor(min(len(self.tables), TOGETHER), thread_name_prefix="diml-shard") as threads:
+            return list(threads.map(ask, self.tables))
+
     def joined(self, ask: Callable[[Store], pa.Table]) -> pa.Table:
-        found = [self._with_own(at, rows) for at, rows in enumerate(self._of_each(ask))]
+        found = [self._with_own(at, rows) for at, rows in enumerate(self.of_each(ask))]
         columns = found[0].column_names  # which may have another order in another table
         rows = pa.concat_tables([each.select(columns) for each in found])
         if "id" in columns and pc.count_distinct(rows["id"]).as_py() < len(rows):
@@ -111,14 +119,11 @@ class Shards(StoredRows):
         raise AssertionError("unreachable")
 
     def has_graph(self) -> bool:
-        return any(self._of_each(lambda table: table.has_graph()))
+        return any(self.of_each(lambda table: table.has_graph()))
 
     def check_distinct(self) -> None:
         """It reads all ids."""
         self.scan(["id"])
-
-    def _of_each(self, ask: Callable[[Store], T]) -> list[T]:
-        return list(self._threads.map(ask, self.tables))
 
     def _with_own(self, at: int, rows: pa.Table) -> pa.Table:
         """Rows of one table with its name, and its number in codes that are read by its own centroids."""
@@ -127,7 +132,7 @@ class Shards(StoredRows):
             codes = fixed_lists(np.concatenate([matrix(rows, CODE), tag], axis=1))
             place = rows.schema.get_field_index(CODE)
             rows = rows.set_column(place, pa.field(CODE, codes.type, rows.schema.field(place).nullable), codes)
-        return rows.add_column(0, SHARD, pa.array([self.names[at]] * len(rows), pa.string()))
+        return rows.add_column(0, SHARD, pa.repeat(pa.scalar(self.names[at], pa.string()), len(rows)))
 
     def _refuse_twice(self, ids: pa.ChunkedArray, shards: pa.ChunkedArray) -> None:
         counted = pc.value_counts(ids)

@@ -149,6 +149,13 @@ class Store(StoredRows):
         query = search.distance_type("cosine").limit(limit)
         return query if where is None else query.where(as_condition(where), prefilter=True)
 
+    @property
+    def tables(self) -> Sequence[Store]:
+        return (self,)
+
+    def of_each(self, ask: Callable[[Store], T]) -> list[T]:
+        return [ask(self)]
+
     def joined(self, ask: Callable[[Store], pa.Table]) -> pa.Table:
         return ask(self)
 

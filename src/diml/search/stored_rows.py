@@ -67,6 +67,15 @@ class StoredRows(ABC):
     def batches(self, columns: list[str], where: str | None, size: int) -> Iterator[pa.Table]:
         """The same in batches of at most `size` rows, to be run by `read`."""
 
+    @property
+    @abstractmethod
+    def tables(self) -> Sequence[Store]:
+        """One or several."""
+
+    @abstractmethod
+    def of_each(self, ask: Callable[[Store], T]) -> list[T]:
+        """What each table answers."""
+
     @abstractmethod
     def joined(self, ask: Callable[[Store], pa.Table]) -> pa.Table:
         """What each table answers, as one table; what is asked for has the columns of the table, and perhaps others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from diml.data.collection import Skipped
 from diml.model import StructuralModel
-from diml.search.blocks import Block, blocks
-from diml.search.items import Examined, FileState, Item, examined, seems_unchanged
+from diml.search.blocks import Block
+from diml.search.engine import Embedded, Engine, LocalEngine, Work
+from diml.search.items import FileState, Item, seems_unchanged
 from diml.search.store import Known, Store
 
 Progress = Callable[[int, int], None]
@@ -57,6 +58,7 @@ class Writer:
             longer the same.
         progress: called with the number of images done and the number to do.
         strict: raise the ImageError of the first image that cannot be read.
+        engine: embeds the images.
     """
 
     store: Store
@@ -66,12 +68,14 @@ class Writer:
     commit_seconds: float = 5.0
     strict: bool = False
     progress: Progress | None = None
+    engine: Engine = field(default_factory=LocalEngine)
     skipped: list[Skipped] = field(default_factory=list)
     added: int = 0
     changed: int = 0
     unchanged: int = 0
     relabelled: int = 0
     embedded: int = 0
+    backends: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._done = self._total = 0
@@ -80,7 +84,7 @@ class Writer:
         # The images that are to be stored, where they are few; of a large table the others are not read then.
         self._asked: set[str] | None = None
         self._version = -1
-        self._waiting: list[Block] = []
+        self._waiting: list[Embedded] = []
         self._amendments: dict[str, dict[str, str | int | None]] = {}
         self._committed_at = time.monotonic()
 
@@ -121,13 +125,23 @@ class Writer:
         todo = [item for item in items if item.id not in self._finished and not self._is_current(item)]
         self._total = self._done + len(todo)
         self._report()
+        work = Work(
+            model=self.model,
+            form=self.store.form,
+            items=todo[::-1] if backwards else todo,
+            batch_size=batch_size,
+            stored_hash=self._stored_hash,
+            leave=self._leave_examined,
+            ran=self.backends.update,
+        )
         started = time.monotonic()
         try:
-            for block in blocks(self.model, self._wanted(todo[::-1] if backwards else todo), batch_size):
-                self._take(block)
-                took, started = time.monotonic() - started, time.monotonic()
-                if started - self._committed_at + took >= self.commit_seconds:
-                    self.commit()
+            with closing(self.engine.blocks(work)) as embedded:
+                for block in embedded:
+                    self._take(block)
+                    took, started = time.monotonic() - started, time.monotonic()
+                    if started - self._committed_at + took >= self.commit_seconds:
+                        self.commit()
         finally:  # also after an interrupt or an error of the model
             self.commit()
         self._amend()
@@ -186,14 +200,16 @@ class Writer:
         self._leave(item, known, None)
         return True
 
-    def _wanted(self, todo: Sequence[Item]) -> Iterator[Examined]:
-        for each in examined(todo):
-            item, state, known = each.item, each.state, self._known.get(each.item.id)
-            if known is None or not state.hash or state.hash != known.hash:
-                yield each
-            else:
-                self._leave(item, known, state)
-                self._done += 1
+    def _stored_hash(self, item: Item) -> str:
+        known = self._known.get(item.id)
+        return "" if known is None else known.hash
+
+    def _leave_examined(self, item: Item, state: FileState) -> None:
+        """Leave an image whose file was read and has the stored hash."""
+        self._done += 1
+        known = self._known.get(item.id)
+        if known is not None:  # otherwise removed since, by another writer
+            self._leave(item, known, state)
 
     def _leave(self, item: Item, known: Known, state: FileState | None) -> None:
         self.unchanged += 1
@@ -205,19 +221,19 @@ class Writer:
         if changes:
             self._amendments[item.id] = changes
 
-    def _take(self, block: Block) -> None:
+    def _take(self, block: Embedded) -> None:
         self._waiting.append(block)
         self._count(block)
         self._report()
         if self.strict and block.failures:
             raise block.failures[0][1]
 
-    def _count(self, block: Block) -> None:
+    def _count(self, block: Embedded) -> None:
         self.embedded += len(block)
         self._done += len(block) + len(block.failures)
         self.skipped.extend(Skipped(item.path, str(error)) for item, error in block.failures)
 
-    def _new_rows(self, block: Block) -> pa.Table:
+    def _new_rows(self, block: Embedded) -> pa.Table:
         keep, metas = [], []
         for i, (item, state) in enumerate(zip(block.items, block.states, strict=True)):
             known = self._known.get(item.id)
@@ -230,7 +246,7 @@ class Writer:
             metas.append({**(known.meta if known else {}), **item.meta})
         return block.rows(keep, metas, self.store.schema, self.store.form)
 
-    def _learn(self, committed: Sequence[Block]) -> None:
+    def _learn(self, committed: Sequence[Embedded]) -> None:
         """Update what is known without reading the table; another writer's commits are read at the next commit."""
         for block in committed:
             for item, state in zip(block.items, block.states, strict=True):

@@ -164,7 +164,7 @@ def _signature_of(path: Place) -> Signature:
     found = (path / FILE).state()
     if found is None:
         raise FileNotFoundError(path / FILE)
-    return found.etag, found.mtime_ns, found.size
+    return found.e_tag or found.version or "", int(found.modified.timestamp()), found.size
 
 
 def _absolute(path: Place) -> Place:

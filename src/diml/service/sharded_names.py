@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from diml.errors import UsageError
@@ -12,8 +13,8 @@ FORM = "NAME=INDEX,INDEX,..."
 
 
 def sharded(text: str) -> tuple[str, tuple[Place, ...]]:
-    """The name and the indices of a text such as `photos=a.diml,b.diml`; a path on this machine may have the wildcards of a
-    shell.
+    """The name and the indices of a text such as `photos=a.diml,b.diml`; a path of this machine may have
+    wildcards.
 
     Raises:
         UsageError: it has another form, or no index matches.
@@ -28,11 +29,11 @@ def sharded(text: str) -> tuple[str, tuple[Place, ...]]:
     return name, tuple(path for each in given for path in _matching(index_place(each)))
 
 
-def _matching(path: Place) -> list[Place]:
+def _matching(path: Place) -> Sequence[Place]:
     """The path, or in order of their names the folders that match it where it has wildcards."""
     if not isinstance(path, Path) or path.exists() or not glob.has_magic(str(path)):
         return [path]
-    found: list[Place] = sorted(Path(each) for each in glob.glob(str(path)) if Path(each).is_dir())
+    found = sorted(Path(each) for each in glob.glob(str(path)) if Path(each).is_dir())
     if not found:
         raise UsageError(f"no index matches {path}; check the path, and quote it so that the shell leaves it")
     return found

@@ -9,12 +9,12 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from diml.data.object_path import ObjectPath
 from diml.errors import StoreError
 from diml.files import write_atomic
 from diml.search.codes.codec import Codec
 from diml.search.codes.names import parse_codes
 from diml.search.codes.product import Product
+from diml.search.object_path import ObjectPath
 
 FILE = "codes.safetensors"
 

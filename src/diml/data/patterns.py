@@ -18,7 +18,7 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
-def shards(pattern: AnyPath, match: Callable[[str], list[str]] = glob.glob) -> list[str]:
+def expanded(pattern: AnyPath, match: Callable[[str], list[str]] = glob.glob) -> list[str]:
     """The paths that a pattern stands for, in order: braces as WebDataset and shells have them, `*`, `?` and `[...]`.
 
     A path that exists stands for itself, whatever it is called; so does one without a pattern. A pattern with `*`
@@ -31,7 +31,7 @@ def shards(pattern: AnyPath, match: Callable[[str], list[str]] = glob.glob) -> l
     Raises:
         UsageError: a pattern that stands for too many.
 
-    >>> shards("cats-{08..11}.tar"), shards("{a,b}.tar")
+    >>> expanded("cats-{08..11}.tar"), expanded("{a,b}.tar")
     (['cats-08.tar', 'cats-09.tar', 'cats-10.tar', 'cats-11.tar'], ['a.tar', 'b.tar'])
     """
     text = os.fspath(pattern)
