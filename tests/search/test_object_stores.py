@@ -121,7 +121,7 @@ class TestTheSameAsOnThisMachine:
         assert opened.model.name == "lite0"
         assert opened.model.fingerprint == made.model.fingerprint
         assert opened.search(next(emoji.rglob("*.png")), k=1)[0].similarity == pytest.approx(1, abs=0.05)
-        assert os.listdir(tmp_path / "temporary") == []
+        assert not [name for name in os.listdir(tmp_path / "temporary") if name.startswith("diml")]
 
     def test_a_copy_on_this_machine_is_an_index(self, stored, index, download, photos, backbone, make_folder):
         copied = Index.open(download(stored.path), backbone=backbone)
@@ -148,9 +148,9 @@ class TestTheSameAsOnThisMachine:
         assert (report.unchanged, report.relabelled) == (2, 1)
         assert again.labels == ["x", "z"]
 
-    @pytest.mark.parametrize("codes", ["int8", "pq4"])
-    def test_codes(self, bucket, model, photos, tmp_path, codes):
-        made = []
+    @pytest.mark.parametrize("codes", ["int8", "pq2"])
+    def test_codes(self, bucket, model, make_folder, tmp_path, codes):
+        photos, made = make_folder(20), []
         for place in (f"{bucket}/codes.diml", tmp_path / "codes.diml"):
             Index.create(place, model, codes=codes).add(photos)
             made.append(Index.open(place, model=model))
@@ -188,9 +188,9 @@ class TestChanges:
     def test_its_life(self, stored, index, photos, make_folder, write_image, backbone, s3):
         for each in (stored, index):
             assert each.add(photos, labels_from="folder").unchanged == 12
+        make_folder(15)
         write_image(photos / "a" / "0003.png", "other")
-        (photos / "b" / "0001.png").unlink()
-        reports = [each.add(make_folder(15), labels_from="folder", prune=True) for each in (stored, index)]
+        reports = [each.add(photos, labels_from="folder", prune=True) for each in (stored, index)]
         assert [(each.added, each.changed, each.removed) for each in reports] == [(3, 1, 0)] * 2
         (photos / "c" / "0008.png").unlink()
         assert [each.add(photos, prune=True).removed for each in (stored, index)] == [1, 1]
@@ -211,17 +211,19 @@ class TestChanges:
 
     @pytest.mark.slow
     def test_small_commits_are_compacted_while_others_read(self, bucket, model, make_folder):
-        photos = make_folder(40)
+        photos = make_folder(2)
         index = Index.create(f"{bucket}/x.diml", model)
-        index.add(photos, batch_size=2, commit_seconds=0)
+        index.add(photos)
         reader = Index.open(f"{bucket}/x.diml", model=model)
+        make_folder(42)
+        index.add(photos, batch_size=2, commit_seconds=0)
         found = hits(reader.search(photos / "a" / "0003.png"))
         assert index._state.require().store._table.stats()["fragment_stats"]["num_fragments"] < 16
         assert hits(reader.search(photos / "a" / "0003.png")) == found
         # A reader at an older version still finds its files.
         table = lancedb.connect(f"{bucket}/x.diml").open_table("images")
         table.checkout(3)
-        assert table.to_arrow().num_rows > 0
+        assert table.to_arrow().num_rows in range(1, 10)
 
     def test_a_graph(self, bucket, model, make_folder):
         photos = make_folder(30)
@@ -257,9 +259,6 @@ class TestChanges:
 
 
 class TestWriters:
-    def commit(self, index, items, model, monkeypatch, meanwhile):
-        """Store items; when what is stored has been read and nothing is written yet, something else happens."""
-
     def test_images_that_another_writer_stores_at_the_same_moment(self, stored, make_folder, model, monkeypatch):
         """The second commits between the first's reading of what is stored and its commit."""
         photos = make_folder(20)
@@ -292,10 +291,10 @@ class TestWriters:
             assert other.remove("a/0006.png") == 1
             return found
 
-        before = stored.entry("a/0003.png")
+        before = stored.maps("a/0003.png").local
         monkeypatch.setattr(ObjectTable, "rows", racing)
         stored.add(photos, labels_from=table)
-        assert stored.entry("a/0003.png").hash != before.hash
+        assert not stored.maps("a/0003.png").local.equal(before)
         assert "a/0006.png" not in stored
 
     def test_threads_that_add_the_same(self, bucket, model, photos):

@@ -181,7 +181,9 @@ def _check_presence(folder: Place) -> None:
         raise StoreError(f"{folder} is a file; expected an index, which is a folder made by `diml index`")
     if is_index(folder):
         return
-    if any((folder / part).exists() for part in (LOCK, MODEL, TABLE + ".lance")):
+    # On an object store a manifest that is none is the claim of whoever is making the index.
+    parts = (LOCK, MODEL, TABLE + ".lance", *(() if isinstance(folder, Path) else (FILE,)))
+    if any((folder / part).exists() for part in parts):
         raise StoreError(
             f"{folder} has no {FILE}: its creation or its copying was interrupted; run the same `diml index` command "
             "again to finish it, or copy it again"
