@@ -43,8 +43,7 @@ def report_commits() -> None:
 def main(step: str, images: str, into: str, dim: str) -> None:
     from diml.data.collection import open_folder
     from diml.model import StructuralModel
-    from diml.search import Index
-    from diml.search import claims
+    from diml.search import Index, claims
     from diml.search.manifest import is_index
     from diml.search.places import index_place
 

@@ -165,7 +165,7 @@ class TestTheSameAsOnThisMachine:
         recode(stored.path, tmp_path / "small.diml", "int8")
         there, here = (Index.open(place, model=model) for place in (f"{bucket}/small.diml", tmp_path / "small.diml"))
         assert hits(there.search(query)) == hits(here.search(query))
-        with pytest.raises(StoreError, match="small.diml is an index already"):
+        with pytest.raises(StoreError, match=r"small\.diml is an index already"):
             recode(stored.path, f"{bucket}/small.diml", "int8")
 
     def test_shards(self, bucket, model, make_folder, index, photos, tmp_path):
@@ -493,7 +493,7 @@ class TestErrors:
             Index.create(f"{bucket}/file", model)
 
     def test_an_index_already(self, stored, model):
-        with pytest.raises(StoreError, match="is an index already; open it with Index.open"):
+        with pytest.raises(StoreError, match=r"is an index already; open it with Index\.open"):
             Index.create(stored.path, model)
 
     def test_no_such_bucket(self, s3, model, photos):
@@ -510,7 +510,7 @@ class TestErrors:
             Index.open(address)
 
     def test_other_schemes(self):
-        with pytest.raises(UsageError, match="expected a path on this machine, got the URL https://a.org/x.diml"):
+        with pytest.raises(UsageError, match=r"expected a path on this machine, got the URL https://a\.org/x\.diml"):
             Index.open("https://a.org/x.diml")
 
     def test_out_of_reach(self, stored, photos, model, monkeypatch):
