@@ -108,10 +108,10 @@ def test_what_is_read_or_written_is_looked_for_in_the_home_directory(home, name)
     assert str(home / "none-here") in str(caught.value)
 
 
-# What reads images also where they are on an object store.
+# What reads images, or an index, also where they are on an object store.
 STORES = {
     *("open_image", "open_mask", "open_dataset", "encode", "encode a list", "compare", "mask", "index.add"),
-    *("index.add files", "index_folder", "open_pairs"),
+    *("index.add files", "index_folder", "open_pairs", "Index.open"),
 }
 
 

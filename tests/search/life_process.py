@@ -48,7 +48,7 @@ def main(step: str, images: str, into: str, dim: str) -> None:
     from diml.search.places import index_place
 
     # A claim of a process that was killed is taken over sooner than in earnest.
-    claims.LEASE, claims.RENEWAL = (float(os.environ.get(f"LIFE_{name}", 20)) for name in ("LEASE", "RENEWAL"))
+    claims.LEASE, claims.RENEWAL = (float(os.environ.get(f"LIFE_{name}", "20")) for name in ("LEASE", "RENEWAL"))
     report_commits()
     print("ready", flush=True)
     sys.stdin.readline()
