@@ -134,7 +134,7 @@ def test_what_is_written_goes_to_the_home_directory(home):
     # matplotlib keeps folders there that begin with a dot.
     assert {name for name in os.listdir(home) if name[0] != "."} == {"model", "photos.diml", "red.png", "why.png"}
     with pytest.raises(UsageError, match="got the URL"):
-        Index.create("s3://bucket/x.diml", model())
+        Index.create("https://bucket/x.diml", model())
 
 
 def test_a_folder_that_is_called_like_the_home_directory(tmp_path, monkeypatch):

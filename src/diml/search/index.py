@@ -47,6 +47,7 @@ class Index(IndexContents):
     image, ordered by path.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from PIL import Image
     >>> folder = Path(tempfile.mkdtemp())
     >>> for color in ("red", "green", "blue"):
@@ -244,6 +245,7 @@ class Index(IndexContents):
                 none or the other way round; not n paths, labels or values.
 
         >>> import tempfile, torch
+        >>> from pathlib import Path
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
         >>> maps = FeatureMaps(torch.eye(8).reshape(2, 4, 8), grid=(2, 2))
         >>> index.add_maps(maps, paths=["a", "b"], labels=[0, 1], sizes=[(64, 64), (80, 60)]).added
@@ -361,6 +363,7 @@ class Index(IndexContents):
             UsageError: as `search`; k and shortlist are checked at once, the rest with the first image.
 
         >>> import tempfile
+        >>> from pathlib import Path
         >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "empty.diml", model)
         >>> [type(found).__name__ for found in index.search_stream(["none.jpg"])]
@@ -386,6 +389,7 @@ class Index(IndexContents):
             UsageError: `above` out of its range, or, on iterating, a condition that cannot be used.
 
         >>> import tempfile, torch
+        >>> from pathlib import Path
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
         >>> maps = FeatureMaps(torch.eye(8).reshape(2, 4, 8)[[0, 1, 0]], grid=(2, 2))
         >>> index.add_maps(maps, paths=["a", "b", "c"], sizes=[(64, 64)] * 3).added
