@@ -361,7 +361,8 @@ class TestWriters:
         photos = make_folder(48)
         rng = random.Random(20261127)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        environment |= {"LIFE_LEASE": "2", "LIFE_RENEWAL": "0.3"}
+        # Long enough that on a busy machine nobody takes a living process for dead.
+        environment |= {"LIFE_LEASE": "8", "LIFE_RENEWAL": "0.5"}
 
         def start(address):
             process = subprocess.Popen(
