@@ -33,7 +33,7 @@ import diml
 from benchmarks.scale_maps import mixed, put, real_maps
 from benchmarks.scale_tables import draw, printed
 from diml.feature_maps import FeatureMaps
-from diml.search.manifest import sizes
+from diml.search.places import sizes
 
 QUERIES, COLD, CHANGED = 200, 5, 1000
 # Small commits that are compacted, and the images of each.

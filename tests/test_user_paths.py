@@ -108,10 +108,10 @@ def test_what_is_read_or_written_is_looked_for_in_the_home_directory(home, name)
     assert str(home / "none-here") in str(caught.value)
 
 
-# What reads images also where they are on an object store.
+# What reads images, or an index, also where they are on an object store.
 STORES = {
     *("open_image", "open_mask", "open_dataset", "encode", "encode a list", "compare", "mask", "index.add"),
-    *("index.add files", "index_folder", "open_pairs"),
+    *("index.add files", "index_folder", "open_pairs", "Index.open"),
 }
 
 
@@ -134,7 +134,7 @@ def test_what_is_written_goes_to_the_home_directory(home):
     # matplotlib keeps folders there that begin with a dot.
     assert {name for name in os.listdir(home) if name[0] != "."} == {"model", "photos.diml", "red.png", "why.png"}
     with pytest.raises(UsageError, match="got the URL"):
-        Index.create("s3://bucket/x.diml", model())
+        Index.create("https://bucket/x.diml", model())
 
 
 def test_a_folder_that_is_called_like_the_home_directory(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from diml.files import AnyPath, user_path
 from diml.query_text import parse_region, parse_search_shortlist
 from diml.search import Index, SearchResult
 from diml.search.items import is_id
+from diml.search.places import Place, index_place
 
 INSTRUCTIONS = """Explained image search in one collection. Use `search` to find images that look like one, `explain` to
 say why two images are similar or why one is more similar than another, and `info` to learn what the collection holds.
@@ -53,7 +54,7 @@ class Assistant:
         roots: folders in which image files may be read; by default that of the collection, and the working folder.
     """
 
-    path: Path
+    path: Place
     roots: Sequence[Path] = ()
     _opened: Index | None = field(default=None, init=False)
 
@@ -160,7 +161,7 @@ def make_server(path: AnyPath, roots: Sequence[AnyPath] = ()) -> MCPServer[Any]:
     Raises:
         StoreError: the index cannot be opened.
     """
-    assistant = Assistant(user_path(path), [user_path(root) for root in roots])
+    assistant = Assistant(index_place(path), [user_path(root) for root in roots])
     server: MCPServer[Any] = MCPServer(
         "diml", title="Explained image search", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING"
     )

@@ -35,9 +35,17 @@ GIVEN = {
     "export": ["PATH --onnx x.onnx", "lite0 --onnx PATH"],
 }
 GIVEN["explain"] += ["a.png a.png --rather-than PATH", "a.png a.png -m PATH", "a.png a.png -o PATH"]
-# Where images may be on an object store.
+# Where images, or an index, may be on an object store.
 STORES = {("index", "PATH --into x.diml"), ("search", "a.png PATH")}
-STORES |= {(command, "PATH") for command in ("evaluate", "train", "faithfulness")}
+STORES |= {(command, "PATH") for command in ("evaluate", "train", "faithfulness", "pairs", "info", "serve", "mcp")}
+STORES |= {("search", "PATH a.png"), ("index", ". --into PATH"), ("serve", "--shards x=PATH")}
+STORES |= {
+    ("index", ". --into x.diml -m PATH"),
+    ("explain", "a.png a.png -m PATH"),
+    ("export", "PATH --onnx x.onnx"),
+    ("evaluate", "classes -m PATH"),
+    ("faithfulness", "classes -m PATH"),
+}
 
 
 def path_parameters(command):

@@ -6,8 +6,9 @@ each commit of new rows it prints "stored PATH" for every one of them.
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -23,28 +24,35 @@ def backbone() -> nn.Module:
 
 def report_commits() -> None:
     """Print the path of each row after the table has it."""
+    from diml.search.object_table import ObjectTable
     from diml.search.store import Store
 
-    put = Store.put
+    def reporting(put: Callable[[Any, Any, bool], int]) -> Callable[[Any, Any, bool], int]:
+        def reported(self: Any, rows: Any, replacing: bool) -> int:
+            stored = put(self, rows, replacing)
+            sys.stdout.write("".join(f"stored {path}\n" for path in rows["path"].to_pylist()))
+            sys.stdout.flush()
+            return stored
 
-    def reported(self: Store, rows: Any, replacing: bool) -> None:
-        put(self, rows, replacing)
-        sys.stdout.write("".join(f"stored {path}\n" for path in rows["path"].to_pylist()))
-        sys.stdout.flush()
+        return reported
 
-    Store.put = reported  # type: ignore[method-assign]
+    for table in (Store, ObjectTable):
+        table.put = reporting(table.put)  # type: ignore[method-assign]
 
 
 def main(step: str, images: str, into: str, dim: str) -> None:
     from diml.data.collection import open_folder
     from diml.model import StructuralModel
-    from diml.search import Index
+    from diml.search import Index, claims
     from diml.search.manifest import is_index
+    from diml.search.places import index_place
 
+    # A claim of a process that was killed is taken over sooner than in earnest.
+    claims.LEASE, claims.RENEWAL = (float(os.environ.get(f"LIFE_{name}", "20")) for name in ("LEASE", "RENEWAL"))
     report_commits()
     print("ready", flush=True)
     sys.stdin.readline()
-    if is_index(Path(into)):
+    if is_index(index_place(into)):
         index = Index.open(into, backbone=backbone())
     else:
         model = StructuralModel.wrap(backbone(), grid=(3, 3), name="patches")

@@ -25,7 +25,6 @@ from diml.cli.options import (
 )
 from diml.cli.output import Stages, print_json, report_skipped
 from diml.errors import UsageError
-from diml.files import user_path
 from diml.query_text import parse_shortlist
 
 
@@ -83,9 +82,10 @@ def evaluate(
     from diml.data import open_dataset, printable
     from diml.evaluation import evaluate as measure
     from diml.search.manifest import is_index
+    from diml.search.places import index_place
 
     collection = open_dataset(data)
-    of_index = dim is None and is_index(user_path(model))
+    of_index = dim is None and is_index(index_place(model))
     if of_index:
         dim = 0  # evaluate the embedding that the index searches with
     loaded = load_model(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from diml.cli.engines import Address, EngineName, Workers, check_engine, running_engine
-from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, existing, load_model, parse_grid
+from diml.cli.options import Backend, BitDepth, Device, Grid, Weights, check_indexes, load_model, parse_grid
 from diml.cli.output import progress_bar, report_skipped
-from diml.cli.path_options import PATH, PLACE, path
+from diml.cli.path_options import PLACE
 from diml.errors import StoreError, UsageError
 
 
@@ -26,7 +25,13 @@ def index(
         ),
     ],
     into: Annotated[
-        Path, typer.Option("--into", help="The index, such as photos.diml; made if it does not exist.", **PATH)
+        str,
+        typer.Option(
+            "--into",
+            help="The index, such as photos.diml, or s3://bucket/photos.diml on an object store; made if it does not "
+            "exist.",
+            **PLACE,
+        ),
     ],
     model: Annotated[
         str | None,
@@ -90,18 +95,20 @@ def index(
             raise UsageError("--recode copies an index as it is; combine it with --into, --no-thumbnails, --sketches")
         if len(images) > 1:
             raise UsageError(f"--recode copies one index, got {len(images)}; name one")
-        return _recode(path(images[0]), into, recode, thumbnails, sketches)
+        return _recode(images[0], into, recode, thumbnails, sketches)
     from diml.search import Index, index_folder
     from diml.search.as_collection import as_collection
     from diml.search.folder import check_same_form
     from diml.search.manifest import is_index
+    from diml.search.places import index_place
 
     collection = as_collection(images[0] if len(images) == 1 else images, labels_from)
-    if is_index(into):
-        Index.open(into)  # errors of the index are raised before a model is loaded
+    place = index_place(into)
+    if is_index(place):
+        Index.open(place)  # errors of the index are raised before a model is loaded
         _check_weights(into, weights)
-        check_same_form(into, codes, thumbnails, sketches)
-    chosen = model or (str(into) if is_index(into) else "lite0")
+        check_same_form(place, codes, thumbnails, sketches)
+    chosen = model or (into if is_index(place) else "lite0")
     loaded = load_model(chosen, weights=weights, bit_depth=bit_depth, device=device, backend=backend)
     with running_engine(engine, address, workers) as running, progress_bar("embedding") as progress:
         made, report = index_folder(
@@ -133,20 +140,21 @@ def index(
     typer.echo(f"{into}: {counts}; {len(made)} images in all{rate}")
 
 
-def _recode(index: Path, into: Path, codes: str, thumbnails: bool | None, sketches: bool | None) -> None:
+def _recode(index: str, into: str, codes: str, thumbnails: bool | None, sketches: bool | None) -> None:
     from diml.search import recode
 
-    existing(index, "index")
+    check_indexes([index])
     with progress_bar("copying") as progress:
         made = recode(index, into, codes, thumbnails=thumbnails, sketches=sketches, progress=progress)
     held = made.stats().row_bytes
     typer.echo(f"{into}: {len(made)} images, {held['map']:,.0f} bytes of map each, {sum(held.values()):,.0f} in all")
 
 
-def _check_weights(into: Path, weights: str | None) -> None:
+def _check_weights(into: str, weights: str | None) -> None:
     from diml.search.manifest import Manifest
+    from diml.search.places import index_place
 
-    stored = Manifest.read(into).weights
+    stored = Manifest.read(index_place(into)).weights
     if weights not in (None, stored):
         raise StoreError(
             f"expected weights {stored}, those of {into}, got {weights}; leave the weights out, or make another index"

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.options import existing
-from diml.cli.path_options import PATH
+from diml.cli.options import check_indexes, existing
+from diml.cli.path_options import PATH, PLACE
 from diml.errors import UsageError
 
 MISSING = "diml mcp needs the extra mcp; install it with: pip install 'diml[mcp]'"
 
 
 def mcp(
-    index: Annotated[Path, typer.Argument(help="An index made by diml index.", show_default=False, **PATH)],
+    index: Annotated[str, typer.Argument(help="An index made by diml index.", show_default=False, **PLACE)],
     root: Annotated[
         list[Path] | None,
         typer.Option(
@@ -29,7 +29,7 @@ def mcp(
 
     Example: diml mcp photos.diml --root ~/Pictures
     """
-    existing(index, "index")
+    check_indexes([index])
     for each in root or ():
         existing(each, "folder")
     try:

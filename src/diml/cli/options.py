@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from diml.cli.path_options import PATH
+from diml.cli.path_options import PATH, PLACE
 from diml.errors import UsageError
-from diml.files import user_path
 
 if TYPE_CHECKING:
     from diml.model import StructuralModel
     from diml.search import Index
+    from diml.search.object_path import ObjectPath
 
+P = TypeVar("P", bound="Path | ObjectPath")
 
 ModelName = Annotated[
     str,
@@ -93,13 +94,13 @@ Backend = Annotated[
 ]
 _INDEXES = typer.Argument(
     metavar="INDEX",
-    help="An index made by diml index, or several with one model, which are read as one.",
+    help="An index made by diml index, or several with one model, which are read as one; a path, or s3://bucket/name.",
     show_default=False,
-    **PATH,
+    **PLACE,
 )
-Indexes = Annotated[list[Path], _INDEXES]
+Indexes = Annotated[list[str], _INDEXES]
 # Before another argument, where nothing would be said about the other one if it is missing.
-OptionalIndexes = Annotated[list[Path] | None, _INDEXES]
+OptionalIndexes = Annotated[list[str] | None, _INDEXES]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -128,7 +129,7 @@ def load_model(
     changes = matching_settings(marginals=marginals, mass=mass, transport=transport, weight=weight, eps=eps)
     from diml.model.devices import parse_device
 
-    place = parse_device(device)
+    on = parse_device(device)
     if bit_depth is not None and not 1 <= bit_depth <= 16:
         raise UsageError(f"expected --bit-depth from 1 to 16, got {bit_depth}")
     check_weights(weights)
@@ -138,11 +139,13 @@ def load_model(
     from diml.model import StructuralModel
     from diml.search import Index
     from diml.search.manifest import is_index
+    from diml.search.places import index_place
 
-    if user_path(name).suffix.lower() == ".diml":
-        existing(user_path(name), "index")
+    place = index_place(name)
+    if place.suffix.lower() == ".diml":
+        existing(place, "index")
     # Opening an index also checks that it holds the model its images were embedded with.
-    model = Index.open(name).model if is_index(user_path(name)) else StructuralModel.from_pretrained(name)
+    model = Index.open(name).model if is_index(place) else StructuralModel.from_pretrained(name)
     if shape is not None:
         model = model.with_grid(shape)
     if bit_depth is not None:
@@ -151,10 +154,10 @@ def load_model(
         model = model.with_weights(weights)
     if backend != "auto":
         model = model.with_backend(backend)
-    return model.with_matcher(**changes).to(place)
+    return model.with_matcher(**changes).to(on)
 
 
-def opened_index(paths: Sequence[Path]) -> Index:
+def opened_index(paths: Sequence[str]) -> Index:
     """An index, or several as one.
 
     Raises:
@@ -167,19 +170,22 @@ def opened_index(paths: Sequence[Path]) -> Index:
     return Index.open(paths)
 
 
-def check_indexes(paths: Sequence[Path]) -> None:
-    """Refuse an index that does not exist, before anything is loaded."""
+def check_indexes(paths: Sequence[str]) -> None:
+    """Refuse an index that does not exist on this machine, before anything is loaded."""
+    from diml.data.object_files import is_url
+
     for path in paths:
-        existing(path, "index")
+        if not is_url(path):
+            existing(Path(path), "index")
 
 
-def name_of(paths: Sequence[Path]) -> str:
+def name_of(paths: Sequence[str]) -> str:
     """What documents call an index, or several.
 
-    >>> name_of([Path("a.diml"), Path("b.diml")])
-    'a.diml, b.diml'
+    >>> name_of(["a.diml", "s3://bucket/b.diml"])
+    'a.diml, s3://bucket/b.diml'
     """
-    return ", ".join(map(str, paths))
+    return ", ".join(paths)
 
 
 def check_weights(name: str | None) -> None:
@@ -271,7 +277,7 @@ def check_part_of(
         mask_values(open_mask(mask), size)
 
 
-def existing(path: Path, what: str) -> Path:
+def existing(path: P, what: str) -> P:
     """The path, if it exists.
 
     Raises:

@@ -133,7 +133,7 @@ def search(
         typer.echo(f"\nThe hits are in {printable(out)}")
 
 
-def _given(index: list[Path] | None, image: str) -> list[Path]:
+def _given(index: list[str] | None, image: str) -> list[str]:
     if not index:
         raise UsageError(f"expected an index and then an image to look for, got {image} alone; give both")
     return index

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diml.cli.path_options import PATH
+from diml.cli.path_options import PATH, PLACE
 from diml.errors import UsageError
 
 MISSING = "diml serve needs the extra serve; install it with: pip install 'diml[serve]'"
@@ -15,7 +15,7 @@ MISSING = "diml serve needs the extra serve; install it with: pip install 'diml[
 
 def serve(
     indexes: Annotated[
-        list[Path] | None, typer.Argument(help="Indices made by diml index.", show_default=False, **PATH)
+        list[str] | None, typer.Argument(help="Indices made by diml index.", show_default=False, **PLACE)
     ] = None,
     shards: Annotated[
         list[str] | None,

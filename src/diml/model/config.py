@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -118,7 +117,13 @@ def _stored(preprocessing: Preprocessing) -> dict[str, Any]:
     return settings
 
 
-def read_config(file: Path) -> dict[str, Any]:
+class TextFile(Protocol):
+    """A path, or what can be read like one."""
+
+    def read_text(self, encoding: str) -> str: ...
+
+
+def read_config(file: TextFile) -> dict[str, Any]:
     """Read `config.json` and check that it has all entries.
 
     Raises:

@@ -72,11 +72,12 @@ class _Adding:
         if state.opened is not None:
             self._check_columns(state.opened)
             return Writer(state.opened.store, state.model, state.lock, state.check_still_there)
-        with state.locked():
+        with state.making() as write:
             if is_index(state.path):  # another process was first
                 state.join()
                 return self.writer(create)
             made = create()
+            write(made.manifest)
             state.take(made)
             self.made_here = True
             writer = Writer(made.store, made.model, state.lock, state.check_still_there)
@@ -96,9 +97,7 @@ class _Adding:
             yield
         except BaseException:
             if self.made_here:
-                with self.state.locked():
-                    if not self.state.count():
-                        self.state.undo_creation()
+                self.state.undo_creation_if_empty()
             raise
 
     def _check_columns(self, opened: Opened[Store]) -> None:

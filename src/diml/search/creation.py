@@ -1,11 +1,10 @@
-"""Creation: an empty table, a stored model and, last of all, the manifest."""
+"""Creation: an empty table and a stored model; the manifest, last of all, is written by the caller."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,9 @@ from diml.search.codes.sketches import Sketches
 from diml.search.decoding import with_decoding_of
 from diml.search.features_only import features_model
 from diml.search.items import Item, column_names, examined
-from diml.search.manifest import FILE, MODEL, TABLE, UNFINISHED, Manifest, sizes
+from diml.search.manifest import FILE, MODEL, TABLE, UNFINISHED, Manifest
+from diml.search.object_table import table_class
+from diml.search.places import Place, remove, sizes, written_here
 from diml.search.row_form import RowForm
 from diml.search.schema import check_columns
 from diml.search.settings import IndexSettings
@@ -101,7 +102,7 @@ class MapShape:
 
 
 def create(
-    folder: Path,
+    folder: Place,
     settings: IndexSettings,
     collection: Collection,
     items: Sequence[Item],
@@ -127,7 +128,7 @@ def create(
     return Created(manifest, store, model, embedded)
 
 
-def create_for_maps(folder: Path, settings: IndexSettings, collection: Collection, maps: FeatureMaps) -> Created:
+def create_for_maps(folder: Place, settings: IndexSettings, collection: Collection, maps: FeatureMaps) -> Created:
     """As `create`, for features that were computed elsewhere: no head is fitted.
 
     Raises:
@@ -153,7 +154,7 @@ def expected_shape(settings: IndexSettings, maps: FeatureMaps) -> MapShape:
     return dataclasses.replace(given, grid=settings.grid or given.grid, dim=settings.dim or given.dim)
 
 
-def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -> StructuralModel:
+def check_same_model(folder: Place, manifest: Manifest, model: StructuralModel) -> StructuralModel:
     """Accept only the model that the index was made with, before or after its head was fitted.
 
     Returns:
@@ -189,22 +190,23 @@ def check_same_model(folder: Path, manifest: Manifest, model: StructuralModel) -
     return model
 
 
-def check_same_dim(folder: Path, manifest: Manifest, dim: int | None) -> None:
+def check_same_dim(folder: Place, manifest: Manifest, dim: int | None) -> None:
     if dim is not None and dim not in (manifest.asked_dim, manifest.dim):
         raise StoreError(
             f"expected dim {manifest.dim}, that of {folder}, got {dim}; leave dim out, or make another index"
         )
 
 
-def clear(folder: Path) -> None:
-    """Remove what makes an index, under its lock: the manifest first, so that nobody finds half of an index."""
-    (folder / FILE).unlink(missing_ok=True)
-    (folder / CODES).unlink(missing_ok=True)
-    for part in (MODEL, TABLE + ".lance"):
-        if (folder / part).exists():
-            shutil.rmtree(folder / part)
-    for unfinished in folder.glob(UNFINISHED):
-        unfinished.unlink(missing_ok=True)
+def clear(folder: Place) -> None:
+    """Remove what makes an index, under its lock: the manifest first, so that nobody finds half of an index. On an
+    object store a claim is in the place of the manifest, and stays.
+    """
+    parts = [CODES, MODEL, TABLE + ".lance"]
+    if isinstance(folder, Path):
+        unfinished = [file.name for file in folder.glob(UNFINISHED)]
+        remove(folder, [FILE, *parts, *unfinished])
+    else:
+        remove(folder, parts)
 
 
 def probe(model: StructuralModel) -> FeatureMaps:
@@ -217,7 +219,7 @@ def _columns(settings: IndexSettings, collection: Collection) -> tuple[str, ...]
 
 
 def _write(
-    folder: Path,
+    folder: Place,
     settings: IndexSettings,
     model: StructuralModel,
     shape: MapShape,
@@ -225,10 +227,11 @@ def _write(
     collection: str,
     codec: Codec | None,
 ) -> tuple[Manifest, Store]:
-    model.save_pretrained(folder / MODEL)
-    digest = "" if codec is None else save_codec(codec, folder)
+    with written_here(folder) as here:
+        model.save_pretrained(here / MODEL)
+        digest = "" if codec is None else save_codec(codec, here)
     form = RowForm(codec, settings.thumbnails, Sketches(shape.parts, shape.dim) if settings.sketches else None)
-    store = Store.create(folder, form.schema(shape.dim, shape.parts, columns, shape.weighted), form)
+    store = table_class(folder).create(folder, form.schema(shape.dim, shape.parts, columns, shape.weighted), form)
     manifest = Manifest(
         model=model.name,
         fingerprint=model.fingerprint,
@@ -251,7 +254,6 @@ def _write(
         thumbnails=settings.thumbnails,
         sketches=settings.sketches,
     )
-    manifest.write(folder)
     return manifest, store
 
 

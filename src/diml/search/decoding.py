@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from diml.errors import StoreError, first_line
 from diml.model import StructuralModel
 from diml.model.config import preprocessing_of, read_config
 from diml.model.storage import CONFIG
 from diml.search.manifest import MODEL
+from diml.search.places import Place
 
 
-def stored_decoding(folder: Path) -> tuple[int, int | None]:
+def stored_decoding(folder: Place) -> tuple[int, int | None]:
     """Version and bit depth, see `diml.data.open_image`.
 
     Raises:
@@ -26,7 +25,7 @@ def stored_decoding(folder: Path) -> tuple[int, int | None]:
     return pixels.decoding, pixels.bit_depth
 
 
-def with_decoding_of(folder: Path, model: StructuralModel) -> StructuralModel:
+def with_decoding_of(folder: Place, model: StructuralModel) -> StructuralModel:
     """The model, decoding image files as the index does.
 
     Raises:
@@ -40,7 +39,7 @@ def with_decoding_of(folder: Path, model: StructuralModel) -> StructuralModel:
     return model.with_decoding(decoding, bit_depth)
 
 
-def check_bit_depth(folder: Path, given: int | None) -> None:
+def check_bit_depth(folder: Place, given: int | None) -> None:
     """Accept no bit depth, or that which the index was made with.
 
     Raises:

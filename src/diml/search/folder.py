@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from diml.data.collection import Collection
 from diml.errors import StoreError
-from diml.files import AnyPath, user_path
+from diml.files import AnyPath
 from diml.model import StructuralModel
 from diml.search import creation
 from diml.search.as_collection import as_collection
@@ -15,6 +13,7 @@ from diml.search.decoding import check_bit_depth
 from diml.search.engine import Engine
 from diml.search.index import Index
 from diml.search.manifest import MODEL, Manifest, is_index
+from diml.search.places import Place, index_place, on_this_machine
 from diml.search.settings import EXACT_LIMIT, Grid, ModelLike, as_grid, as_model
 from diml.search.writer import AddReport, Progress
 
@@ -43,7 +42,7 @@ def index_folder(
 
     Args:
         folder: a folder, a table, tars and tables of images, or a collection; see `Index.add`.
-        into: the folder of the index.
+        into: the folder of the index, or its address on an object store.
         model: a model or what `from_pretrained` takes; by default the index's own, for a new one `"lite0"`.
         grid: rows and columns, one number for a square; by default the index's own, for a new one the model's.
         dim: see `Index.create`; for an index that exists it must be the dim it was made with.
@@ -55,7 +54,7 @@ def index_folder(
         StoreError: the index cannot be opened, or was made with another model, grid, dim, bit depth or codes.
     """
     collection = as_collection(folder, labels_from)
-    target = user_path(into)
+    target = index_place(into)
     if is_index(target):
         check_same_form(target, codes, thumbnails, sketches)
         index = _open(target, model, grid, dim, bit_depth)
@@ -83,7 +82,7 @@ def index_folder(
     return index, report
 
 
-def check_same_form(folder: Path, codes: str | None, thumbnails: bool | None, sketches: bool | None) -> None:
+def check_same_form(folder: Place, codes: str | None, thumbnails: bool | None, sketches: bool | None) -> None:
     """Accept only the codes, thumbnails and sketches that an index was made with; None stands for them.
 
     Raises:
@@ -105,7 +104,7 @@ def check_same_form(folder: Path, codes: str | None, thumbnails: bool | None, sk
         )
 
 
-def _open(folder: Path, model: ModelLike | None, grid: Grid | None, dim: int | None, bit_depth: int | None) -> Index:
+def _open(folder: Place, model: ModelLike | None, grid: Grid | None, dim: int | None, bit_depth: int | None) -> Index:
     shape = as_grid(grid)
     manifest = Manifest.read(folder)
     creation.check_same_dim(folder, manifest, dim)
@@ -113,6 +112,7 @@ def _open(folder: Path, model: ModelLike | None, grid: Grid | None, dim: int | N
         return Index.open(folder, model=as_model(model, shape or manifest.grid, bit_depth))
     check_bit_depth(folder, bit_depth)
     if shape not in (None, manifest.grid):
-        own = StructuralModel.from_pretrained(folder / MODEL)
+        with on_this_machine(folder / MODEL) as files:
+            own = StructuralModel.from_pretrained(files)
         creation.check_same_model(folder, manifest, own.with_grid(shape))
     return Index.open(folder)

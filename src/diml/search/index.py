@@ -10,7 +10,7 @@ from torch import nn
 
 from diml.errors import StoreError, UsageError
 from diml.feature_maps import FeatureMaps
-from diml.files import AnyPath, user_path
+from diml.files import AnyPath
 from diml.matching import RegionLike
 from diml.model import Mask, Query, Source, StructuralModel
 from diml.search.adding import AddOptions, add_collection, add_given
@@ -25,6 +25,7 @@ from diml.search.limits import SearchShortlist, check_k, check_search_shortlist
 from diml.search.manifest import check_free, is_index
 from diml.search.naming import resolve
 from diml.search.pairs import Pairs
+from diml.search.places import index_place
 from diml.search.read_state import ReadState
 from diml.search.searcher import Searcher
 from diml.search.settings import EXACT_LIMIT, Grid, IndexSettings, ModelLike, as_grid, as_model
@@ -46,6 +47,7 @@ class Index(IndexContents):
     image, ordered by path.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from PIL import Image
     >>> folder = Path(tempfile.mkdtemp())
     >>> for color in ("red", "green", "blue"):
@@ -84,7 +86,8 @@ class Index(IndexContents):
         """A new index. Nothing is written before the first `add`: the head and the columns come from its collection.
 
         Args:
-            path: a folder that does not exist yet, such as `NAME.diml`, or one whose creation was interrupted.
+            path: a folder that does not exist yet, such as `NAME.diml`, or one whose creation was interrupted; or an
+                address on an object store, such as `s3://bucket/NAME.diml`, see docs/scale.md.
             model: a model, or what `StructuralModel.from_pretrained` takes, such as "lite0". If it has no head, one is
                 fitted on a sample of the first collection, provided that has at least 2 x dim readable images, and kept
                 with the index; the model itself does not change. Weights of parts that depend on a collection and are
@@ -110,7 +113,7 @@ class Index(IndexContents):
             ModelError: there is no such model.
             UsageError: a dim that does not fit, a column that cannot be stored, or codes that there are not.
         """
-        folder, shape = user_path(path), as_grid(grid)
+        folder, shape = index_place(path), as_grid(grid)
         if is_index(folder):
             raise StoreError(f"{folder} is an index already; open it with Index.open, or give another name")
         check_free(folder)
@@ -133,7 +136,7 @@ class Index(IndexContents):
         is added to one of them by itself is found by the next search. See docs/scale.md.
 
         Args:
-            path: the folder of the index, or a list of folders, with different images.
+            path: the folder of the index, or its address on an object store; or a list of them, with different images.
             model: the model it was made with, if it is loaded already or has another matcher; by default that of the
                 index, which is loaded on first use.
             backbone: for a model that wraps a module of your own: that module.
@@ -145,8 +148,8 @@ class Index(IndexContents):
             UsageError: an empty list, or an index that is listed twice.
         """
         if isinstance(path, str | os.PathLike):
-            return cls(IndexState.open(user_path(path), model, backbone))
-        paths = [user_path(each) for each in path]
+            return cls(IndexState.open(index_place(path), model, backbone))
+        paths = [index_place(each) for each in path]
         if not paths:
             raise UsageError("expected at least one index to open, got an empty list")
         if len(paths) == 1:
@@ -242,6 +245,7 @@ class Index(IndexContents):
                 none or the other way round; not n paths, labels or values.
 
         >>> import tempfile, torch
+        >>> from pathlib import Path
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
         >>> maps = FeatureMaps(torch.eye(8).reshape(2, 4, 8), grid=(2, 2))
         >>> index.add_maps(maps, paths=["a", "b"], labels=[0, 1], sizes=[(64, 64), (80, 60)]).added
@@ -359,6 +363,7 @@ class Index(IndexContents):
             UsageError: as `search`; k and shortlist are checked at once, the rest with the first image.
 
         >>> import tempfile
+        >>> from pathlib import Path
         >>> model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "empty.diml", model)
         >>> [type(found).__name__ for found in index.search_stream(["none.jpg"])]
@@ -384,6 +389,7 @@ class Index(IndexContents):
             UsageError: `above` out of its range, or, on iterating, a condition that cannot be used.
 
         >>> import tempfile, torch
+        >>> from pathlib import Path
         >>> index = Index.create(Path(tempfile.mkdtemp()) / "features.diml")
         >>> maps = FeatureMaps(torch.eye(8).reshape(2, 4, 8)[[0, 1, 0]], grid=(2, 2))
         >>> index.add_maps(maps, paths=["a", "b", "c"], sizes=[(64, 64)] * 3).added

@@ -11,6 +11,7 @@ from diml.feature_maps import FeatureMaps
 from diml.files import AnyPath
 from diml.search.entries import Entry, by_path, entries, entry_columns, entry_of_row, page, value_counts
 from diml.search.naming import as_ids, not_stored, resolve
+from diml.search.places import Place
 from diml.search.read_state import ReadState
 from diml.search.stats import IndexStats, stats_of
 from diml.search.stored_maps import stored_maps
@@ -23,8 +24,8 @@ class IndexContents:
         self._state = state
 
     @property
-    def path(self) -> Path:
-        """The folder of the index, absolute.
+    def path(self) -> Place:
+        """The folder of the index, absolute; on an object store an `ObjectPath`, whose text is its address.
 
         Raises:
             UsageError: it is several indices that were opened as one, see `shards`.
@@ -32,7 +33,7 @@ class IndexContents:
         return self._state.path
 
     @property
-    def shards(self) -> dict[str, Path]:
+    def shards(self) -> dict[str, Place]:
         """Of several indices that were opened as one, the folder of each by its name; empty for a single index."""
         return dict(self._state.shards)
 

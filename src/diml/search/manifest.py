@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatch
@@ -12,8 +11,10 @@ from typing import Any
 
 from diml.errors import StoreError
 from diml.files import write_atomic
+from diml.search.claims import is_claim
 from diml.search.codes import FILE as CODES
 from diml.search.codes import FLOAT16
+from diml.search.places import Place, file_size, names_in
 
 FORMAT = "diml-index"
 # Version 2 has weights of parts, version 3 codes in place of maps, sketches, or no thumbnails. An index is written as
@@ -95,8 +96,8 @@ class Manifest:
             return 3
         return 2 if self.weighted else 1
 
-    def write(self, folder: Path) -> None:
-        """Write it atomically: a reader sees the former manifest or this one."""
+    def document(self) -> bytes:
+        """As it is stored."""
         values = asdict(self)
         if not self.weighted:
             del values["weights"]
@@ -105,8 +106,11 @@ class Manifest:
         if self.version < 3:
             for name in ("codes", "codes_digest", "codes_fitted_on", "thumbnails", "sketches"):
                 del values[name]
-        document = json.dumps({"format": FORMAT, "version": self.version, **values}, indent=1)
-        write_atomic(folder / FILE, document.encode(), durable=True)
+        return json.dumps({"format": FORMAT, "version": self.version, **values}, indent=1).encode()
+
+    def write(self, folder: Path) -> None:
+        """Write it atomically: a reader sees the former manifest or this one."""
+        write_atomic(folder / FILE, self.document(), durable=True)
 
     def at_version(self, table_version: int) -> Manifest:
         return replace(self, table_version=table_version)
@@ -115,50 +119,71 @@ class Manifest:
         return replace(self, backends=tuple(sorted({*self.backends, *backends})))
 
     @staticmethod
-    def read(folder: Path) -> Manifest:
+    def read(folder: Place) -> Manifest:
         """Read and check it.
 
         Raises:
             StoreError: there is no index, or it is unfinished, of a newer format, or was copied in part.
         """
         _check_presence(folder)
-        manifest = _parse(folder)
+        manifest = Manifest.parse(folder, _content(folder))
         _check_model_files(folder, manifest.model_files)
         return manifest
 
+    @staticmethod
+    def parse(folder: Place, content: bytes) -> Manifest:
+        """The manifest of an index, from what its file holds.
 
-def is_index(folder: Path) -> bool:
+        Raises:
+            StoreError: it is damaged, or of a newer format.
+        """
+        return _parse(folder, content)
+
+
+def is_index(folder: Place) -> bool:
     """Whether the folder is a complete index."""
-    return (folder / FILE).is_file()
+    if isinstance(folder, Path):
+        return (folder / FILE).is_file()
+    found = (folder / FILE).read()
+    return found is not None and not is_claim(found[0])
 
 
-def check_free(folder: Path) -> None:
+def check_free(folder: Place) -> None:
     """Refuse to make an index in a folder that holds anything other than an interrupted creation."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file; an index is a folder: give another name")
-    others = sorted(name for name in set(os.listdir(folder)) - PARTS if not fnmatch(name, UNFINISHED))
-    if others:
+    other = next((name for name in names_in(folder) if name not in PARTS and not fnmatch(name, UNFINISHED)), None)
+    if other is not None:
         raise StoreError(
-            f"{folder} holds {others[0]!r} and is not an index; give a folder that does not exist yet, say NAME.diml"
+            f"{folder} holds {other!r} and is not an index; give a folder that does not exist yet, say NAME.diml"
         )
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    """Size in bytes of every file below a folder, by its relative posix path."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+def _content(folder: Place) -> bytes:
+    try:
+        return (folder / FILE).read_bytes()
+    except OSError as error:
+        raise _damaged(folder) from error
 
 
-def _check_presence(folder: Path) -> None:
+def _damaged(folder: Place) -> StoreError:
+    return StoreError(
+        f"{folder / FILE} cannot be read as the manifest of an index; copy the index again, or make it again"
+    )
+
+
+def _check_presence(folder: Place) -> None:
     if not folder.exists():
         raise StoreError(f"{folder} does not exist; make an index with: diml index FOLDER --into {folder}")
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file; expected an index, which is a folder made by `diml index`")
     if is_index(folder):
         return
-    if any((folder / part).exists() for part in (LOCK, MODEL, TABLE + ".lance")):
+    # On an object store a manifest that is none is the claim of whoever is making the index.
+    parts = (LOCK, MODEL, TABLE + ".lance", *(() if isinstance(folder, Path) else (FILE,)))
+    if any((folder / part).exists() for part in parts):
         raise StoreError(
             f"{folder} has no {FILE}: its creation or its copying was interrupted; run the same `diml index` command "
             "again to finish it, or copy it again"
@@ -166,16 +191,14 @@ def _check_presence(folder: Path) -> None:
     raise StoreError(f"{folder} is not an index: it has no {FILE}; give a folder made by `diml index`")
 
 
-def _parse(folder: Path) -> Manifest:
-    damaged = StoreError(
-        f"{folder / FILE} cannot be read as the manifest of an index; copy the index again, or make it again"
-    )
+def _parse(folder: Place, content: bytes) -> Manifest:
+    damaged = _damaged(folder)
     try:
-        values: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(content.decode())
         if values.pop("format") != FORMAT:
             raise StoreError(f"{folder} is not an index of images: its {FILE} belongs to another program")
         version = int(values.pop("version"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged from error
     if version > VERSION:
         raise StoreError(f"{folder} has format {version}, and this diml reads up to {VERSION}; upgrade diml to open it")
@@ -188,10 +211,10 @@ def _parse(folder: Path) -> Manifest:
         raise damaged from error
 
 
-def _check_model_files(folder: Path, expected: dict[str, int]) -> None:
+def _check_model_files(folder: Place, expected: dict[str, int]) -> None:
     for name, size in expected.items():
         file = folder / MODEL / name
-        found = file.stat().st_size if file.is_file() else None
+        found = file_size(file)
         if found != size:
             what = "is missing" if found is None else f"has {found} bytes instead of {size}"
             raise StoreError(f"{folder} was copied in part: {file} {what}; copy the index again")

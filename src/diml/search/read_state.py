@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from diml.model import StructuralModel
 from diml.search.manifest import Manifest
+from diml.search.places import Place
 from diml.search.stored_rows import StoredRows
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ReadState(Protocol):
         """What messages and results call it."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         """The folder, absolute.
 
         Raises:
@@ -39,11 +39,11 @@ class ReadState(Protocol):
         """
 
     @property
-    def folders(self) -> list[Path]:
+    def folders(self) -> list[Place]:
         """All of its folders."""
 
     @property
-    def shards(self) -> Mapping[str, Path]:
+    def shards(self) -> Mapping[str, Place]:
         """The folders of several indices by their names; empty for a single one."""
 
     @property

@@ -6,20 +6,20 @@ import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
-from filelock import FileLock
 
 from diml.errors import StoreError, UsageError
-from diml.files import AnyPath, user_path
-from diml.search.adding_lock import make_folder
+from diml.files import AnyPath
+from diml.search.adding_lock import making
 from diml.search.codes import FLOAT16, Codec, parse_codes, save_codec
 from diml.search.codes.sketches import Sketches
 from diml.search.creation import clear
 from diml.search.index import Index
 from diml.search.index_state import IndexState
-from diml.search.manifest import LOCK, MODEL, check_free, is_index, sizes
+from diml.search.manifest import MODEL, Manifest, check_free, is_index
+from diml.search.object_table import table_class
+from diml.search.places import Place, index_place, on_this_machine, sizes, written_here
 from diml.search.read_state import Opened
 from diml.search.row_form import RowForm
 from diml.search.settings import check_sketches
@@ -62,7 +62,7 @@ def recode(
         UsageError: there are no such codes, they need more bytes than there are now, there are too few images to fit
             them on, or the copy would be the same.
     """
-    source, target = user_path(index), user_path(into).absolute()
+    source, target = index_place(index), index_place(into).absolute()
     state = IndexState.open(source)
     opened = state.require()
     if is_index(target):
@@ -70,18 +70,17 @@ def recode(
     check_free(target)
     codec = _codec(source, opened, codes)
     form = _form(source, opened, codec, thumbnails, sketches)
-    make_folder(target)
-    with FileLock(target / LOCK):
+    with making(target) as write:
         clear(target)
         try:
-            _write(opened, source, target, form, progress)
+            write(_write(opened, source, target, form, progress))
         except BaseException:
             clear(target)
             raise
     return Index.open(target)
 
 
-def _codec(folder: Path, opened: Opened[Store], codes: str) -> Codec | None:
+def _codec(folder: Place, opened: Opened[Store], codes: str) -> Codec | None:
     """The codec, fitted on a sample of the index; None for maps in float16."""
     manifest, store = opened
     parts = manifest.grid[0] * manifest.grid[1]
@@ -103,7 +102,7 @@ def _codec(folder: Path, opened: Opened[Store], codes: str) -> Codec | None:
 
 
 def _form(
-    folder: Path, opened: Opened[Store], codec: Codec | None, thumbnails: bool | None, sketches: bool | None
+    folder: Place, opened: Opened[Store], codec: Codec | None, thumbnails: bool | None, sketches: bool | None
 ) -> RowForm:
     """What the rows of the copy have."""
     manifest, store = opened
@@ -116,12 +115,13 @@ def _form(
     return form
 
 
-def _write(opened: Opened[Store], source: Path, target: Path, form: RowForm, progress: Progress | None) -> None:
+def _write(opened: Opened[Store], source: Place, target: Place, form: RowForm, progress: Progress | None) -> Manifest:
     manifest, store = opened
-    shutil.copytree(source / MODEL, target / MODEL)
-    digest = "" if form.codec is None else save_codec(form.codec, target)
+    with on_this_machine(source / MODEL) as model, written_here(target) as here:
+        shutil.copytree(model, here / MODEL)
+        digest = "" if form.codec is None else save_codec(form.codec, here)
     schema = form.schema(manifest.dim, manifest.grid[0] * manifest.grid[1], manifest.columns, manifest.weighted)
-    copied = Store.create(target, schema, form)
+    copied = table_class(target).create(target, schema, form)
     total, done = store.count(), 0
     for rows in _recoded(opened, form, schema):
         copied.put(rows, replacing=False)
@@ -129,7 +129,7 @@ def _write(opened: Opened[Store], source: Path, target: Path, form: RowForm, pro
         if progress is not None:
             progress(done, max(done, total))
     copied.tidy(manifest.exact_limit)
-    replace(
+    return replace(
         manifest,
         codes=FLOAT16 if form.codec is None else form.codec.name,
         codes_digest=digest,
@@ -138,7 +138,7 @@ def _write(opened: Opened[Store], source: Path, target: Path, form: RowForm, pro
         sketches=form.sketches is not None,
         model_files=sizes(target / MODEL),
         table_version=copied.version,
-    ).write(target)
+    )
 
 
 def _recoded(opened: Opened[Store], form: RowForm, schema: pa.Schema) -> Iterator[pa.Table]:

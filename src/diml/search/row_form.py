@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from diml.model import storable
 from diml.search.codes import FLOAT16, Codec, load_codec
 from diml.search.codes.sketches import Sketches
 from diml.search.manifest import Manifest
+from diml.search.places import Place
 from diml.search.schema import CODE, MAP, SKETCH, WEIGHTS, table_schema
 
 
@@ -33,7 +33,7 @@ class RowForm:
     sketches: Sketches | None = None
 
     @classmethod
-    def stored(cls, folder: Path, manifest: Manifest) -> RowForm:
+    def stored(cls, folder: Place, manifest: Manifest) -> RowForm:
         """That of an index.
 
         Raises:

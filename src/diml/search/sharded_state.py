@@ -17,6 +17,7 @@ from diml.model.config import read_config
 from diml.model.storage import CONFIG
 from diml.search.index_state import IndexState
 from diml.search.manifest import MODEL, Manifest
+from diml.search.places import Place
 from diml.search.read_state import Opened
 from diml.search.shards import Shards, listed
 from diml.search.stored_rows import StoredRows
@@ -55,7 +56,7 @@ class ShardedState:
 
     @classmethod
     def open(
-        cls, paths: Sequence[Path], model: StructuralModel | None = None, backbone: nn.Module | None = None
+        cls, paths: Sequence[Place], model: StructuralModel | None = None, backbone: nn.Module | None = None
     ) -> ShardedState:
         """See `Index.open`."""
         _check_different(paths)
@@ -73,7 +74,7 @@ class ShardedState:
         return listed([state.name for state in self.states])
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         """None: it is several.
 
         Raises:
@@ -82,7 +83,7 @@ class ShardedState:
         raise UsageError(f"{self.name} are several indices and have no one path; see the shards of the index")
 
     @property
-    def folders(self) -> list[Path]:
+    def folders(self) -> list[Place]:
         """Of the indices."""
         return [state.path for state in self.states]
 
@@ -126,7 +127,7 @@ class ShardedState:
         return next(holding, None)
 
 
-def shard_names(paths: Sequence[Path]) -> list[str]:
+def shard_names(places: Sequence[Place]) -> list[str]:
     """Short names of folders: what their paths do not have in common, without the ending of the last part.
 
     >>> shard_names([Path("/data/a.diml"), Path("/data/b.diml")])
@@ -135,7 +136,11 @@ def shard_names(paths: Sequence[Path]) -> list[str]:
     ['one/photos', 'two/photos']
     >>> shard_names([Path("/data/photos"), Path("/data/photos.diml")])
     ['photos', 'photos.diml']
+    >>> shard_names([index_place(f"s3://bucket/{name}.diml") for name in "ab"])
+    ['a', 'b']
     """
+    # An address is shortened as the path that its parts would be.
+    paths = [path if isinstance(path, Path) else path.as_path() for path in places]
     common = os.path.commonpath([path.parent for path in paths])
     whole = [path.relative_to(common).as_posix() for path in paths]
     short = [name.removesuffix(".diml") for name in whole]
@@ -153,7 +158,7 @@ class _Trait:
     """
 
     name: str
-    of: Callable[[Path, Manifest], Any]
+    of: Callable[[Place, Manifest], Any]
     remedy: str
 
 
@@ -207,16 +212,16 @@ def _check_alike(first: IndexState, other: IndexState) -> None:
 def _matching_traits() -> list[_Trait]:
     """The settings of the models' matchers; what older versions do not write has a default."""
 
-    def of(name: str) -> Callable[[Path, Manifest], Any]:
+    def of(name: str) -> Callable[[Place, Manifest], Any]:
         return lambda folder, _: getattr(Matcher(**read_config(folder / MODEL / CONFIG)["matching"]), name)
 
     return [_Trait(f"settings {name} of the matcher", of(name), _SAME_MODEL) for name in Matcher.__dataclass_fields__]
 
 
-def _check_different(paths: Sequence[Path]) -> None:
-    seen: dict[str, Path] = {}
+def _check_different(paths: Sequence[Place]) -> None:
+    seen: dict[str, Place] = {}
     for path in paths:
-        real = os.path.realpath(path)
+        real = os.path.realpath(path) if isinstance(path, Path) else str(path)
         if real in seen:
             raise UsageError(f"{path} is listed twice; name each index once")
         seen[real] = path

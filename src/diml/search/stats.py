@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ from diml.model.config import read_config
 from diml.model.storage import CONFIG
 from diml.search.codes import FLOAT16
 from diml.search.decoding import stored_decoding
-from diml.search.manifest import MODEL, Manifest, sizes
+from diml.search.manifest import MODEL, Manifest
+from diml.search.places import Place, sizes
 from diml.search.schema import CODE, MAP, SKETCH, WEIGHTS
 from diml.search.stored_rows import StoredRows
 
@@ -86,7 +86,7 @@ class IndexStats:
 
 
 def stats_of(
-    name: str, folders: Sequence[Path], manifest: Manifest, store: StoredRows, shards: Iterable[str]
+    name: str, folders: Sequence[Place], manifest: Manifest, store: StoredRows, shards: Iterable[str]
 ) -> IndexStats:
     """Read the manifest and count rows and bytes.
 
@@ -144,12 +144,12 @@ def _row_bytes(store: StoredRows) -> dict[str, float]:
     return {name: round(number, 1) for name, number in found.items()}
 
 
-def _weights(folder: Path, manifest: Manifest) -> str:
+def _weights(folder: Place, manifest: Manifest) -> str:
     fitted_on = read_config(folder / MODEL / CONFIG).get("weights_fitted_on") if manifest.weighted else None
     return f"{manifest.weights}, fitted on {fitted_on}" if fitted_on else manifest.weights
 
 
-def _matching(folder: Path) -> str:
+def _matching(folder: Place) -> str:
     """Of a model's configuration, in which older versions have no transport."""
     settings = read_config(folder / MODEL / CONFIG)["matching"]
     transport = settings.get("transport", TRANSPORT)

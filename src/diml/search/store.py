@@ -18,6 +18,7 @@ from diml.search.codes import Codec
 from diml.search.codes.sketches import Sketches
 from diml.search.conditions import as_condition, engine_reason
 from diml.search.manifest import TABLE
+from diml.search.places import Place
 from diml.search.row_form import FLOAT16_ROWS, RowForm
 from diml.search.schema import PLAIN
 from diml.search.stored_rows import CHUNK, StoredRows, in_chunks
@@ -43,33 +44,34 @@ class Known(NamedTuple):
 
 
 class Store(StoredRows):
-    """A table of images. Methods that write must be called under the lock of the index; reading needs no lock.
+    """A table of images in a folder. Methods that write must be called under the lock of the index; reading needs no
+    lock.
 
     Attributes:
         form: in which maps and pictures are stored.
     """
 
-    def __init__(self, folder: Path, table: Any, form: RowForm) -> None:
+    def __init__(self, folder: Place, table: Any, form: RowForm) -> None:
         self.folder = folder
         self.form = form
         self._table = table
 
     @classmethod
-    def create(cls, folder: Path, schema: pa.Schema, form: RowForm = FLOAT16_ROWS) -> Store:
+    def create(cls, folder: Place, schema: pa.Schema, form: RowForm = FLOAT16_ROWS) -> Store:
         try:
-            return cls(folder, _connect(folder).create_table(TABLE, schema=schema), form)
+            return cls(folder, cls.connect(folder).create_table(TABLE, schema=cls.stored_schema(schema)), form)
         except _LANCE_ERRORS as error:
             raise StoreError(f"{folder} cannot be written: {engine_reason(error)}") from error
 
     @classmethod
-    def open(cls, folder: Path, at_least: int = 0, form: RowForm = FLOAT16_ROWS) -> Store:
+    def open(cls, folder: Place, at_least: int = 0, form: RowForm = FLOAT16_ROWS) -> Store:
         """Open the table and check that all of its data is there.
 
         Raises:
             StoreError: the table cannot be read, or its version is older than `at_least`.
         """
         try:
-            store = cls(folder, _connect(folder).open_table(TABLE), form)
+            store = cls(folder, cls.connect(folder).open_table(TABLE), form)
         except _LANCE_ERRORS as error:
             raise unreadable(folder, error) from error
         if store.version < at_least:
@@ -80,6 +82,18 @@ class Store(StoredRows):
         # Unlike opening, this reads from every data file.
         store.read(lambda: store._table.count_rows("id = ''"))
         return store
+
+    @classmethod
+    def connect(cls, folder: Place) -> Any:
+        """A connection to the tables in a folder."""
+        assert isinstance(folder, Path)
+        # Without this interval a connection never sees the commits of others.
+        return lancedb.connect(folder, read_consistency_interval=timedelta(0))
+
+    @classmethod
+    def stored_schema(cls, schema: pa.Schema) -> pa.Schema:
+        """The schema of a new table, with what it says to the engine."""
+        return schema
 
     @property
     def name(self) -> str:
@@ -186,19 +200,25 @@ class Store(StoredRows):
 
     # Writing
 
-    def put(self, rows: pa.Table, replacing: bool) -> None:
-        """Add rows in one commit; with `replacing`, instead of stored rows of the same ids."""
-        if not replacing:
-            return self._write(lambda: self._table.add(rows))
-        merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-        self._write(lambda: merge.execute(rows))
+    def put(self, rows: pa.Table, replacing: bool) -> int:
+        """Add rows in one commit; with `replacing`, instead of stored rows of the same ids.
+
+        Returns:
+            How many were stored.
+        """
+        if replacing:
+            merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            self._write(lambda: merge.execute(rows))
+        else:
+            self._write(lambda: self._table.add(rows))
+        return len(rows)
 
     def amend(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Set single columns of stored rows: id -> column -> value. Whole rows are rewritten."""
         ids = sorted(changes)
         for start in range(0, len(ids), CHUNK):
             part = ids[start : start + CHUNK]
-            self.put(_amended(self.rows(part), changes), replacing=True)
+            self.put(amended(self.rows(part), changes), replacing=True)
 
     def delete(self, ids: Sequence[str]) -> None:
         for where in in_chunks(sorted(ids)):
@@ -237,12 +257,8 @@ class Store(StoredRows):
             raise StoreError(f"{self.folder} cannot be written: {engine_reason(error)}") from error
 
 
-def _connect(folder: Path) -> Any:
-    # Without this interval a connection never sees the commits of others.
-    return lancedb.connect(folder, read_consistency_interval=timedelta(0))
-
-
-def _amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+def amended(rows: pa.Table, changes: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    """Rows with single values replaced: id -> column -> value."""
     ids = rows["id"].to_pylist()
     for name in {name for change in changes.values() for name in change}:
         field = rows.schema.field(name)

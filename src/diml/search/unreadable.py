@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from diml.errors import StoreError
 from diml.search.conditions import engine_reason
+from diml.search.places import Place
 
 # A file of the table, in an error of the engine that does not find it.
 _MISSING = re.compile(r"not found.*?([\w.-]*\.(?:lance|idx|manifest|arrow|bin))\b(?!/)", re.IGNORECASE)
@@ -22,12 +22,12 @@ def is_missing(error: BaseException) -> bool:
     return re.search(r"not found.*\.(lance|idx|manifest|arrow|bin)", str(error), re.IGNORECASE) is not None
 
 
-def moved(folder: Path) -> StoreError:
+def moved(folder: Place) -> StoreError:
     """The error for an index whose folder was there when it was opened."""
     return StoreError(f"{folder} was moved or removed while it was open; open it where it is now")
 
 
-def unreadable(folder: Path, error: BaseException) -> StoreError:
+def unreadable(folder: Place, error: BaseException) -> StoreError:
     """What an error of the engine means for the index in a folder, in one sentence.
 
     Args:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
-from filelock import BaseFileLock
 
 from diml.data.collection import Skipped
 from diml.model import StructuralModel
@@ -53,7 +53,7 @@ class Writer:
     stored, and leaves out what another writer stored in the meantime.
 
     Args:
-        lock: of the index, held during every commit.
+        lock: of the index, held during every commit; on an object store it excludes nobody, and the table does.
         check: called before the table is read, also under the lock of a commit; raises an error if the index is no
             longer the same.
         progress: called with the number of images done and the number to do.
@@ -63,7 +63,7 @@ class Writer:
 
     store: Store
     model: StructuralModel
-    lock: BaseFileLock
+    lock: AbstractContextManager[Any]
     check: Callable[[], None] = lambda: None
     commit_seconds: float = 5.0
     strict: bool = False
@@ -158,8 +158,11 @@ class Writer:
             rows = pa.concat_tables(tables)
             if len(rows):
                 replacing = any(id in self._known for id in rows["id"].to_pylist())
-                self.store.put(rows, replacing)
-                self._version = self.store.version
+                missed = len(rows) - self.store.put(rows, replacing)
+                self.unchanged, self.added = self.unchanged + missed, self.added - missed
+                version = self.store.version
+                # Where others commit at the same time, what they stored is read at the next commit.
+                self._version = version if version == self._version + 1 else -1
         self._learn(waiting)
         self._committed_at = time.monotonic()
 

@@ -12,10 +12,11 @@ from diml.errors import DimlError, StoreError
 from diml.model import StructuralModel
 from diml.search import Index
 from diml.search.manifest import FILE, MODEL, Manifest
+from diml.search.places import Place, on_this_machine
 from diml.service.problems import RequestError
 
-# What tells one state of a file from another: inode, time of change, size.
-Signature = tuple[int, int, int]
+# What tells one state of a file from another: inode, or entity tag of an object; time of change, size.
+Signature = tuple[int | str, int, int]
 
 
 class Models:
@@ -26,7 +27,7 @@ class Models:
         self._models: WeakValueDictionary[str, StructuralModel] = WeakValueDictionary()
         self._loading = threading.Lock()
 
-    def load(self, path: Path, manifest: Manifest) -> StructuralModel:
+    def load(self, path: Place, manifest: Manifest) -> StructuralModel:
         """The model of an index, with the encoder that is in memory already, if there is one.
 
         Indices with one fingerprint embed alike, and may compare in different ways.
@@ -34,7 +35,8 @@ class Models:
         with self._loading:
             known = self._models.get(manifest.fingerprint)
             if known is None:
-                known = StructuralModel.from_pretrained(path / MODEL).with_backend(self._backend)
+                with on_this_machine(path / MODEL) as folder:
+                    known = StructuralModel.from_pretrained(folder).with_backend(self._backend)
                 known.to(self._device).eval().requires_grad_(False)
                 known.encoder.prepare()
                 self._models[manifest.fingerprint] = known
@@ -52,9 +54,9 @@ class ServedIndex:
         reason: why it cannot be used now, in one sentence; None while it can.
     """
 
-    def __init__(self, name: str, paths: Sequence[Path], models: Models) -> None:
+    def __init__(self, name: str, paths: Sequence[Place], models: Models) -> None:
         self.name = name
-        self.paths = tuple(Path(os.path.abspath(path)) for path in paths)
+        self.paths = tuple(_absolute(path) for path in paths)
         self.reason: str | None = "it has not been opened yet; ask again in a moment"
         self._models = models
         self._opened: Index | None = None
@@ -89,7 +91,7 @@ class ServedIndex:
         assert self._encoder_of is not None
         return self._encoder_of
 
-    def changeable(self) -> Path:
+    def changeable(self) -> Place:
         """The folder that may be changed.
 
         Raises:
@@ -125,14 +127,14 @@ def unavailable(name: str, error: Exception) -> RequestError:
 
 
 def serve_indexes(
-    named: Mapping[str, Sequence[Path]], device: str = "cpu", backend: str = "auto"
+    named: Mapping[str, Sequence[Place]], device: str = "cpu", backend: str = "auto"
 ) -> dict[str, ServedIndex]:
     """The indices by name, not opened yet."""
     models = Models(device, backend)
     return {name: ServedIndex(name, paths, models) for name, paths in named.items()}
 
 
-def _with_own_settings(shared: StructuralModel, path: Path) -> StructuralModel:
+def _with_own_settings(shared: StructuralModel, path: Place) -> StructuralModel:
     """The shared model with the name and the matcher that this index was saved with."""
     from diml.matching import Matcher
     from diml.model.config import read_config
@@ -147,10 +149,23 @@ def _with_own_settings(shared: StructuralModel, path: Path) -> StructuralModel:
     )
 
 
-def _signature(paths: Sequence[Path]) -> tuple[Signature, ...] | None:
+def _signature(paths: Sequence[Place]) -> tuple[Signature, ...] | None:
     """Of the manifests; None where one is missing."""
     try:
-        states = [os.stat(path / FILE) for path in paths]
-    except OSError:
+        return tuple(map(_signature_of, paths))
+    except (OSError, StoreError):
         return None
-    return tuple((status.st_ino, status.st_mtime_ns, status.st_size) for status in states)
+
+
+def _signature_of(path: Place) -> Signature:
+    if isinstance(path, Path):
+        status = os.stat(path / FILE)
+        return status.st_ino, status.st_mtime_ns, status.st_size
+    found = (path / FILE).state()
+    if found is None:
+        raise FileNotFoundError(path / FILE)
+    return found.e_tag or found.version or "", int(found.modified.timestamp()), found.size
+
+
+def _absolute(path: Place) -> Place:
+    return Path(os.path.abspath(path)) if isinstance(path, Path) else path

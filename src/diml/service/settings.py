@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from diml.errors import UsageError
-from diml.files import user_path
+from diml.search.places import Place, index_place
 from diml.service.sharded_names import sharded
 
 PREFIX = "DIML_SERVE_"
@@ -23,7 +23,7 @@ class ServiceSettings(BaseSettings):
     separated by commas there.
 
     Attributes:
-        indexes: folders of indices, with different names.
+        indexes: folders of indices or their addresses on an object store, with different names.
         shards: several indices under one name, each as `NAME=INDEX,INDEX,...`; separated by semicolons in the
             environment.
         host, port: where to listen; port 0 takes a free one.
@@ -52,7 +52,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    indexes: Annotated[tuple[Path, ...], NoDecode] = ()
+    indexes: Annotated[tuple[Any, ...], NoDecode] = ()
     shards: Annotated[tuple[str, ...], NoDecode] = ()
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -90,8 +90,8 @@ class ServiceSettings(BaseSettings):
 
     @field_validator("indexes", mode="after")
     @classmethod
-    def _home(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(user_path(each) for each in value)
+    def _places(cls, value: tuple[Any, ...]) -> tuple[Place, ...]:
+        return tuple(index_place(each) for each in value)
 
     @classmethod
     def of(cls, **given: Any) -> ServiceSettings:
@@ -119,14 +119,14 @@ class ServiceSettings(BaseSettings):
         return found
 
     @property
-    def named(self) -> dict[str, tuple[Path, ...]]:
+    def named(self) -> dict[str, tuple[Place, ...]]:
         """The indices by name: that of the folder, without `.diml`, or the one that is given to several.
 
         Raises:
             UsageError: two have the same name, or shards in another form.
         """
-        named: dict[str, tuple[Path, ...]] = {}
-        single = ((os.path.basename(os.path.abspath(path)).removesuffix(".diml"), (path,)) for path in self.indexes)
+        named: dict[str, tuple[Place, ...]] = {}
+        single = ((_last_name(path).removesuffix(".diml"), (path,)) for path in self.indexes)
         for name, paths in (*single, *map(sharded, self.shards)):
             if name in named:
                 a, b = (", ".join(map(str, each)) for each in (named[name], paths))
@@ -138,3 +138,7 @@ class ServiceSettings(BaseSettings):
         """What clients should know before they ask."""
         names = ("upload_bytes", "pixels", "parts", "k", "shortlist", "shortlist_all", "regions", "filter_length")
         return {name: getattr(self, name) for name in names}
+
+
+def _last_name(path: Place) -> str:
+    return os.path.basename(os.path.abspath(path)) if isinstance(path, Path) else path.name

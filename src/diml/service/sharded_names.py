@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from diml.errors import UsageError
-from diml.files import user_path
+from diml.search.places import Place, index_place
 
 FORM = "NAME=INDEX,INDEX,..."
 
 
-def sharded(text: str) -> tuple[str, tuple[Path, ...]]:
-    """The name and the indices of a text such as `photos=a.diml,b.diml`; a path may have the wildcards of a shell.
+def sharded(text: str) -> tuple[str, tuple[Place, ...]]:
+    """The name and the indices of a text such as `photos=a.diml,b.diml`; a path of this machine may have
+    wildcards.
 
     Raises:
         UsageError: it has another form, or no index matches.
@@ -24,12 +26,12 @@ def sharded(text: str) -> tuple[str, tuple[Path, ...]]:
     given = [each for each in listed.split(",") if each]
     if not equals or not name or "/" in name or not given:
         raise UsageError(f"expected shards as {FORM}, such as photos=a.diml,b.diml, got {text!r}")
-    return name, tuple(path for each in given for path in _matching(user_path(each)))
+    return name, tuple(path for each in given for path in _matching(index_place(each)))
 
 
-def _matching(path: Path) -> list[Path]:
+def _matching(path: Place) -> Sequence[Place]:
     """The path, or in order of their names the folders that match it where it has wildcards."""
-    if path.exists() or not glob.has_magic(str(path)):
+    if not isinstance(path, Path) or path.exists() or not glob.has_magic(str(path)):
         return [path]
     found = sorted(Path(each) for each in glob.glob(str(path)) if Path(each).is_dir())
     if not found:

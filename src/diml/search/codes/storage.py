@@ -14,6 +14,7 @@ from diml.files import write_atomic
 from diml.search.codes.codec import Codec
 from diml.search.codes.names import parse_codes
 from diml.search.codes.product import Product
+from diml.search.object_path import ObjectPath
 
 FILE = "codes.safetensors"
 
@@ -32,7 +33,7 @@ def save_codec(codec: Codec, folder: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def load_codec(folder: Path, name: str, digest: str, fitted_on: str, parts: int, dim: int) -> Codec:
+def load_codec(folder: Path | ObjectPath, name: str, digest: str, fitted_on: str, parts: int, dim: int) -> Codec:
     """The codec of an index.
 
     Raises:
