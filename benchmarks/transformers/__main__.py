@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.defaults import tasks
 from benchmarks.defaults.scores import Quality, Ranking
 from benchmarks.defaults.tasks import NAMES, Fitted, fold
 from benchmarks.dinov2.build import FILE
@@ -58,7 +59,8 @@ class Weighted(Fitted):
 
     def __init__(self, embedded: Embedded, on: list[bool], without: int, noise: bool) -> None:
         tokens = embedded.noise[None] if noise else embedded.raw.maps.local[torch.tensor(on)].float()
-        super().__init__(embedded.raw, on, without=position_directions(tokens, without) if without else None)
+        left_out = position_directions(tokens, without) if without else None
+        super().__init__(embedded.raw, on, tasks.DIM, left_out)
         self.rollouts = embedded.rollouts
 
     def maps(self, at: torch.Tensor, weights: str) -> FeatureMaps:

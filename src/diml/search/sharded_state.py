@@ -136,6 +136,7 @@ def shard_names(places: Sequence[Place]) -> list[str]:
     ['one/photos', 'two/photos']
     >>> shard_names([Path("/data/photos"), Path("/data/photos.diml")])
     ['photos', 'photos.diml']
+    >>> from diml.search.places import index_place
     >>> shard_names([index_place(f"s3://bucket/{name}.diml") for name in "ab"])
     ['a', 'b']
     """
