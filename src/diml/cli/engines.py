@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +50,8 @@ def running_engine(name: str, address: str | None, workers: int | None) -> Itera
     # The part of Ray that is not Python has a log of its own in this process, on standard error, and greets there.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with ExitStack() as stack:
+        # Ray prints there when a worker ends, whatever its logs are set to; the engine says what came of it.
+        stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         engine = RayEngine(address, workers)
         with _no_standard_error():
             stack.enter_context(engine)
