@@ -1,10 +1,6 @@
 """Engines of the command line: what Ray prints does not reach standard output, which is for the answer."""
 
-import pytest
-
 from diml.cli.engines import running_engine
-
-pytest.importorskip("ray")
 
 
 def test_what_ray_prints_is_not_the_answer(monkeypatch, capsys):
