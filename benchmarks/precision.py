@@ -2,9 +2,9 @@
 
     python -m benchmarks.precision --data DATA [--collections emoji ...]
 
-DATA is as for benchmarks.defaults.choose. Images are embedded by lite0 in float32 (openvino), in bfloat16
-(openvino-bf16), and in int8: the network in the ONNX format with its weights and activations quantised by ONNX Runtime
-(one scale a channel, ranges of 128 images of the training half), run by OpenVINO. Recall@1 / MAP@R in percent by the
+DATA is as for benchmarks.defaults.choose. Images are embedded by lite0 in float32 (openvino), in bfloat16 (torch-bf16
+and openvino-bf16), and in int8: the network in the ONNX format with its weights and activations quantised by ONNX
+Runtime (one scale a channel, ranges of 128 images of the training half), run by OpenVINO. Recall@1 / MAP@R in percent by the
 defaults of an untrained model, with queries and gallery embedded alike, and with queries in float32. Errors are those
 of the parts: one minus the cosine with PyTorch's, mean over the parts of 64 images. Images a second are of the network
 alone, in batches of 32, medians of 7, taken in turn.
@@ -32,7 +32,7 @@ from benchmarks.defaults.compare import percent
 from benchmarks.defaults.scores import Quality, Ranking
 from benchmarks.defaults.tasks import NAMES, Fitted, Raw, raw_maps
 from diml.data import Located, open_image, open_table
-from diml.embedding import Inference, lite0
+from diml.embedding import REDUCED, Inference, lite0
 from diml.embedding.inference.onnx_format import onnx_bytes
 from diml.feature_maps import FeatureMaps
 from diml.markdown import table
@@ -125,7 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     cache = options.cache or options.data / "maps"
     plain = StructuralModel.from_pretrained("lite0").with_weights(None).with_grid(4).eval()
-    ways = ("openvino", "openvino-bf16", "int8")
+    ways = ("openvino", *REDUCED, "int8")
     cells: dict[str, list[str]] = {way: [] for way in ways}
     losses: dict[str, list[float]] = {way: [] for way in ways}
     for name in options.collections:
@@ -137,7 +137,7 @@ def main() -> None:
         int8 = quantised(calibration)
         models = {
             "openvino": plain.with_backend("openvino"),
-            "openvino-bf16": plain.with_backend("openvino-bf16"),
+            **{backend: plain.with_backend(backend) for backend in REDUCED},
             "int8": plain.replace(encoder=plain.encoder.replace(inference=Quantised(int8))),
         }
         for way, model in models.items():

@@ -6,15 +6,17 @@ import copy
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import timm
 import torch
 from torch import nn
 
-from diml.embedding import Encoder, Inference, Preprocessing, TimmBackbone, lite0
-from diml.embedding.inference import inference, parse_backend
+from diml.embedding import REDUCED, Encoder, Inference, Preprocessing, TimmBackbone, lite0
+from diml.embedding.inference import inference, parse_backend, torch_backend
 from diml.embedding.inference.torch_backend import folded
 from diml.errors import UsageError
+from diml.model import StructuralModel
 
 COMPILERS = ("openvino", "onnx")
 
@@ -68,14 +70,34 @@ def has_bfloat16() -> bool:
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
-def test_bfloat16_is_near_and_not_the_same():
+@pytest.mark.parametrize("backend", REDUCED)
+def test_bfloat16_is_near_and_not_the_same(backend):
     backbone, some = lite0().eval(), torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    runs = Inference("openvino-bf16")
+    runs = Inference(backend)
     found, right = runs(backbone, some), backbone(some)
     assert 1e-3 < ((found - right).norm() / right.norm()).item() < 0.2
     assert nn.functional.cosine_similarity(found.flatten(2), right.flatten(2)).min() > 0.9
-    assert runs.ran(backbone) == {"openvino-bf16"}
+    assert found.dtype == torch.float32
+    assert runs.ran(backbone) == {backend}
     torch.testing.assert_close(runs(backbone, some), found, rtol=0, atol=0)
+
+
+def test_a_processor_without_bfloat16_is_a_sentence(monkeypatch, pixels):
+    monkeypatch.setattr(torch_backend, "_computes_in_bfloat16", lambda device: False)
+    with pytest.raises(UsageError, match=r"cannot be used here \(this processor does not compute in bfloat16"):
+        Inference("torch-bf16")(network(), pixels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_computes_in_bfloat16_from_pinned_memory():
+    model = StructuralModel.from_pretrained("lite0").with_weights(None)
+    images = [np.random.default_rng(k).integers(0, 256, (300, 200, 3), np.uint8) for k in range(5)]
+    right = model.encode(images)
+    model.to("cuda")
+    exact, near = model.encode(images), model.with_backend("torch-bf16").encode(images)
+    torch.testing.assert_close(exact.local.cpu(), right.local, rtol=0, atol=1e-2 * float(right.local.abs().max()))
+    apart = ((near.local.cpu() - right.local).norm() / right.local.norm()).item()
+    assert 1e-4 < apart < 0.2
 
 
 def test_a_reduced_precision_is_never_replaced(monkeypatch, pixels):
@@ -220,7 +242,8 @@ def test_folding_changes_no_map(name):
 
 def test_names():
     with pytest.raises(
-        UsageError, match="expected a backend of auto, torch, openvino, onnx, openvino-bf16, got 'tensorflow'"
+        UsageError,
+        match="of auto, torch, openvino, onnx, torch-bf16, openvino-bf16, got 'tensorflow'",
     ):
         parse_backend("tensorflow")
 

@@ -26,7 +26,8 @@ def test_a_backend_that_does_not_exist():
     from diml.service import create_app
 
     with pytest.raises(
-        UsageError, match="expected a backend of auto, torch, openvino, onnx, openvino-bf16, got 'tensorflow'"
+        UsageError,
+        match="of auto, torch, openvino, onnx, torch-bf16, openvino-bf16, got 'tensorflow'",
     ):
         create_app(ServiceSettings.of(indexes=["a.diml"], backend="tensorflow"))
 

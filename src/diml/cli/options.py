@@ -88,8 +88,8 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto uses a G
 Backend = Annotated[
     str,
     typer.Option(
-        help="What embeds images on the CPU: torch, openvino or onnx; auto takes the fastest installed once there are "
-        "many images; openvino-bf16 is faster and less exact."
+        help="What embeds images: torch, openvino or onnx; auto takes the fastest installed once there are many; "
+        "torch-bf16 and openvino-bf16 are faster and less exact. A GPU has torch and torch-bf16."
     ),
 ]
 _INDEXES = typer.Argument(

@@ -47,7 +47,7 @@ def serve(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; auto by default.")] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="What embeds images on the CPU: torch, openvino, onnx, openvino-bf16; auto by default."),
+        typer.Option(help="What embeds images: torch, openvino, onnx, torch-bf16, openvino-bf16; auto by default."),
     ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests in work; more are refused with 429.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images embedded together.")] = None,

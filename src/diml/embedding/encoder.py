@@ -230,7 +230,7 @@ class Encoder(nn.Module):
         values = [each.values for each in pixels]
         if len({v.dtype for v in values}) > 1:
             values = [v.float() / 255 if v.dtype == torch.uint8 else v for v in values]
-        normalised = self.preprocessing.normalise(torch.stack(values).to(self.device))
+        normalised = self.preprocessing.normalise(self._on_device(torch.stack(values)))
         maps = self._maps(*self._features(partial(self.inference, self.backbone), normalised))
         if not torch.isfinite(maps.local).all():
             raise ModelError("the model returned NaN or infinite features; check its weights and its precision")
@@ -239,6 +239,11 @@ class Encoder(nn.Module):
             torch.tensor([each.visible for each in pixels], dtype=torch.float64),
         )
         return maps.replace(geometry=geometry).to(torch.float32)
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        """Copied to a GPU from pinned memory, which does not wait for what the GPU still computes."""
+        device = self.device
+        return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
     @torch.no_grad()
     def _embed(self, group: list[tuple[int, tuple[Pixels, Any] | ImageError]]) -> Batch:

@@ -217,11 +217,11 @@ class StructuralModel(nn.Module):
         return self.replace(encoder=self.encoder.replace(weights=weights), weights_fitted_on=None)
 
     def with_backend(self, backend: str) -> StructuralModel:
-        """A model that shares these weights and embeds by another backend where no gradient is needed, on the CPU.
+        """A model that shares these weights and embeds by another backend where no gradient is needed.
 
         Args:
             backend: torch, openvino, onnx, or auto for the fastest that is installed once there are many images; or
-                openvino-bf16, faster and less exact. See `diml.embedding.Inference`.
+                torch-bf16 or openvino-bf16, faster and less exact. See `diml.embedding.Inference`.
 
         Raises:
             UsageError: there is no such backend, or it is not installed.

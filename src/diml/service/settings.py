@@ -34,7 +34,7 @@ class ServiceSettings(BaseSettings):
         allow_hosts: further names under which the service is reached, as its Host header states them.
         allow_origins: web sites whose pages may use the service.
         device: cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.
-        backend: what embeds images on the CPU: torch, openvino, onnx, openvino-bf16; auto takes the fastest that is
+        backend: what embeds images: torch, openvino, onnx, torch-bf16, openvino-bf16; auto takes the fastest that is
             installed and exact.
         queue: requests in work or waiting; more are refused with 429.
         batch: images that are embedded together; 1 gives the same bits as the library by the same

@@ -48,7 +48,7 @@ class _State:
 
 
 class Inference:
-    """Runs backbones on the CPU without gradients, by the backend that was chosen.
+    """Runs backbones without gradients, by the backend that was chosen.
 
     A backend that cannot run a backbone, or whose maps are not those of PyTorch within 1e-3 of the largest number, is
     not used: PyTorch is, after one warning. On a GPU, in half precision and in training PyTorch always runs. A backend
@@ -56,7 +56,8 @@ class Inference:
 
     Args:
         backend: torch, openvino or onnx, from the first image on; or auto: PyTorch for few images, and the fastest
-            backend that is installed for many; or openvino-bf16, twice as fast as openvino and less exact.
+            backend that is installed for many; or torch-bf16 or openvino-bf16, faster and less exact: the former is
+            PyTorch under autocast, on the CPU or a GPU.
 
     Raises:
         UsageError: there is no such backend, or it is not installed; when it is used, one of reduced precision that
@@ -75,7 +76,7 @@ class Inference:
     def __call__(self, backbone: nn.Module, pixels: Tensor) -> Any:
         """What the backbone returns for pixels (n, 3, H, W), without gradient."""
         with torch.no_grad():
-            if not _is_for(backbone, pixels):
+            if not self._is_for(backbone, pixels):
                 self._check_not_reduced(pixels)
                 return backbone(pixels)
             with self._lock:
@@ -88,7 +89,7 @@ class Inference:
     def prepare(self, backbone: nn.Module, pixels: Tensor) -> None:
         """Choose as for many images, at once: for a service, which must not stop for this later."""
         with torch.no_grad(), self._lock:
-            if _is_for(backbone, pixels):
+            if self._is_for(backbone, pixels):
                 state = self._state(backbone)
                 state.seen = max(state.seen, COMPILE_AFTER)
                 self._choose(state, backbone, pixels)
@@ -138,7 +139,16 @@ class Inference:
 
     def _check_not_reduced(self, pixels: Tensor) -> None:
         if self.backend in REDUCED and len(pixels):
-            raise UsageError(f"the backend {self.backend} runs models in float32 on the CPU only; choose torch")
+            where = "" if self.backend == "torch-bf16" else " on the CPU"
+            raise UsageError(f"the backend {self.backend} runs models in float32{where} only; choose torch")
+
+    def _is_for(self, backbone: nn.Module, pixels: Tensor) -> bool:
+        """Whether there is anything to gain: in float32, not in training, and on a device that the backend runs on."""
+        parameters = list(backbone.parameters())
+        devices = ("cpu", "cuda") if self.backend == "torch-bf16" else ("cpu",)
+        plain = all(p.device.type in devices and p.dtype == torch.float32 for p in parameters)
+        some = bool(parameters) and len(pixels) > 0
+        return some and plain and pixels.dtype == torch.float32 and not backbone.training
 
     def _wanted(self, images: int) -> list[str]:
         """Backends that are worth their start, the best last."""
@@ -156,6 +166,8 @@ def _compiled(backend: str, backbone: nn.Module, pixels: Tensor) -> Run:
         from diml.embedding.inference.torch_backend import compiled
     elif backend == "openvino":
         from diml.embedding.inference.openvino_backend import compiled
+    elif backend == "torch-bf16":
+        from diml.embedding.inference.torch_backend import autocast as compiled
     elif backend == "openvino-bf16":
         from diml.embedding.inference import openvino_backend
 
@@ -163,13 +175,6 @@ def _compiled(backend: str, backbone: nn.Module, pixels: Tensor) -> Run:
     else:
         from diml.embedding.inference.onnx_backend import compiled
     return compiled(backbone, pixels[:1])
-
-
-def _is_for(backbone: nn.Module, pixels: Tensor) -> bool:
-    """Whether there is anything to gain: on the CPU, in float32, and not in training."""
-    parameters = list(backbone.parameters())
-    plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in parameters)
-    return bool(parameters) and plain and pixels.dtype == torch.float32 and len(pixels) > 0 and not backbone.training
 
 
 def _versions(backbone: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -7,9 +7,15 @@ from importlib.util import find_spec
 from diml.errors import UsageError
 
 # The module that each of them needs.
-NEEDS = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime", "openvino-bf16": "openvino"}
+NEEDS = {
+    "torch": "torch",
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+    "torch-bf16": "torch",
+    "openvino-bf16": "openvino",
+}
 BACKENDS = ("auto", *NEEDS)
-REDUCED = ("openvino-bf16",)
+REDUCED = ("torch-bf16", "openvino-bf16")
 """Those whose maps are near those of PyTorch, but not the same."""
 
 
@@ -17,8 +23,8 @@ def parse_backend(name: str) -> str:
     """The name of a backend that is installed.
 
     Args:
-        name: torch, openvino or onnx; auto, which takes what is fastest here of these; or openvino-bf16, which
-            computes in bfloat16.
+        name: torch, openvino or onnx; auto, which takes what is fastest here of these; or torch-bf16 or openvino-bf16,
+            which compute in bfloat16.
 
     Raises:
         UsageError: there is no such backend, or its package is not installed.

@@ -20,6 +20,31 @@ def compiled(backbone: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
     return lambda pixels: network(pixels.contiguous(memory_format=torch.channels_last))
 
 
+def autocast(backbone: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
+    """The same under autocast to bfloat16, on the device of the backbone; outputs are float32.
+
+    Raises:
+        RuntimeError: the device does not compute in bfloat16.
+    """
+    device = example.device.type
+    if not _computes_in_bfloat16(device):
+        raise RuntimeError(f"this {'processor' if device == 'cpu' else 'GPU'} does not compute in bfloat16")
+    run = compiled(backbone, example)
+
+    def in_bfloat16(pixels: Tensor) -> Any:
+        with torch.autocast(device, dtype=torch.bfloat16):
+            output = run(pixels)
+        return tuple(each.float() for each in output) if isinstance(output, tuple) else output.float()
+
+    return in_bfloat16
+
+
+def _computes_in_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-any-return]
+
+
 def folded(network: nn.Module) -> nn.Module:
     """A copy in which convolutions do the work of the batch normalisations that follow them.
 
