@@ -4,10 +4,10 @@
 
 DATA is as for benchmarks.defaults.choose. Images are embedded by lite0 in float32 (openvino), in bfloat16 (torch-bf16
 and openvino-bf16), and in int8: the network in the ONNX format with its weights and activations quantised by ONNX
-Runtime (one scale a channel, ranges of 128 images of the training half), run by OpenVINO. Recall@1 / MAP@R in percent by the
-defaults of an untrained model, with queries and gallery embedded alike, and with queries in float32. Errors are those
-of the parts: one minus the cosine with PyTorch's, mean over the parts of 64 images. Images a second are of the network
-alone, in batches of 32, medians of 7, taken in turn.
+Runtime (one scale a channel, ranges of 128 images of the training half), run by OpenVINO. Recall@1 / MAP@R in percent
+by the defaults of an untrained model, with queries and gallery embedded alike, and with queries in float32. Errors are
+those of the parts: one minus the cosine with PyTorch's, mean over the parts of 64 images. Images a second are of the
+network alone, in batches of 32, medians of 7, taken in turn.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def autocast(backbone: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
 
 def _computes_in_bfloat16(device: str) -> bool:
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-any-return]
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def folded(network: nn.Module) -> nn.Module:
