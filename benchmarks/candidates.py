@@ -12,15 +12,28 @@ the first 50, 100, 200 and 500 candidates, taken by:
   gallery, and the pooled vector beside them: 256 numbers in all;
 - lists of the images that have a part near each of 1,024 centroids (PLAID, arXiv 2205.09707): the best 16 centroids of
   each part of the query, an image counting the best of them for each part, and the pooled similarity;
+- the engine's own column of many vectors an image: the sum over the query's parts of the best cosine, all parts alike,
+  searched without an index, which is exact; the time of a query is printed;
+- one bit for each of 128 randomly rotated numbers of a part (256 bytes an image), from which cosines are estimated
+  (Charikar 2002), each part of the query with its best, weighted, and the pooled similarity;
+- the sketches of an index (four bits a number, 1,090 bytes an image): the bounds by which `--shortlist proven` reads;
 - the pooled vector for 1,000 candidates, of which the upper bound by the parts chooses.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import statistics
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import lancedb
+import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,6 +43,7 @@ from benchmarks.defaults.tasks import NAMES, Fitted, Task, raw_maps
 from diml.markdown import table
 from diml.matching import chosen_parts, part_similarity, top_k
 from diml.search.codes.product import k_means
+from diml.search.codes.sketches import Sketches
 
 CANDIDATES, BEST = (50, 100, 200, 500), 10
 BITS, PARTITIONS, REDUCED = 3, 10, 128
@@ -126,6 +140,50 @@ def listed(asked: Asked, sample: Tensor) -> Tensor:
     return asked.combined(torch.stack(found))
 
 
+def by_engine(asked: Asked) -> tuple[Tensor, float]:
+    """Scores by the engine's column of many vectors an image, and the median seconds of a query."""
+    count, parts, dim = asked.others.shape
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(asked.others.flatten().numpy()), dim)
+    starts = pa.array(np.arange(0, count * parts + 1, parts, dtype=np.int32))
+    scores, seconds = torch.empty_like(asked.pooled), []
+    with tempfile.TemporaryDirectory() as folder:
+        rows = pa.table({"at": pa.array(np.arange(count)), "parts": pa.ListArray.from_arrays(starts, vectors)})
+        gallery = lancedb.connect(folder).create_table("gallery", rows)
+        for k, units in enumerate(asked.units):
+            begun = time.perf_counter()
+            search: Any = gallery.search(units[asked.alpha[k] > 0].numpy(), vector_column_name="parts")
+            found = search.distance_type("cosine").limit(count).to_arrow()
+            seconds.append(time.perf_counter() - begun)
+            scores[k, torch.from_numpy(found["at"].to_numpy())] = -torch.from_numpy(found["_distance"].to_numpy())
+    return scores, statistics.median(seconds)
+
+
+def by_bits(asked: Asked) -> Tensor:
+    """Scores by the signs of randomly rotated parts: the angle of two parts is their share of different signs."""
+    dim = asked.units.shape[2]
+    rotation = torch.linalg.qr(torch.randn(dim, dim, generator=torch.Generator().manual_seed(0))).Q
+    a, b = ((x @ rotation).sign() for x in (asked.units, asked.others))
+    found = []
+    for k in range(len(a)):
+        agreement = torch.einsum("id,njd->nij", a[k], b) / dim  # 1 minus twice the share of different signs
+        found.append(torch.sin(agreement * (math.pi / 2)).amax(dim=2) @ asked.alpha[k])
+    return asked.combined(torch.stack(found))
+
+
+def by_sketches(asked: Asked) -> Tensor:
+    """The upper bounds of the similarities that the sketches of an index give."""
+    gallery, beta = asked.gallery, asked.gallery.weights_or_uniform
+    sketches = Sketches(gallery.local.shape[1], gallery.dim)
+    sketch = sketches.decode(sketches.encode(gallery, gallery.pooled))
+    found = []
+    for k, units in enumerate(asked.units):
+        chosen = asked.alpha[k] > 0
+        likeness = sketch.likeness(units[chosen])
+        one_sided = likeness.masked_fill(beta[:, None] == 0, -1).amax(dim=2)
+        found.append(one_sided @ asked.alpha[k][chosen])
+    return asked.combined(torch.stack(found))
+
+
 def wide(asked: Asked) -> Tensor:
     """Scores by the bound of the parts, of the candidates that the pooled vector gives."""
     scores = torch.full_like(asked.pooled, -torch.inf)
@@ -139,10 +197,15 @@ def rows(name: str, fitted: Fitted, task: Task, queries: int) -> Iterator[list[s
     sample = fitted.sample[torch.randperm(len(fitted.sample), generator=torch.Generator().manual_seed(0))[:32768]]
     for in_part in (False, True):
         asked = Asked(task, queries, in_part)
+        engine, seconds = by_engine(asked)
+        print(f"<!-- {name}, the engine's many vectors: {1000 * seconds:.0f} ms a query -->", flush=True)
         ways = {
             "pooled": asked.pooled,
             "encodings, 256 numbers": encoded(asked),
             "lists of centroids": listed(asked, sample),
+            "the engine's many vectors": engine,
+            "bits of the parts": by_bits(asked),
+            "sketches": by_sketches(asked),
             f"pooled, {WIDE}, then the bound": wide(asked),
         }
         for way, scores in ways.items():

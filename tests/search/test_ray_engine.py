@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -367,3 +368,43 @@ def test_an_index_that_is_up_to_date_needs_no_worker(engine, photos, tmp_path):
     started = time.monotonic()
     assert index.add(photos, engine=engine).unchanged == 12
     assert time.monotonic() - started < 2.0  # starting workers takes longer
+
+
+@pytest.mark.slow
+def test_an_index_on_an_object_store(engine, make_folder, s3, tmp_path):
+    folder, model, place = make_folder(20), small_model(), f"{s3({})}/x.diml"
+    local = Index.create(tmp_path / "local.diml", model, dim=0)
+    local.add(folder, labels_from="folder")
+    index = Index.create(place, model, dim=0)
+    assert index.add(folder, labels_from="folder", batch_size=4, engine=engine).added == 20
+    check_equal(Index.open(place, backbone=model.encoder.backbone), local)
+    assert index.add(folder, labels_from="folder", engine=engine).unchanged == 20
+
+
+@pytest.mark.long
+def test_images_and_index_on_an_object_store(make_folder, s3):
+    """Workers have to read the images; a cluster that `diml index` starts has its environment."""
+    folder = make_folder(20)
+    bucket = s3({f"photos/{file.relative_to(folder).as_posix()}": file.read_bytes() for file in folder.rglob("*.png")})
+    command = [
+        sys.executable,
+        "-c",
+        "from diml.cli import main; main()",
+        "index",
+        f"{bucket}/photos",
+        "--into",
+        f"{bucket}/x.diml",
+    ]
+    with tempfile.TemporaryDirectory(prefix="dr-", dir="/tmp", ignore_cleanup_errors=True) as place:
+        done = subprocess.run(
+            [*command, "--labels-from", "folder", "--engine", "ray", "--workers", "2"],
+            env={**os.environ, "TMPDIR": place, "OMP_NUM_THREADS": "1"},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stderr
+    local = Index.create(f"{bucket}/local.diml", StructuralModel.from_pretrained("lite0"))
+    local.add(f"{bucket}/photos", labels_from="folder")
+    check_equal(Index.open(f"{bucket}/x.diml"), local)
