@@ -6,8 +6,8 @@ DATA is as for benchmarks.defaults.choose. Images are embedded by lite0 in float
 and openvino-bf16), and in int8: the network in the ONNX format with its weights and activations quantised by ONNX
 Runtime (one scale a channel, ranges of 128 images of the training half), run by OpenVINO. Recall@1 / MAP@R in percent
 by the defaults of an untrained model, with queries and gallery embedded alike, and with queries in float32. Errors are
-those of the features: one minus the cosine with PyTorch's, mean over the locations of 64 images that have features which
-are not all zero. Images a second are of the network alone, in batches of 32, medians of 7, taken in turn.
+those of the features: one minus the cosine with PyTorch's, mean over the locations of 64 images, without those where
+all features are zero. Images a second are of the network alone, in batches of 32, medians of 7, taken in turn.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def main() -> None:
     rows = [
         [
             way,
-            f"{1 - cosines[way].mean().item():.4f}",
+            f"{errors[way]:.4f}",
             *cells[way],
             f"{statistics.mean(losses[way]):+.1f}",
             f"{rates[way]:.0f}",
