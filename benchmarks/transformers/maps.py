@@ -55,6 +55,7 @@ class Settings:
         weights: the file of the DINOv2-S/14.
         size: height and width of its input.
         norm: whether the final norm is applied to its blocks.
+        bf16: whether it computes in bfloat16 (autocast).
         classes: only so many classes of each half, to try; 0 for all.
     """
 
@@ -64,11 +65,13 @@ class Settings:
     weights: Path
     size: int
     norm: bool
+    bf16: bool
     classes: int
 
     def store(self, name: str, model: str) -> Path:
         some = f"-{self.classes}-classes" if self.classes else ""
-        how = f"-{self.size}{'-normed' if self.norm else ''}" if model.startswith("dinov2") else ""
+        ways = f"{'-normed' if self.norm else ''}{'-bf16' if self.bf16 else ''}"
+        how = f"-{self.size}{ways}" if model.startswith("dinov2") else ""
         safe = re.sub(r"[^\w.]+", "-", model)
         return self.cache / f"{name}{some}-{safe}{how}-grid{self.grid}.pt"
 
@@ -142,7 +145,7 @@ class Transformer:
     """The DINOv2-S/14, giving several blocks and their rollouts in one pass."""
 
     def __init__(self, blocks: Sequence[int], settings: Settings) -> None:
-        self.blocks, self.grid, self.norm = list(blocks), settings.grid, settings.norm
+        self.blocks, self.grid, self.norm, self.bf16 = list(blocks), settings.grid, settings.norm, settings.bf16
         self.backbone = TimmBackbone(ARCHITECTURE, size=(settings.size, settings.size))
         load_weights(self.backbone, settings.weights)
         self.preprocessing = self.backbone.preprocessing()
@@ -182,13 +185,14 @@ class Transformer:
         def keeper(block: int) -> Any:
             def keep(_: nn.Module, __: Any, output: Tensor) -> None:
                 tokens = model.norm(output) if self.norm else output
-                seen[block] = tokens[:, model.num_prefix_tokens :].mT
+                seen[block] = tokens[:, model.num_prefix_tokens :].mT.float()
 
             return keep
 
         handles = [model.blocks[block].register_forward_hook(keeper(block)) for block in self.blocks]
         try:
-            attentions = block_attentions(self.backbone, pixels, len(model.blocks))
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+                attentions = block_attentions(self.backbone, pixels, len(model.blocks))
         finally:
             for handle in handles:
                 handle.remove()
