@@ -119,7 +119,7 @@ def test_effective_rank_and_cosine():
 @pytest.mark.parametrize("norm", [False, True])
 def test_blocks_in_one_pass_are_those_of_the_model(state, tmp_path, norm):
     save_file(state, tmp_path / "vit.safetensors")
-    settings = Settings(tmp_path, tmp_path, 2, tmp_path / "vit.safetensors", 56, norm, 0)
+    settings = Settings(tmp_path, tmp_path, 2, tmp_path / "vit.safetensors", 56, norm, False, 0)
     transformer = Transformer([4, 9], settings)
     together, noise = transformer.maps([CAT, CUP]), transformer.noise()
     for block, (local, rollouts) in together.items():
@@ -131,6 +131,20 @@ def test_blocks_in_one_pass_are_those_of_the_model(state, tmp_path, norm):
         for last, mass in rollouts.items():
             torch.testing.assert_close(mass, rollout_marginals(model, [CAT, CUP], last), atol=1e-5, rtol=1e-4)
         assert noise[block].shape == (16, WIDTH)
+
+
+@pytest.mark.slow
+def test_bfloat16_is_near(state, tmp_path):
+    save_file(state, tmp_path / "vit.safetensors")
+    maps = []
+    for bf16 in (False, True):
+        settings = Settings(tmp_path, tmp_path, 2, tmp_path / "vit.safetensors", 56, False, bf16, 0)
+        maps.append(Transformer([4, 9], settings).maps([CAT, CUP]))
+    for block, (exact, rollouts) in maps[0].items():
+        near, others = maps[1][block]
+        assert 0 < (near.float() - exact.float()).norm() <= 0.05 * exact.float().norm()
+        for last, mass in rollouts.items():
+            torch.testing.assert_close(others[last], mass, atol=2e-3, rtol=0)
 
 
 @pytest.mark.slow
