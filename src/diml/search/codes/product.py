@@ -34,6 +34,8 @@ class Product:
     (torch.Size([2, 4]), True)
     """
 
+    form = "product"
+
     def __init__(self, pieces: int, dim: int, centroids: Float[Tensor, "m 256 w"] | None = None) -> None:
         if not 1 <= pieces <= dim:
             raise UsageError(f"expected pq1 to pq{dim} for maps of dim {dim}, got pq{pieces}")
