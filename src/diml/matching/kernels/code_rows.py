@@ -18,14 +18,14 @@ from diml.matching.kernels.lanes_codes import unit_rows
 
 NONE = np.empty(0, np.float32)
 
-Scratch = tuple[Array, Array, Array, Array]
+Scratch = tuple[Array, Array, Array]
 
 
 def new_scratch(layout: CodeLayout) -> Scratch:
     """The memory of a thread in `read_rows`."""
     padded = -(-layout.dim // WIDTH) * WIDTH
     vectors = aligned((layout.kept + 1) * padded + BORDER)
-    return vectors, aligned(layout.kept + 1), np.zeros(layout.parts + 1, np.int64), aligned(WIDTH)
+    return vectors, aligned(layout.kept + 1), np.zeros(layout.parts + 1, np.int64)
 
 
 def read_rows(maps: CodedMaps, images: Array, scratch: Scratch, out: Array, pooled_only: bool = False) -> None:
@@ -36,7 +36,7 @@ def read_rows(maps: CodedMaps, images: Array, scratch: Scratch, out: Array, pool
         out: flat float32, at least `BORDER` numbers longer than the rows.
     """
     layout = maps.layout
-    shape = layout.parts, layout.kept, layout.dim, layout.places, layout.vector_bytes
+    shape = layout.parts, layout.kept, layout.dim, layout.places
     centroids = layout.flat_centroids
     product = (0, 0, 0) if layout.centroids is None else (layout.vector_bytes, len(layout.centroids), int(layout.tagged))
     beside = (NONE if x is None else _flat(x) for x in (maps.weights, maps.own_pooled))

@@ -121,6 +121,29 @@ def copy(typing_context: Any, source: Any, offset: Any, target: Any, to: Any) ->
     return types.void(source, types.intp, target, types.intp), generate
 
 
+def _copy_of(count: int) -> Any:
+    """`target[to : to + count] = source[offset : offset + count]`."""
+    kind = ir.VectorType(F32, count)
+
+    @intrinsic
+    def operation(typing_context: Any, source: Any, offset: Any, target: Any, to: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            source, offset, target, to = arguments
+            source = context.make_array(signature.args[0])(context, builder, source).data
+            target = context.make_array(signature.args[2])(context, builder, target).data
+            places = (builder.gep(source, [offset]), builder.gep(target, [to]))
+            start, end = (builder.bitcast(place, kind.as_pointer()) for place in places)
+            builder.store(builder.load(start, align=ALIGN), end, align=ALIGN)
+            return context.get_dummy_value()
+
+        return types.void(source, types.intp, target, types.intp), generate
+
+    return operation
+
+
+copy4, copy8 = _copy_of(4), _copy_of(8)
+
+
 @intrinsic
 def every(typing_context: Any, value: Any) -> Any:
     """One number in all lanes."""
@@ -262,6 +285,20 @@ def inverse(typing_context: Any, x: Any) -> Any:
 
 
 @intrinsic
+def total(typing_context: Any, a: Any) -> Any:
+    """The sum of all lanes, of which halves are added to halves."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        [found] = arguments
+        for half in (8, 4, 2, 1):
+            order = ir.Constant(INTS, [(lane + half) % WIDTH for lane in range(WIDTH)])
+            found = builder.fadd(found, builder.shuffle_vector(found, found, order))
+        return builder.extract_element(found, ir.Constant(I32, 0))
+
+    return types.float32(lanes), generate
+
+
+@intrinsic
 def transposed(typing_context: Any, source: Any, offsets: Any, start: Any, target: Any, to: Any, stride: Any) -> Any:
     """`target[to + k * stride + l] = source[offsets[l] + start + k]` for k and l in 0..15.
 
@@ -337,6 +374,18 @@ def halves_at(typing_context: Any, array: Any, offset: Any) -> Any:
         return _widened(builder, builder.zext(found, INTS))
 
     return lanes(array, types.intp), generate
+
+
+@intrinsic
+def half_at(typing_context: Any, array: Any, offset: Any) -> Any:
+    """One float16 number from `array[offset : offset + 2]` of uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        found = _byte_vector(context, builder, signature.args[0], *arguments, I16)
+        number = _widened(builder, _splat(builder, builder.zext(found, I32), INTS))
+        return builder.extract_element(number, ir.Constant(I32, 0))
+
+    return types.float32(array, types.intp), generate
 
 
 def _widened(builder: Any, bits: Any) -> Any:

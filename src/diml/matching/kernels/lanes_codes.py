@@ -1,4 +1,9 @@
-"""The compiled reading of codes: unit rows of some images, into memory that the matching of these images reads next."""
+"""The compiled reading of codes: unit rows of some images, into memory that the matching of these images reads next.
+
+An image is read in three calls: its vectors are decoded; their mass is summed over the parts that share them; and the
+rows of the parts and of the mean are written, each scaled to unit length. A function of its own for each, and loops
+inside of it, as passing an array costs as much as decoding a vector.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from diml.matching.kernels.compiling import FLOATS, INTS, Array, compiled, inlined
-from diml.matching.kernels.lanes import WIDTH, bytes_at, every, fma, halves_at, load, nibbles_at, store, wide
+from diml.matching.kernels.compiling import FLOATS, INTS, Array, compiled
+from diml.matching.kernels.lanes import (
+    WIDTH,
+    bytes_at,
+    copy4,
+    copy8,
+    every,
+    fma,
+    half_at,
+    halves_at,
+    load,
+    nibbles_at,
+    store,
+    total,
+    wide,
+)
 
 HALF, WHOLE8, WHOLE4, PRODUCT = 0, 1, 2, 3
 # Codes may be memory of a file, which is not to be written.
@@ -18,138 +37,144 @@ LEAST_PEAK, LEAST_LENGTH = 1.1754944e-38, 1e-12
 CENTROIDS = 256
 
 
-@inlined
-def _half(codes: Array, at: int) -> float:
-    """A single float16 number."""
-    bits = np.int64(codes[at]) + 256 * np.int64(codes[at + 1])
-    exponent, fraction = bits >> 10 & 31, np.float32(bits & 1023)
-    if exponent == 31:
-        number = np.float32(np.inf) if fraction == 0 else np.float32(np.nan)
-    elif exponent == 0:
-        number = fraction * np.float32(2.0**-24)
-    else:
-        number = (fraction + np.float32(1024)) * np.float32(np.int64(1) << exponent) * np.float32(2.0**-25)
-    return -number if bits & 0x8000 else number
-
-
-@inlined
-def _halves(codes: Array, at: int, dim: int, out: Array, to: int) -> None:
+@compiled(f"void({BYTES}, int64, int64, int64, int64, {FLOATS})")
+def halves(codes: Array, at: int, kept: int, dim: int, padded: int, out: Array) -> None:
+    wide()
     full = dim - dim % WIDTH
-    for k in range(0, full, WIDTH):
-        store(out, to + k, halves_at(codes, at + 2 * k))
-    for k in range(full, dim):
-        out[to + k] = _half(codes, at + 2 * k)
+    for to in range(0, kept * padded, padded):
+        for k in range(0, full, WIDTH):
+            store(out, to + k, halves_at(codes, at + 2 * k))
+        for k in range(full, dim):
+            out[to + k] = half_at(codes, at + 2 * k)
+        at += 2 * dim
 
 
-@inlined
-def _wholes(codes: Array, at: int, dim: int, out: Array, to: int) -> None:
+@compiled(f"void({BYTES}, int64, int64, int64, int64, {FLOATS})")
+def wholes(codes: Array, at: int, kept: int, dim: int, padded: int, out: Array) -> None:
+    wide()
     full = dim - dim % WIDTH
-    scale = _half(codes, at)
-    scales = every(scale)
-    for k in range(0, full, WIDTH):
-        store(out, to + k, bytes_at(codes, at + 2 + k) * scales)
-    for k in range(full, dim):
-        out[to + k] = np.float32(np.int8(codes[at + 2 + k])) * scale
+    for to in range(0, kept * padded, padded):
+        scale = half_at(codes, at)
+        scales = every(scale)
+        at += 2
+        for k in range(0, full, WIDTH):
+            store(out, to + k, bytes_at(codes, at + k) * scales)
+        for k in range(full, dim):
+            out[to + k] = np.float32(np.int8(codes[at + k])) * scale
+        at += dim
 
 
-@inlined
-def _nibbles(codes: Array, at: int, dim: int, out: Array, to: int) -> None:
+@compiled(f"void({BYTES}, int64, int64, int64, int64, {FLOATS})")
+def nibbles(codes: Array, at: int, kept: int, dim: int, padded: int, out: Array) -> None:
+    wide()
     full = dim - dim % WIDTH
-    scale = _half(codes, at)
-    scales = every(scale)
-    for k in range(0, full, WIDTH):
-        store(out, to + k, nibbles_at(codes, at + 2 + k // 2) * scales)
-    for k in range(full, dim):
-        number = np.int64(codes[at + 2 + k // 2]) >> (k % 2 * 4) & 15
-        out[to + k] = np.float32(number - 8) * scale
+    for to in range(0, kept * padded, padded):
+        scale = half_at(codes, at)
+        scales = every(scale)
+        at += 2
+        for k in range(0, full, WIDTH):
+            store(out, to + k, nibbles_at(codes, at + k // 2) * scales)
+        for k in range(full, dim):
+            number = np.int64(codes[at + k // 2]) >> (k % 2 * 4) & 15
+            out[to + k] = np.float32(number - 8) * scale
+        at += (dim + 1) // 2
 
 
-@inlined
-def _centroids(
-    codes: Array, at: int, dim: int, centroids: Array, table: int, pieces: int, width: int, out: Array, to: int
+@compiled(f"void({BYTES}, int64, int64, int64, int64, int64, int64, {FLOATS}, {FLOATS})")
+def products(
+    codes: Array, at: int, kept: int, dim: int, padded: int, table: int, pieces: int, centroids: Array, out: Array
 ) -> None:
-    """Sixteen numbers of a centroid are copied at a time: those beyond it lie where the next piece is written."""
+    """Some numbers are copied more than a piece has: they lie where the next piece is written."""
+    wide()
+    width = -(-dim // pieces)
     longer = dim - pieces * (width - 1)
-    place = to
-    for piece in range(pieces):
-        start = ((table * pieces + piece) * CENTROIDS + np.int64(codes[at + piece])) * width
-        for k in range(0, width, WIDTH):
-            store(out, place + k, load(centroids, start + k))
-        place += width if piece < longer else width - 1
+    for to in range(0, kept * padded, padded):
+        place = to
+        for piece in range(pieces):
+            start = ((table * pieces + piece) * CENTROIDS + np.int64(codes[at + piece])) * width
+            if width <= 4:
+                copy4(centroids, start, out, place)
+            elif width <= 8:
+                copy8(centroids, start, out, place)
+            else:
+                for k in range(0, width, WIDTH):
+                    store(out, place + k, load(centroids, start + k))
+            place += width if piece < longer else width - 1
+        for k in range(to + dim, to + padded):
+            out[k] = 0
+        at += pieces
 
 
-@inlined
-def _square(vectors: Array, start: int, size: int, scratch: Array) -> float:
-    """The squared length."""
-    total = every(np.float32(0))
-    for k in range(0, size, WIDTH):
-        some = load(vectors, start + k)
-        total = fma(some, some, total)
-    store(scratch, 0, total)
-    square = np.float32(0)
-    for lane in range(WIDTH):
-        square += scratch[lane]
-    return square
+@compiled(f"void({BYTES}, int64, int64, int64, int64, {FLOATS}, int64, {INTS}, {FLOATS})")
+def share(
+    codes: Array, at: int, parts: int, kept: int, front: int, weights: Array, start: int, places: Array, mass: Array
+) -> None:
+    """Which vector each part has, and the weight of the parts that have a vector."""
+    for k in range(kept):
+        mass[k] = 0
+    for part in range(parts):
+        place = part
+        if front:
+            if kept <= WIDTH:
+                place = np.int64(codes[at + part // 2]) >> (part % 2 * 4) & 15
+            else:
+                place = np.int64(codes[at + part])
+            place = min(place, kept - 1)  # codes may be damaged
+        places[part] = place
+        mass[place] += weights[start + part] if len(weights) else np.float32(1) / np.float32(parts)
+    places[parts] = kept
 
 
-@compiled(f"float32({FLOATS}, int64, int64, {FLOATS})")
-def per_length(vectors: Array, start: int, size: int, scratch: Array) -> float:
-    """The inverse length of a vector of `size` numbers, at most 1e12; odd ones are scaled to the order of 1 first."""
-    wide()
-    square = _square(vectors, start, size, scratch)
-    if (square < LEAST_SQUARE or square > MOST_SQUARE) and square == square:
-        peak = np.float32(LEAST_PEAK)
-        for k in range(size):
-            peak = max(peak, abs(vectors[start + k]))
-        for k in range(size):
-            vectors[start + k] /= peak
-        square = _square(vectors, start, size, scratch)
-    length = np.sqrt(square)
-    return np.float32(1) / max(length, np.float32(LEAST_LENGTH))
-
-
-@compiled(f"void({BYTES}, int64, int64, int64, int64, {FLOATS}, int64, int64, int64, {FLOATS})")
-def vector(
-    codes: Array, at: int, form: int, dim: int, padded: int, centroids: Array, table: int, pieces: int, to: int,
-    out: Array,
-) -> None:  # fmt: skip
-    """Decode the vector at a byte to `out[to : to + padded]`, with zeros behind its `dim` numbers."""
-    wide()
-    width = -(-dim // max(pieces, 1))
-    if form == HALF:
-        _halves(codes, at, dim, out, to)
-    elif form == WHOLE8:
-        _wholes(codes, at, dim, out, to)
-    elif form == WHOLE4:
-        _nibbles(codes, at, dim, out, to)
-    else:
-        _centroids(codes, at, dim, centroids, table, pieces, width, out, to)
-    for k in range(dim, padded):
-        out[to + k] = 0
-
-
-@inlined
-def _which(codes: Array, at: int, part: int, kept: int, places: int) -> int:
-    """The vector of a part; of damaged codes one that exists."""
-    if places == 0:
-        return part
-    number = np.int64(codes[at + part // 2]) >> (part % 2 * 4) & 15 if kept <= WIDTH else np.int64(codes[at + part])
-    return min(number, kept - 1)
-
-
-@inlined
-def _mean(vectors: Array, kept: int, padded: int, mass: Array) -> None:
+@compiled(f"void({FLOATS}, int64, int64, {FLOATS})")
+def mean(vectors: Array, kept: int, padded: int, mass: Array) -> None:
     """The sum of vectors times their mass, behind them."""
+    wide()
     for k in range(0, padded, WIDTH):
-        total = every(np.float32(0))
+        found = every(np.float32(0))
         for at in range(kept):
-            total = fma(every(mass[at]), load(vectors, at * padded + k), total)
-        store(vectors, kept * padded + k, total)
+            found = fma(every(mass[at]), load(vectors, at * padded + k), found)
+        store(vectors, kept * padded + k, found)
+
+
+@compiled(f"void({FLOATS}, int64, int64, int64, {FLOATS})")
+def invert(vectors: Array, first: int, end: int, padded: int, inverse: Array) -> None:
+    """Inverse lengths, at most 1e12; odd vectors are scaled to the order of 1 first."""
+    wide()
+    for at in range(first, end):
+        start = at * padded
+        square = np.float32(0)
+        for attempt in range(2):
+            squares = every(np.float32(0))
+            for k in range(start, start + padded, WIDTH):
+                some = load(vectors, k)
+                squares = fma(some, some, squares)
+            square = total(squares)
+            if attempt == 1 or not (square < LEAST_SQUARE or square > MOST_SQUARE):
+                break
+            peak = np.float32(LEAST_PEAK)
+            for k in range(start, start + padded):
+                peak = max(peak, abs(vectors[k]))
+            for k in range(start, start + padded):
+                vectors[k] /= peak
+        inverse[at] = np.float32(1) / max(np.sqrt(square), np.float32(LEAST_LENGTH))
+
+
+@compiled(f"void({FLOATS}, {INTS}, int64, int64, int64, int64, {FLOATS}, {FLOATS}, int64)")
+def scaled(
+    vectors: Array, places: Array, first: int, end: int, dim: int, padded: int, inverse: Array, out: Array, to: int
+) -> None:
+    """Rows of unit length. Sixteen numbers are written at a time: those beyond a row lie where the next is written."""
+    wide()
+    for part in range(first, end):
+        start, scale = places[part] * padded, every(inverse[places[part]])
+        for k in range(0, padded, WIDTH):
+            store(out, to + k, load(vectors, start + k) * scale)
+        to += dim
 
 
 @compiled(
-    f"void({BYTES}, int64, {INTS}, int64, UniTuple(int64, 5), UniTuple(int64, 3), {FLOATS}, {FLOATS}, {FLOATS}, "
-    f"boolean, {FLOATS}, {FLOATS}, {INTS}, {FLOATS}, {FLOATS})"
+    f"void({BYTES}, int64, {INTS}, int64, UniTuple(int64, 4), UniTuple(int64, 3), {FLOATS}, {FLOATS}, {FLOATS}, "
+    f"boolean, {FLOATS}, {FLOATS}, {INTS}, {FLOATS})"
 )
 def unit_rows(
     codes: Array,
@@ -165,51 +190,43 @@ def unit_rows(
     vectors: Array,
     mass: Array,
     places: Array,
-    scratch: Array,
     out: Array,
 ) -> None:
     """The unit rows of some images, one after the other: those of the parts and, last, that of the pooled vector.
 
-    `codes` are `size` bytes an image. `shape` is parts, kept, dim, bytes of the places in front, and those of a vector;
-    `product` pieces of a vector, tables of centroids, and whether an image ends with the number of its table.
-    `weights` and `own_pooled` are of all images, or empty. `vectors` has memory for kept + 1 padded vectors. `vectors`,
-    `centroids` and `out` have sixteen numbers more than are used.
+    `codes` are `size` bytes an image. `shape` is parts, kept, dim, and bytes of the places in front; `product` pieces
+    of a vector, tables of centroids, and whether an image ends with the number of its table. `weights` and `own_pooled`
+    are of all images, or empty. `vectors` has memory for kept + 1 padded vectors, with zeros where they are padded.
+    `vectors`, `centroids` and `out` have sixteen numbers more than are used.
     """
-    wide()
-    parts, kept, dim, front, step = shape
+    parts, kept, dim, front = shape
     pieces, tables, tagged = product
     padded = -(-dim // WIDTH) * WIDTH
+    pooled = kept * padded
+    first = parts if pooled_only else 0
     to = 0
     for n in range(len(images)):
         image = images[n]
         at = image * size
-        table = 0
-        if tagged:
-            end = at + size
-            table = min(np.int64(codes[end - 2]) + 256 * np.int64(codes[end - 1]), tables - 1)
-        for k in range(kept):
-            vector(codes, at + front + k * step, form, dim, padded, centroids, table, pieces, k * padded, vectors)
-            mass[k] = 0
-        for part in range(parts):
-            place = _which(codes, at, part, kept, front)
-            places[part] = place
-            mass[place] += weights[image * parts + part] if len(weights) else np.float32(1) / np.float32(parts)
-        pooled = kept * padded
+        if form == HALF:
+            halves(codes, at + front, kept, dim, padded, vectors)
+        elif form == WHOLE8:
+            wholes(codes, at + front, kept, dim, padded, vectors)
+        elif form == WHOLE4:
+            nibbles(codes, at + front, kept, dim, padded, vectors)
+        else:
+            table = 0
+            if tagged:
+                table = min(np.int64(codes[at + size - 2]) + 256 * np.int64(codes[at + size - 1]), tables - 1)
+            products(codes, at + front, kept, dim, padded, table, pieces, centroids, vectors)
+        share(codes, at, parts, kept, front, weights, image * parts, places, mass)
         if len(own_pooled):
             for k in range(dim):
                 vectors[pooled + k] = own_pooled[image * dim + k]
             for k in range(dim, padded):
                 vectors[pooled + k] = 0
         else:
-            _mean(vectors, kept, padded, mass)
-        if not pooled_only:
-            for k in range(kept):
-                mass[k] = per_length(vectors, k * padded, padded, scratch)
-        mass[kept] = per_length(vectors, pooled, padded, scratch)
-        places[parts] = kept
-        # Sixteen numbers are written at a time: those beyond a row lie where the next one is written.
-        for part in range(parts if pooled_only else 0, parts + 1):
-            start, scale = places[part] * padded, every(mass[places[part]])
-            for k in range(0, padded, WIDTH):
-                store(out, to + k, load(vectors, start + k) * scale)
-            to += dim
+            mean(vectors, kept, padded, mass)
+        invert(vectors, kept if pooled_only else 0, kept + 1, padded, mass)
+        scaled(vectors, places, first, parts + 1, dim, padded, mass, out, to)
+        to += (parts + 1 - first) * dim
