@@ -217,6 +217,11 @@ def choose_backend(device: torch.device) -> Backend | None:
     return backend
 
 
+def is_compiled() -> bool:
+    """Whether code for the CPU may be compiled: it can be, and DIML_KERNEL does not ask for plain PyTorch."""
+    return os.environ.get(VARIABLE) != "torch" and _load("cpu")[0] is not None
+
+
 @functools.cache
 def _load(name: str) -> tuple[Backend | None, str]:
     """The module, or why it cannot be loaded."""

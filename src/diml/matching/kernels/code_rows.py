@@ -37,10 +37,10 @@ def read_rows(maps: CodedMaps, images: Array, scratch: Scratch, out: Array, pool
     """
     layout = maps.layout
     shape = layout.parts, layout.kept, layout.dim, layout.places
-    centroids = layout.flat_centroids
-    product = (0, 0, 0) if layout.centroids is None else (layout.vector_bytes, len(layout.centroids), int(layout.tagged))
+    tables = 0 if layout.centroids is None else len(layout.centroids)
+    product = layout.vector_bytes, tables, int(layout.tagged)
     beside = (NONE if x is None else _flat(x) for x in (maps.weights, maps.own_pooled))
-    how = FORMS.index(layout.form), shape, product, centroids, *beside, pooled_only
+    how = FORMS.index(layout.form), shape, product, layout.flat_centroids, *beside, pooled_only
     unit_rows(maps.codes.reshape(-1), layout.bytes, images, *how, *scratch, out)
 
 

@@ -7,8 +7,6 @@ The compiled code is in `lanes_kernel`. It releases the interpreter lock, each t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,14 +30,13 @@ from diml.matching.kernels.compiling import (
 )
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
+from diml.matching.kernels.threads import in_threads
 
 # Work of a thread at a time, some milliseconds: pairs of a list, pairs with plans, and images of a with sixteen of b.
 PIECE, PLANS = 2048, 512
 STRIP = 512
 # Numbers of the rows that are read from codes before they are compared: 2 MB, which stay in a cache.
 CODED = 2**19
-# Fewer pairs than this are finished before a second thread has started.
-ALONE = 512
 
 NONE = np.empty(0, np.float32)
 TRANSPORTS = {"full": FULL, "one-sided": ONE_SIDED, "dustbin": DUSTBIN}
@@ -151,7 +148,7 @@ def score_matrix(
             where = slice(rows[0] * WIDTH, (rows[-1] + 1) * WIDTH)
             call.work(rows, columns, [array[block, where] for array in out])
 
-    _work(piece, range(strips * blocks), n * m)
+    in_threads(piece, range(strips * blocks), n * m)
     tables = [array.reshape(blocks, n, WIDTH).transpose(1, 0, 2).reshape(n, blocks * WIDTH)[:, :m] for array in out]
     if symmetric:
         tables = [np.triu(table) + np.triu(table, 1).T for table in tables]
@@ -239,7 +236,7 @@ def _listed(
         some = None if images is None else (images[0][where], images[1][where])
         call.work(at_a[where], at_b[where], [array[where].reshape(-1) for array in out], some)
 
-    _work(piece, range(0, len(at_a), size), len(at_a))
+    in_threads(piece, range(0, len(at_a), size), len(at_a))
 
 
 def _planned(call: _Call, at_a: Array, at_b: Array, images: tuple[Array, Array] | None = None) -> BackendPlans:
@@ -250,17 +247,6 @@ def _planned(call: _Call, at_a: Array, at_b: Array, images: tuple[Array, Array] 
     _listed(call, at_a, at_b, [*out, plan.numpy(), error.numpy()], PLANS, images)
     scores = _scores(out)
     return BackendPlans(plan, error, scores.iterations, scores.converged)
-
-
-def _work(piece: Callable[[int], None], pieces: Iterable[int], pairs: int) -> None:
-    threads = torch.get_num_threads()
-    if threads == 1 or pairs < ALONE:
-        for at in pieces:
-            piece(at)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(piece, pieces):
-            pass
 
 
 def _flat(rows: Tensor) -> Array:

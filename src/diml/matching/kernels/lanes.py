@@ -331,9 +331,10 @@ def transposed(typing_context: Any, source: Any, offsets: Any, start: Any, targe
     return signature, generate
 
 
-def _byte_vector(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, kind: Any) -> Any:
-    """A value of bytes at any address."""
-    data = context.make_array(array_type)(context, builder, array).data
+def _bytes(context: Any, builder: Any, kind: Any, signature: Any, arguments: Any) -> Any:
+    """A value of this kind from the bytes of an array at any offset."""
+    array, offset = arguments
+    data = context.make_array(signature.args[0])(context, builder, array).data
     return builder.load(builder.bitcast(builder.gep(data, [offset]), kind.as_pointer()), align=1)
 
 
@@ -342,7 +343,7 @@ def bytes_at(typing_context: Any, array: Any, offset: Any) -> Any:
     """Sixteen whole numbers of 8 bits, with signs, from `array[offset : offset + 16]` of uint8."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = _byte_vector(context, builder, signature.args[0], *arguments, ir.VectorType(I8, WIDTH))
+        found = _bytes(context, builder, ir.VectorType(I8, WIDTH), signature, arguments)
         return builder.sitofp(found, FLOATS)
 
     return lanes(array, types.intp), generate
@@ -355,7 +356,7 @@ def nibbles_at(typing_context: Any, array: Any, offset: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         half = WIDTH // 2
         kind = ir.VectorType(I8, half)
-        found = _byte_vector(context, builder, signature.args[0], *arguments, kind)
+        found = _bytes(context, builder, kind, signature, arguments)
         low = builder.and_(found, ir.Constant(kind, [15] * half))
         high = builder.lshr(found, ir.Constant(kind, [4] * half))
         order = ir.Constant(INTS, [lane // 2 + half * (lane % 2) for lane in range(WIDTH)])
@@ -370,7 +371,7 @@ def halves_at(typing_context: Any, array: Any, offset: Any) -> Any:
     """Sixteen float16 numbers from `array[offset : offset + 32]` of uint8."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = _byte_vector(context, builder, signature.args[0], *arguments, ir.VectorType(I16, WIDTH))
+        found = _bytes(context, builder, ir.VectorType(I16, WIDTH), signature, arguments)
         return _widened(builder, builder.zext(found, INTS))
 
     return lanes(array, types.intp), generate
@@ -381,7 +382,7 @@ def half_at(typing_context: Any, array: Any, offset: Any) -> Any:
     """One float16 number from `array[offset : offset + 2]` of uint8."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = _byte_vector(context, builder, signature.args[0], *arguments, I16)
+        found = _bytes(context, builder, I16, signature, arguments)
         number = _widened(builder, _splat(builder, builder.zext(found, I32), INTS))
         return builder.extract_element(number, ir.Constant(I32, 0))
 

@@ -113,14 +113,12 @@ def share(
     for k in range(kept):
         mass[k] = 0
     for part in range(parts):
-        place = part
-        if front:
-            if kept <= WIDTH:
-                place = np.int64(codes[at + part // 2]) >> (part % 2 * 4) & 15
-            else:
-                place = np.int64(codes[at + part])
-            place = min(place, kept - 1)  # codes may be damaged
-        places[part] = place
+        place = np.int64(part)
+        if front and kept <= WIDTH:
+            place = np.int64(codes[at + part // 2]) >> (part % 2 * 4) & 15
+        elif front:
+            place = np.int64(codes[at + part])
+        places[part] = place = min(place, np.int64(kept - 1))  # codes may be damaged
         mass[place] += weights[start + part] if len(weights) else np.float32(1) / np.float32(parts)
     places[parts] = kept
 
