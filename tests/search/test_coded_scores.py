@@ -241,10 +241,16 @@ def test_damaged_codes_and_memory(name):
     codec = codec_of(name.replace("pool8", "pool20"), maps)
     noise = np.random.default_rng(0).integers(0, 256, (300, codec.bytes), dtype=np.uint8)
     some = CodedMaps(noise, codec.layout, (5, 5), codec.decode)
-    size = 300 * 26 * 33
-    out = np.full(size + 2 * compiling.BORDER, 12345, np.float32)
-    read_rows(some, np.arange(300), new_scratch(codec.layout), out)
-    assert (out[size + compiling.BORDER :] == 12345).all()
+    size = 300 * 26 * 33 + compiling.BORDER
+    arrays = [np.zeros(size, np.float32), *new_scratch(codec.layout)]
+    buffers = [np.full(len(array) + 128, 12345, array.dtype) for array in arrays]
+    for buffer, array in zip(buffers, arrays, strict=True):
+        buffer[64:-64] = array
+    out, *scratch = (buffer[64:-64] for buffer in buffers)
+    read_rows(some, np.arange(300), tuple(scratch), out)
+    for buffer in buffers:
+        assert (buffer[:64] == 12345).all()
+        assert (buffer[-64:] == 12345).all()
     how = BackendSettings("uniform", transport="one-sided")
     query = prepare(maps[:1]).rows
     assert cpu_scores.score_pairs(query, some, torch.zeros(300).long(), torch.arange(300), how).pooled.shape == (300,)

@@ -15,8 +15,11 @@ from diml.matching.kernels.coded_maps import FORMS, CodedMaps, CodeLayout
 from diml.matching.kernels.compiling import BORDER, Array, aligned
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_codes import unit_rows
+from diml.matching.kernels.threads import in_threads
 
 NONE = np.empty(0, np.float32)
+# Images whose pooled vectors a thread computes at a time.
+PIECE = 1024
 
 Scratch = tuple[Array, Array, Array]
 
@@ -47,9 +50,16 @@ def read_rows(maps: CodedMaps, images: Array, scratch: Scratch, out: Array, pool
 def unit_pooled(maps: CodedMaps) -> Float[Tensor, "n d"]:
     """The unit pooled vectors of all images, float32."""
     n, dim = len(maps), maps.layout.dim
-    out = np.empty(n * dim + BORDER, np.float32)
-    read_rows(maps, np.arange(n), new_scratch(maps.layout), out, pooled_only=True)
-    return torch.from_numpy(out[: n * dim].reshape(n, dim))
+    pooled = np.empty((n, dim), np.float32)
+
+    def piece(start: int) -> None:
+        images = np.arange(start, min(start + PIECE, n))
+        out = np.empty(len(images) * dim + BORDER, np.float32)
+        read_rows(maps, images, new_scratch(maps.layout), out, pooled_only=True)
+        pooled[start : start + PIECE] = out[:-BORDER].reshape(-1, dim)
+
+    in_threads(piece, range(0, n, PIECE), n)
+    return torch.from_numpy(pooled)
 
 
 def _flat(values: Tensor) -> Array:
