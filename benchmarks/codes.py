@@ -1,4 +1,4 @@
-"""What codes of maps cost and keep: bytes, error, retrieval, and matches a second.
+"""What codes of maps cost and keep: bytes, error and retrieval. Their speed is measured by `benchmarks.code_speed`.
 
     python -m benchmarks.codes --data DATA [--half train] [--codes int8 pq64 ...]
 
@@ -8,15 +8,12 @@ and what is fitted on one part is judged on the other, and the other way round: 
 as embedded, galleries are what their codes stand for, ranked by pooled vectors and re-ranked by the defaults of an
 untrained model on shortlists of 100.
 
-The error is that of the similarity of a query with its shortlist, a mean and a 99th percentile. Matches a second are of
-100,000 pairs from stored bytes to scores, one query with 4,096 images at a time; medians of five, taken in turn.
+The error is that of the similarity of a query with its shortlist, a mean and a 99th percentile.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +45,6 @@ CODES = (
 WEIGHTS = "norm*rarity"
 MATCHER = Matcher(transport="one-sided", weight=0.85)
 SAMPLE = 1000
-TIMED, ROUNDS = 4096, 5
 
 
 def tasks(raw: Raw, half: str) -> Iterator[tuple[Fitted, Task, list[bool]]]:
@@ -106,22 +102,6 @@ class CodedRanking(Ranking):
         self.relevant = self.classes[0][:, None] == self.classes[1][self.shortlist]
 
 
-def speeds(task: Task, codecs: list[Codec]) -> list[float]:
-    """Matches a second of each."""
-    every = torch.arange(TIMED) % len(task.gallery)
-    maps = task.gallery[every]
-    stored = [codec.encode(maps.local, maps.weights_or_uniform) for codec in codecs]
-    query, candidates = task.queries[0], torch.arange(TIMED)[None]
-    seconds: list[list[float]] = [[] for _ in codecs]
-    for turn in range(ROUNDS + 1):
-        for codec, codes, taken in zip(codecs, stored, seconds, strict=True):
-            start = time.perf_counter()
-            MATCHER.rerank(query, maps.replace(local=codec.decode(codes)), candidates)
-            if turn:
-                taken.append(time.perf_counter() - start)
-    return [TIMED / statistics.median(taken) for taken in seconds]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -150,15 +130,13 @@ def main() -> None:
             losses[code].append(100 * (mean[0] - base[0]))
     codecs = [codec_of(code, fitted, on) for code in options.codes]
     rows = []
-    for code, codec, rate in zip(options.codes, codecs, speeds(task, codecs), strict=True):
+    for code, codec in zip(options.codes, codecs, strict=True):
         error = np.concatenate(errors[code])
         change = f"{np.mean(losses[code]):+.1f} ({min(losses[code]):+.1f})"
         size = f"{codec.bytes:,}"
-        rows.append(
-            [code, size, f"{error.mean():.4f}", f"{np.quantile(error, 0.99):.3f}", *cells[code], change, f"{rate:,.0f}"]
-        )
+        rows.append([code, size, f"{error.mean():.4f}", f"{np.quantile(error, 0.99):.3f}", *cells[code], change])
     print(f"The {options.half} halves; Recall@1 / MAP@R in percent.\n")
-    header = ["codes", "bytes", "error", "99 %", *NAMES, "Recall@1, mean (least)", "matches/s"]
+    header = ["codes", "bytes", "error", "99 %", *NAMES, "Recall@1, mean (least)"]
     print(table(header, rows))
 
 

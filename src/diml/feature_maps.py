@@ -87,7 +87,7 @@ class FeatureMaps:
         self.grid = (int(height), int(width))
         self.own_pooled = pooled
         self.geometry = geometry
-        self.weights = None if weights is None else _normalised(weights, local)
+        self.weights = None if weights is None else normalised(weights, local.shape[:2], local.device)
 
     @cached_property
     def pooled(self) -> Float[Tensor, "n d"]:
@@ -240,10 +240,15 @@ def weighted_mean(local: Float[Tensor, "n r d"], weights: Float[Tensor, "n r"]) 
     return mean
 
 
-def _normalised(weights: Tensor, local: Tensor) -> Tensor:
-    if weights.shape != local.shape[:2]:
-        raise UsageError(f"expected weights of shape {tuple(local.shape[:2])}, got {tuple(weights.shape)}")
-    weights = weights.to(local.device, torch.promote_types(weights.dtype, torch.float32))
+def normalised(weights: Float[Tensor, "n r"], shape: tuple[int, ...], device: torch.device) -> Float[Tensor, "n r"]:
+    """Weights of parts in float32 or better, scaled to sum to 1 per image; uniform where all are 0.
+
+    Raises:
+        UsageError: another shape than (n, r), or a weight that is negative or not finite.
+    """
+    if weights.shape != shape:
+        raise UsageError(f"expected weights of shape {tuple(shape)}, got {tuple(weights.shape)}")
+    weights = weights.to(device, torch.promote_types(weights.dtype, torch.float32))
     total = weights.sum(dim=1, keepdim=True)
     if not torch.isfinite(total).all() or (weights < 0).any():
         raise UsageError("expected weights of parts that are finite and >= 0; check the masks or the scheme")

@@ -154,3 +154,38 @@ def test_a_single_image(name, dim):
     codec = fitted(name, local)
     codes = codec.encode(local, uniform(local))
     assert codec.decode(codes[7:8]).equal(codec.decode(codes)[7:8])
+
+
+@pytest.mark.parametrize(("parts", "dim", "kept"), [(16, 32, 8), (25, 33, 20), (7, 5, 1), (2, 3, 1)])
+def test_compiled_pooling_is_that_of_pytorch(parts, dim, kept, monkeypatch):
+    local, weights = random(300, parts, dim), random(300, parts, seed=1).abs()
+    local[:, 1], weights[:, 0] = local[:, 0], 0
+    vectors, which = pooled_parts(local, weights, kept)
+    monkeypatch.setenv("DIML_KERNEL", "torch")
+    expected = pooled_parts(local, weights, kept)
+    assert which.equal(expected[1])
+    torch.testing.assert_close(vectors, expected[0])
+
+
+@pytest.mark.parametrize(("k", "width"), [(256, 4), (256, 1), (11, 7), (1, 20)])
+@pytest.mark.parametrize("kernel", ["torch", "cpu"])
+def test_the_nearest_centroid(k, width, kernel, monkeypatch):
+    monkeypatch.setenv("DIML_KERNEL", kernel)
+    points, centroids = random(3, 5000, width), random(3, k, width, seed=1)
+    found = nearest(points, centroids)
+    distances = (points.double()[:, :, None] - centroids.double()[:, None]).square().sum(dim=3)
+    assert (distances.gather(2, found[:, :, None])[:, :, 0] - distances.amin(dim=2)).abs().max() < 1e-5
+    assert nearest(points[:, :0], centroids).shape == (3, 0)
+
+
+def test_of_equal_centroids_the_first_is_taken():
+    centroids = random(3, 40, 5).repeat(1, 3, 1)
+    assert nearest(random(3, 3000, 5, seed=1), centroids).max() == 39
+
+
+def test_pooling_of_any_numbers_ends():
+    local = random(4, 6, 5)
+    local[0], local[1], local[2, 3] = torch.nan, 1e30, torch.inf
+    vectors, which = pooled_parts(local, uniform(local), 2)
+    assert vectors.shape == (4, 2, 5)
+    assert which.amax() == 1

@@ -3,6 +3,7 @@
 from diml.matching.concentration import concentration
 from diml.matching.dustbin import dustbin_plan
 from diml.matching.functional import rerank, similarity
+from diml.matching.kernels.coded_maps import CodedMaps, CodeLayout
 from diml.matching.marginals import MARGINALS, OF_PARTS, Marginal, check_scheme, cross_correlation, uniform
 from diml.matching.match import Match, PartPair
 from diml.matching.matcher import Matcher
@@ -27,6 +28,8 @@ from diml.matching.unit_maps import UnitMaps, prepare
 __all__ = [
     "MARGINALS",
     "OF_PARTS",
+    "CodeLayout",
+    "CodedMaps",
     "Marginal",
     "Match",
     "Matcher",

@@ -80,7 +80,7 @@ class Dispatch:
         if self.backend is None:
             return reference.pair_scores(self.settings, a, b, i, j)
         how = self.backend_settings, self._weights(a, b)
-        return self._completed(self.backend.score_pairs(a.stored, b.stored, i, j, *how), a, b, i, j)
+        return self._completed(self.backend.score_pairs(a.uncoded, b.stored, i, j, *how), a, b, i, j)
 
     def shortlists(self, a: UnitMaps, b: UnitMaps, shortlist: Int[Tensor, "q k"]) -> Float[Tensor, "q k"]:
         """Similarities of each image of a with the images of b on its shortlist."""
@@ -89,7 +89,7 @@ class Dispatch:
         if not isinstance(self.backend, ShortlistBackend):
             return self.pairs(a, b, i, j).similarity.reshape(shortlist.shape)
         how = self.backend_settings, self._weights(a, b)
-        scores = self.backend.score_shortlists(a.stored, b.stored, shortlist, *how)
+        scores = self.backend.score_shortlists(a.uncoded, b.uncoded, shortlist, *how)
         return self._completed(_flat(scores), a, b, i, j).similarity.reshape(shortlist.shape)
 
     def matrix(self, a: UnitMaps, b: UnitMaps) -> Float[Tensor, "n m"]:
@@ -98,7 +98,7 @@ class Dispatch:
         if b is a and not self.settings.symmetric:
             b = b[:]  # other objects, so that nothing is mirrored
         if self.backend is not None:
-            scores = self.backend.score_matrix(a.stored, b.stored, self.backend_settings, self._weights(a, b))
+            scores = self.backend.score_matrix(a.uncoded, b.uncoded, self.backend_settings, self._weights(a, b))
             at = torch.arange(n * m, device=a.device)
             return self._completed(_flat(scores), a, b, at // m, at % m).similarity.reshape(n, m)
         [(i, j)] = all_pairs(n, m, a.device, block=n)
@@ -110,7 +110,7 @@ class Dispatch:
         if not isinstance(self.backend, PlanBackend):
             return reference.pair_plans(self.settings, a, b, i, j).plan
         how = self.backend_settings, self._weights(a, b)
-        found = _transport_plan(self.backend.plan_pairs(a.stored, b.stored, i, j, *how))
+        found = _transport_plan(self.backend.plan_pairs(a.uncoded, b.uncoded, i, j, *how))
         if len(left := _left(found)):
             _fill(found, left, reference.pair_plans(self.settings, a, b, i[left], j[left]).plan)
         return found
@@ -139,7 +139,7 @@ class Dispatch:
         """Upper bounds of the structural similarity, and the pooled similarity; None without a cheap way to them."""
         if not isinstance(self.backend, BoundBackend):
             return None
-        return self.backend.bound_pairs(a.stored, b.stored, i, j, self.backend_settings, self._weights(a, b))
+        return self.backend.bound_pairs(a.uncoded, b.stored, i, j, self.backend_settings, self._weights(a, b))
 
     def _weights(self, a: UnitMaps, b: UnitMaps) -> PartWeights | None:
         """What the backend multiplies a scheme with: marginals that the caller gives, or the maps' part weights."""

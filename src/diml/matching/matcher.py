@@ -17,6 +17,7 @@ from diml.feature_maps import FeatureMaps
 from diml.matching import reference
 from diml.matching.dispatch import Dispatch
 from diml.matching.kernels import PartWeights, as_int64
+from diml.matching.kernels.coded_maps import CodedMaps
 from diml.matching.match import Match
 from diml.matching.pair_lists import SIDE, Tile, all_pairs, pair_lists, tile_slices, unordered_pairs
 from diml.matching.score import PairScores
@@ -198,12 +199,14 @@ class Matcher(MatchSettings):
         a, b = both(maps_a, maps_b)
         return Dispatch.of(self, a, b).bounds(a, b, *pair_lists(i, j, a.device))
 
-    def rerank(self, query_maps: Maps, gallery_maps: Maps, shortlist: Int[Tensor, "q k"]) -> Float[Tensor, "q k"]:
+    def rerank(
+        self, query_maps: Maps, gallery_maps: Maps | CodedMaps, shortlist: Int[Tensor, "q k"]
+    ) -> Float[Tensor, "q k"]:
         """Similarity of every query with the gallery images on its shortlist, in the shortlist's order.
 
         Args:
             query_maps: of q images.
-            gallery_maps: of n images.
+            gallery_maps: of n images; codes of maps are read as they are, where a kernel can.
             shortlist: (q, K) indices into the gallery.
         """
         check_shortlist(shortlist, len(query_maps))

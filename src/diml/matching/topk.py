@@ -30,6 +30,7 @@ from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching.dispatch import Dispatch
 from diml.matching.kernels import checked_indices
+from diml.matching.kernels.coded_maps import CodedMaps
 from diml.matching.matcher import Matcher, check_shortlist
 from diml.matching.score import combine
 from diml.matching.unit_maps import UnitMaps, both
@@ -61,7 +62,7 @@ class TopK:
 def top_k(
     matcher: Matcher,
     query_maps: FeatureMaps | UnitMaps,
-    gallery_maps: FeatureMaps | UnitMaps,
+    gallery_maps: FeatureMaps | CodedMaps | UnitMaps,
     k: int,
     shortlist: Int[Tensor, "q K"] | None = None,
 ) -> TopK:
@@ -69,7 +70,7 @@ def top_k(
 
     Args:
         query_maps: of q images.
-        gallery_maps: of n images.
+        gallery_maps: of n images; codes of maps are read as they are, where a kernel can.
         k: how many; if there are fewer candidates, all of them.
         shortlist: (q, K) candidates of each query; by default the whole gallery.
 

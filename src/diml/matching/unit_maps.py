@@ -11,7 +11,8 @@ from torch import Tensor
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.matching.kernels import PartWeights
+from diml.matching.kernels import PartWeights, choose_backend
+from diml.matching.kernels.coded_maps import CodedMaps
 from diml.matching.kernels.scaled_maps import ScaledMaps
 
 # Devices where half precision maps are kept as they are, because the backend reads them in this form.
@@ -24,11 +25,11 @@ class UnitMaps:
     """Feature maps of n images, with the work done that is needed once per image.
 
     Args:
-        stored: the rows, or `ScaledMaps`, from which the rows are computed when they are first used.
+        stored: the rows, or `ScaledMaps` or `CodedMaps`, from which the rows are computed when they are first used.
         weights: (n, r), float32 or better, of the parts; None if all count the same.
     """
 
-    def __init__(self, stored: Tensor | ScaledMaps, weights: Float[Tensor, "n r"] | None = None) -> None:
+    def __init__(self, stored: Tensor | ScaledMaps | CodedMaps, weights: Float[Tensor, "n r"] | None = None) -> None:
         self.stored = stored
         self.weights = weights
 
@@ -38,7 +39,14 @@ class UnitMaps:
 
         The product of two images' rows contains local similarities, correlations and the pooled similarity at once.
         """
+        if isinstance(self.stored, CodedMaps):
+            return _unit_rows(self.stored.maps())
         return self.stored.unit() if isinstance(self.stored, ScaledMaps) else self.stored
+
+    @property
+    def uncoded(self) -> Tensor | ScaledMaps:
+        """What is stored, or the rows of codes."""
+        return self.rows if isinstance(self.stored, CodedMaps) else self.stored
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -49,39 +57,40 @@ class UnitMaps:
     @property
     def parts(self) -> int:
         """r, without the pooled row."""
-        return self._tensor.shape[1] - (not isinstance(self.stored, ScaledMaps))
+        return self._shape[1] - isinstance(self.stored, Tensor)
 
     @property
     def dim(self) -> int:
-        return self._tensor.shape[2]
+        return self._shape[2]
 
     @property
     def pooled(self) -> Float[Tensor, "n d"]:
         """(n, d): the unit pooled vectors."""
-        return self.stored.pooled if isinstance(self.stored, ScaledMaps) else self.stored[:, -1]
+        return self.stored[:, -1] if isinstance(self.stored, Tensor) else self.stored.pooled
 
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the rows."""
-        return torch.float32 if isinstance(self.stored, ScaledMaps) else self.stored.dtype
+        return self.stored.dtype if isinstance(self.stored, Tensor) else torch.float32
 
     @property
     def device(self) -> torch.device:
-        return self._tensor.device
+        return self.stored.parts.device if isinstance(self.stored, ScaledMaps) else self.stored.device
 
     @property
     def requires_grad(self) -> bool:
-        return self._tensor.requires_grad
+        return isinstance(self.stored, Tensor) and self.stored.requires_grad
 
     @property
-    def _tensor(self) -> Tensor:
-        return self.stored.parts if isinstance(self.stored, ScaledMaps) else self.stored
+    def _shape(self) -> tuple[int, ...]:
+        return self.stored.parts.shape if isinstance(self.stored, ScaledMaps) else self.stored.shape
 
 
-def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
+def prepare(maps: FeatureMaps | CodedMaps | UnitMaps) -> UnitMaps:
     """Normalise the parts and the pooled vector of every image, in float32 or better.
 
-    Prepare maps that are compared several times; prepared maps are returned as they are.
+    Prepare maps that are compared several times; prepared maps are returned as they are, and codes that a kernel reads
+    stay codes.
 
     >>> import torch
     >>> prepare(FeatureMaps(torch.ones(5, 4, 3), (2, 2))).rows.shape
@@ -89,6 +98,8 @@ def prepare(maps: FeatureMaps | UnitMaps) -> UnitMaps:
     """
     if isinstance(maps, UnitMaps):
         return maps
+    if isinstance(maps, CodedMaps):
+        return UnitMaps(maps, maps.weights) if choose_backend(maps.device) else prepare(maps.maps())
     # Plans are held fixed: the weights have a gradient through the pooled vector, but none as marginals.
     weights = None if maps.weights is None else maps.weights.detach()
     if torch.is_grad_enabled() and (maps.local.requires_grad or maps.pooled.requires_grad):
@@ -128,7 +139,7 @@ def _weights_or_uniform(side: UnitMaps) -> Tensor:
     return torch.full((len(side), side.parts), 1 / side.parts, dtype=side.dtype, device=side.device)
 
 
-def both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | UnitMaps) -> tuple[UnitMaps, UnitMaps]:
+def both(maps_a: FeatureMaps | UnitMaps, maps_b: FeatureMaps | CodedMaps | UnitMaps) -> tuple[UnitMaps, UnitMaps]:
     """Both sides prepared, in one dtype; the same object for both if the same maps were given.
 
     Raises:

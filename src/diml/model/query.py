@@ -17,6 +17,7 @@ from diml.embedding import Rollout
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
 from diml.matching import (
+    CodedMaps,
     Match,
     RegionLike,
     UnitMaps,
@@ -60,11 +61,11 @@ class Query(ABC):
         """Name of the marginals: of a scheme, `part`, `rollout:2`, or `given` for tensors."""
 
     @abstractmethod
-    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
+    def scores(self, gallery: FeatureMaps | CodedMaps) -> Float[Tensor, " n"]:
         """Similarities with n images, float32, solved to the matcher's tolerance, for ranking."""
 
     @abstractmethod
-    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
         """Indices and similarities of the k most similar of n images, ties ordered by index; fewer where n < k."""
 
     @property
@@ -122,11 +123,11 @@ class WholeQuery(Query):
         """The maps, prepared for matching once for all galleries that the query is compared with."""
         return prepare(self.maps.detach())
 
-    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
+    def scores(self, gallery: FeatureMaps | CodedMaps) -> Float[Tensor, " n"]:
         every = torch.arange(len(gallery))[None]
         return self.model.matcher.rerank(self.prepared, gallery.to(self.maps.device), every)[0]
 
-    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
         found = top_k(self.model.matcher, self.prepared, gallery.to(self.maps.device), k)
         return found.indices[0], found.similarity[0]
 
@@ -167,10 +168,11 @@ class PartQuery(Query):
     def marginals(self) -> str:
         return "part"
 
-    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
-        return part_similarity(self.maps, gallery.to(self.maps.device), self.weights, self.model.matcher.eps)
+    def scores(self, gallery: FeatureMaps | CodedMaps) -> Float[Tensor, " n"]:
+        maps = gallery.maps() if isinstance(gallery, CodedMaps) else gallery
+        return part_similarity(self.maps, maps.to(self.maps.device), self.weights, self.model.matcher.eps)
 
-    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
         scores, order = self.scores(gallery).sort(descending=True, stable=True)
         return order[:k], scores[:k]
 
@@ -208,10 +210,10 @@ class RolloutQuery(Query):
     def marginals(self) -> str:
         return f"rollout:{self.blocks}"
 
-    def scores(self, gallery: FeatureMaps) -> Float[Tensor, " n"]:
+    def scores(self, gallery: FeatureMaps | CodedMaps) -> Float[Tensor, " n"]:
         raise _needs_images()
 
-    def best(self, gallery: FeatureMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
         raise _needs_images()
 
     @property

@@ -10,12 +10,11 @@ import pyarrow as pa
 import torch
 
 from diml.errors import UsageError
-from diml.feature_maps import FeatureMaps
 from diml.model import Query
 from diml.search.coarse import POOLED_RANK, coarse_vector
 from diml.search.manifest import Manifest
 from diml.search.schema import SKETCH, WEIGHTS
-from diml.search.stored_maps import matrix, stored_local, stored_weights
+from diml.search.stored_maps import matrix, stored_weights, unread_maps
 from diml.search.stored_rows import StoredRows
 
 # Rows that are read together.
@@ -132,10 +131,7 @@ def _matched(
     """The k best of some rows, and the pooled similarity of all of them."""
     rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
     pooled = matrix(rows, "pooled")
-    own = torch.from_numpy(pooled.copy()) if manifest.own_pooled else None
-    local = stored_local(rows, manifest, store.codec)
-    gallery = FeatureMaps(local, manifest.grid, own, weights=stored_weights(rows))
-    indices, scores = query.best(gallery, k)
+    indices, scores = query.best(unread_maps(rows, manifest, store.codec), k)
     cosines = _cosine(pooled, coarse_vector(query))
     ids = rows["id"].take(indices.cpu().numpy()).to_pylist()
     near = cosines[indices.cpu().numpy()].tolist()

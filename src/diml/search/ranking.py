@@ -22,7 +22,7 @@ from diml.search.limits import EXHAUSTIVE, SearchShortlist
 from diml.search.manifest import Manifest
 from diml.search.schema import LARGE, PLAIN, SHARD
 from diml.search.stages import stage
-from diml.search.stored_maps import stored_maps
+from diml.search.stored_maps import stored_maps, unread_maps
 from diml.search.stored_rows import StoredRows
 
 # Hits whose plans are solved together.
@@ -80,12 +80,12 @@ def rank_rows(store: StoredRows, query: Query, rows: pa.Table, manifest: Manifes
     """Steps 2 and 3 of `rank`, for the rows that `nearest` found."""
     rows = rows.append_column(POOLED_RANK, pa.array(pooled_ranks(rows["_distance"].to_numpy())))
     with stage("fetch"):
-        gallery = stored_maps(rows, manifest, store.codec)
+        gallery = unread_maps(rows, manifest, store.codec)
     with stage("match"):
         if shortlist:
-            best = _best(query.scores(gallery), rows["id"].to_pylist(), k + 1)
-            rows, gallery = rows.take(best), gallery[best]
-        return Ranked(_hits(query, rows, gallery, k, by_pooled=not shortlist), shortlist)
+            rows = rows.take(_best(query.scores(gallery), rows["id"].to_pylist(), k + 1))
+        maps = stored_maps(rows, manifest, store.codec)
+        return Ranked(_hits(query, rows, maps, k, by_pooled=not shortlist), shortlist)
 
 
 class Counts(NamedTuple):

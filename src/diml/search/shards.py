@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from diml.errors import StoreError
+from diml.matching.kernels.coded_maps import TAG
 from diml.search.codes import Decoder
-from diml.search.codes.joined import TAG, JoinedCodec
+from diml.search.codes.joined import JoinedCodec
 from diml.search.codes.sketches import Sketches
 from diml.search.row_form import fixed_lists
 from diml.search.schema import CODE, SHARD

@@ -14,7 +14,7 @@ from diml.model import StructuralModel
 from diml.search.coarse import coarse_vector, nearest
 from diml.search.index import Index
 from diml.search.ranking import shown_numbers
-from diml.search.stored_maps import stored_maps
+from diml.search.stored_maps import stored_maps, unread_maps
 
 # Size of the generated pictures in pixels: a small photograph.
 SIZE = (640, 480)
@@ -44,13 +44,15 @@ def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
     image = index.model.read(path)
     query = index.model.query(image)
     device, vector = query.maps.device, coarse_vector(query)
-    gallery = stored_maps(nearest(store, vector, candidates), manifest, store.codec).to(device)
+    rows = nearest(store, vector, candidates)
+    gallery = unread_maps(rows, manifest, store.codec)
     ids_only = store.cosine_query(vector, candidates, None).bypass_vector_index().select(["id", "_distance"])
 
     def match() -> torch.Tensor:
         return query.scores(gallery).argsort()
 
-    hits = gallery[match()[-HITS - 1 :]]  # one more than shown, for the margin of the last
+    # One more than shown, for the margin of the last.
+    hits = stored_maps(rows.take(match()[-HITS - 1 :].cpu().numpy()), manifest, store.codec).to(device)
     found = {
         "decode": seconds(lambda: index.model.read(path)),
         "embed": seconds(lambda: index.model.encode(image), device),
@@ -58,7 +60,7 @@ def _stages(index: Index, path: Path, candidates: int) -> dict[str, float]:
         "match": seconds(match, device),
         "explain": seconds(lambda: shown_numbers(query.match(hits))),
     }
-    fetched = seconds(lambda: stored_maps(nearest(store, vector, candidates), manifest, store.codec))
+    fetched = seconds(lambda: unread_maps(nearest(store, vector, candidates), manifest, store.codec))
     found["fetch"] = max(0.0, fetched - found["coarse"])
     return {stage: found[stage] for stage in STAGES}
 

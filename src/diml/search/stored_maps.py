@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diml.feature_maps import FeatureMaps, Geometry
-from diml.search.codes import Decoder
+from diml.matching import CodedMaps
+from diml.search.codes import FLOAT16, Decoder, parse_codes
 from diml.search.manifest import Manifest
 from diml.search.schema import CODE, MAP, WEIGHTS
 
@@ -21,6 +22,20 @@ def stored_maps(rows: pa.Table, manifest: Manifest, codec: Decoder | None = None
     geometry = Geometry(torch.from_numpy(size), torch.from_numpy(matrix(rows, "visible").copy()))
     local = stored_local(rows, manifest, codec).float()
     return FeatureMaps(local, manifest.grid, pooled, geometry, stored_weights(rows))
+
+
+def unread_maps(rows: pa.Table, manifest: Manifest, codec: Decoder | None) -> CodedMaps:
+    """The same maps as they are stored, for comparing them; without a geometry.
+
+    Float16 maps are the codes float16 of all parts.
+    """
+    pooled = torch.from_numpy(matrix(rows, "pooled").copy()) if manifest.own_pooled else None
+    if codec is None:
+        codec = parse_codes(FLOAT16, manifest.grid[0] * manifest.grid[1], manifest.dim)
+        codes = matrix(rows, MAP).view(np.uint8)
+    else:
+        codes = matrix(rows, CODE)
+    return CodedMaps(codes, codec.layout, manifest.grid, codec.decode, pooled, stored_weights(rows))
 
 
 def stored_local(rows: pa.Table, manifest: Manifest, codec: Decoder | None) -> Float[Tensor, "n r d"]:

@@ -2,7 +2,8 @@
 
 A backend is a module with the functions of `Backend`; it may also have those of `PlanBackend`, `BoundBackend` and
 `ShortlistBackend`. Images are given as unit rows (n, r + 1, d), the pooled one last; a GPU backend takes `ScaledMaps`
-as well. Weights of the parts, or marginals that the caller gives, come as `PartWeights`.
+as well, and the CPU backend `CodedMaps` as the images of b in lists of pairs. Weights of the parts, or marginals that
+the caller gives, come as `PartWeights`.
 
 The reference is plain PyTorch (`diml.matching.reference`): any device and dtype, any marginals, gradients. A backend
 takes over where no gradient is needed and the marginals are given or a scheme that it has compiled in.
@@ -214,6 +215,11 @@ def choose_backend(device: torch.device) -> Backend | None:
             raise UsageError(f"{VARIABLE}={forced} cannot be used: {reason}")
         _warn(reason)
     return backend
+
+
+def is_compiled() -> bool:
+    """Whether code for the CPU may be compiled: it can be, and DIML_KERNEL does not ask for plain PyTorch."""
+    return os.environ.get(VARIABLE) != "torch" and _load("cpu")[0] is not None
 
 
 @functools.cache

@@ -7,8 +7,6 @@ The compiled code is in `lanes_kernel`. It releases the interpreter lock, each t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,23 +15,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diml.matching.kernels import SCHEMES, BackendPlans, BackendScores, BackendSettings, PartWeights, checked_indices
+from diml.matching.kernels.code_rows import new_scratch, read_rows
+from diml.matching.kernels.coded_maps import CodedMaps
 from diml.matching.kernels.compiling import (
+    BORDER,
     CONVERGED,
     DUSTBIN,
     FULL,
     ONE_SIDED,
     OUT_OF_RANGE,
     Array,
+    aligned,
     new_workspace,
 )
 from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
+from diml.matching.kernels.threads import in_threads
 
 # Work of a thread at a time, some milliseconds: pairs of a list, pairs with plans, and images of a with sixteen of b.
 PIECE, PLANS = 2048, 512
 STRIP = 512
-# Fewer pairs than this are finished before a second thread has started.
-ALONE = 512
+# Numbers of the rows that are read from codes before they are compared: 2 MB, which stay in a cache.
+CODED = 2**19
 
 NONE = np.empty(0, np.float32)
 TRANSPORTS = {"full": FULL, "one-sided": ONE_SIDED, "dustbin": DUSTBIN}
@@ -50,13 +53,15 @@ def unsupported(parts_a: int, parts_b: int, dtype: torch.dtype, settings: Backen
 
 def score_pairs(
     rows_a: Float[Tensor, "n rows_a d"],
-    rows_b: Float[Tensor, "m rows_b d"],
+    rows_b: Float[Tensor, "m rows_b d"] | CodedMaps,
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
     settings: BackendSettings,
     weights: PartWeights | None = None,
 ) -> BackendScores:
     """Scores of the pairs (a[i_k], b[j_k]), each (p,). Fastest if pairs with the same image of a are adjacent.
+
+    Codes are read where they are compared, once for each pair.
 
     >>> rows = torch.nn.functional.normalize(torch.ones(2, 5, 3), dim=-1)
     >>> score_pairs(rows, rows, torch.tensor([0]), torch.tensor([1]), BackendSettings("uniform")).converged
@@ -69,7 +74,7 @@ def score_pairs(
 
 def bound_pairs(
     rows_a: Float[Tensor, "n rows_a d"],
-    rows_b: Float[Tensor, "m rows_b d"],
+    rows_b: Float[Tensor, "m rows_b d"] | CodedMaps,
     i: Int[Tensor, " p"],
     j: Int[Tensor, " p"],
     settings: BackendSettings,
@@ -143,7 +148,7 @@ def score_matrix(
             where = slice(rows[0] * WIDTH, (rows[-1] + 1) * WIDTH)
             call.work(rows, columns, [array[block, where] for array in out])
 
-    _work(piece, range(strips * blocks), n * m)
+    in_threads(piece, range(strips * blocks), n * m)
     tables = [array.reshape(blocks, n, WIDTH).transpose(1, 0, 2).reshape(n, blocks * WIDTH)[:, :m] for array in out]
     if symmetric:
         tables = [np.triu(table) + np.triu(table, 1).T for table in tables]
@@ -161,21 +166,31 @@ class _Call:
     weights: tuple[Array, Array]
     source: int = LISTED
     bounds_only: bool = False
+    codes: CodedMaps | None = None
     thread: threading.local = field(default_factory=threading.local)
 
     @classmethod
     def of(
         cls,
         rows_a: Tensor,
-        rows_b: Tensor,
+        rows_b: Tensor | CodedMaps,
         settings: BackendSettings,
         weights: PartWeights | None,
         source: int = LISTED,
         bounds_only: bool = False,
     ) -> _Call:
-        shape = rows_a.shape[1], rows_b.shape[1], rows_a.shape[2]
+        codes = rows_b if isinstance(rows_b, CodedMaps) else None
+        parts_b = rows_b.shape[1] + (codes is not None)
+        shape = rows_a.shape[1], parts_b, rows_a.shape[2]
         flat = _flat_weights(weights, (len(rows_a), len(rows_b)), shape)
-        return cls(_flat(rows_a), _flat(rows_b), shape, settings, flat, source, bounds_only)
+        b = NONE if isinstance(rows_b, CodedMaps) else _flat(rows_b)
+        return cls(_flat(rows_a), b, shape, settings, flat, source, bounds_only, codes)
+
+    @property
+    def piece(self) -> int:
+        """Pairs of a list that are worked at together."""
+        _, parts_b, dim = self.shape
+        return PIECE if self.codes is None else min(PIECE, max(WIDTH, CODED // (parts_b * dim)))
 
     def work(self, at_a: Array, at_b: Array, out: list[Array], images: tuple[Array, Array] | None = None) -> None:
         how = self.settings
@@ -189,8 +204,19 @@ class _Call:
             depth = 0 if self.source == GIVEN else dim
             self.thread.workspace = new_workspace(parts_a, parts_b, depth, plans=len(found[4]) > 0)
         how_and_where = *numbers, *self.thread.workspace
-        pairs = at_a, at_b, images or (at_a, at_b), self.weights
-        score(self.a, self.b, *pairs, self.source, *self.shape, self.bounds_only, cross, *how_and_where, found)
+        images = images or (at_a, at_b)
+        b, at_b = (self.b, at_b) if self.codes is None else self._read(self.codes, at_b)
+        pairs = at_a, at_b, images, self.weights
+        score(self.a, b, *pairs, self.source, *self.shape, self.bounds_only, cross, *how_and_where, found)
+
+    def _read(self, codes: CodedMaps, images: Array) -> tuple[Array, Array]:
+        """Rows of some images, and where the rows of each are."""
+        if not hasattr(self.thread, "rows"):
+            _, parts_b, dim = self.shape
+            self.thread.rows = aligned(self.piece * parts_b * dim + BORDER), new_scratch(codes.layout)
+        rows, scratch = self.thread.rows
+        read_rows(codes, images, scratch, rows)
+        return rows, np.arange(len(images))
 
 
 def _listed(
@@ -198,9 +224,10 @@ def _listed(
     at_a: Array,
     at_b: Array,
     out: list[Array],
-    size: int = PIECE,
+    size: int | None = None,
     images: tuple[Array, Array] | None = None,
 ) -> None:
+    size = size or call.piece
     if len(at_a) != len(at_b):
         raise IndexError(f"expected as many indices of a as of b to form pairs, got {len(at_a)} and {len(at_b)}")
 
@@ -209,7 +236,7 @@ def _listed(
         some = None if images is None else (images[0][where], images[1][where])
         call.work(at_a[where], at_b[where], [array[where].reshape(-1) for array in out], some)
 
-    _work(piece, range(0, len(at_a), size), len(at_a))
+    in_threads(piece, range(0, len(at_a), size), len(at_a))
 
 
 def _planned(call: _Call, at_a: Array, at_b: Array, images: tuple[Array, Array] | None = None) -> BackendPlans:
@@ -220,17 +247,6 @@ def _planned(call: _Call, at_a: Array, at_b: Array, images: tuple[Array, Array] 
     _listed(call, at_a, at_b, [*out, plan.numpy(), error.numpy()], PLANS, images)
     scores = _scores(out)
     return BackendPlans(plan, error, scores.iterations, scores.converged)
-
-
-def _work(piece: Callable[[int], None], pieces: Iterable[int], pairs: int) -> None:
-    threads = torch.get_num_threads()
-    if threads == 1 or pairs < ALONE:
-        for at in pieces:
-            piece(at)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(piece, pieces):
-            pass
 
 
 def _flat(rows: Tensor) -> Array:

@@ -19,7 +19,7 @@ WIDTH = 16
 # In compiled code an intrinsic takes other arguments than its Python function does.
 intrinsic: Any = extending.intrinsic
 
-F32, I16, I32 = ir.FloatType(), ir.IntType(16), ir.IntType(32)
+F32, I8, I16, I32 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32)
 FLOATS, INTS = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
 # Pointers are only guaranteed to be aligned to single numbers.
 ALIGN = 4
@@ -119,6 +119,29 @@ def copy(typing_context: Any, source: Any, offset: Any, target: Any, to: Any) ->
         return context.get_dummy_value()
 
     return types.void(source, types.intp, target, types.intp), generate
+
+
+def _copy_of(count: int) -> Any:
+    """`target[to : to + count] = source[offset : offset + count]`."""
+    kind = ir.VectorType(F32, count)
+
+    @intrinsic
+    def operation(typing_context: Any, source: Any, offset: Any, target: Any, to: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            source, offset, target, to = arguments
+            source = context.make_array(signature.args[0])(context, builder, source).data
+            target = context.make_array(signature.args[2])(context, builder, target).data
+            places = (builder.gep(source, [offset]), builder.gep(target, [to]))
+            start, end = (builder.bitcast(place, kind.as_pointer()) for place in places)
+            builder.store(builder.load(start, align=ALIGN), end, align=ALIGN)
+            return context.get_dummy_value()
+
+        return types.void(source, types.intp, target, types.intp), generate
+
+    return operation
+
+
+copy4, copy8 = _copy_of(4), _copy_of(8)
 
 
 @intrinsic
@@ -262,6 +285,20 @@ def inverse(typing_context: Any, x: Any) -> Any:
 
 
 @intrinsic
+def total(typing_context: Any, a: Any) -> Any:
+    """The sum of all lanes, of which halves are added to halves."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        [found] = arguments
+        for half in (8, 4, 2, 1):
+            order = ir.Constant(INTS, [(lane + half) % WIDTH for lane in range(WIDTH)])
+            found = builder.fadd(found, builder.shuffle_vector(found, found, order))
+        return builder.extract_element(found, ir.Constant(I32, 0))
+
+    return types.float32(lanes), generate
+
+
+@intrinsic
 def transposed(typing_context: Any, source: Any, offsets: Any, start: Any, target: Any, to: Any, stride: Any) -> Any:
     """`target[to + k * stride + l] = source[offsets[l] + start + k]` for k and l in 0..15.
 
@@ -292,3 +329,81 @@ def transposed(typing_context: Any, source: Any, offsets: Any, start: Any, targe
 
     signature = types.void(source, offsets, types.intp, target, types.intp, types.intp)
     return signature, generate
+
+
+def _bytes(context: Any, builder: Any, kind: Any, signature: Any, arguments: Any) -> Any:
+    """A value of this kind from the bytes of an array at any offset."""
+    array, offset = arguments
+    data = context.make_array(signature.args[0])(context, builder, array).data
+    return builder.load(builder.bitcast(builder.gep(data, [offset]), kind.as_pointer()), align=1)
+
+
+@intrinsic
+def bytes_at(typing_context: Any, array: Any, offset: Any) -> Any:
+    """Sixteen whole numbers of 8 bits, with signs, from `array[offset : offset + 16]` of uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        found = _bytes(context, builder, ir.VectorType(I8, WIDTH), signature, arguments)
+        return builder.sitofp(found, FLOATS)
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def nibbles_at(typing_context: Any, array: Any, offset: Any) -> Any:
+    """Sixteen whole numbers of 4 bits, less 8, from `array[offset : offset + 8]` of uint8, the lower half first."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        half = WIDTH // 2
+        kind = ir.VectorType(I8, half)
+        found = _bytes(context, builder, kind, signature, arguments)
+        low = builder.and_(found, ir.Constant(kind, [15] * half))
+        high = builder.lshr(found, ir.Constant(kind, [4] * half))
+        order = ir.Constant(INTS, [lane // 2 + half * (lane % 2) for lane in range(WIDTH)])
+        numbers = builder.uitofp(builder.shuffle_vector(low, high, order), FLOATS)
+        return builder.fsub(numbers, _constant(8.0))
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def halves_at(typing_context: Any, array: Any, offset: Any) -> Any:
+    """Sixteen float16 numbers from `array[offset : offset + 32]` of uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        found = _bytes(context, builder, ir.VectorType(I16, WIDTH), signature, arguments)
+        return _widened(builder, builder.zext(found, INTS))
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def half_at(typing_context: Any, array: Any, offset: Any) -> Any:
+    """One float16 number from `array[offset : offset + 2]` of uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        found = _bytes(context, builder, I16, signature, arguments)
+        number = _widened(builder, _splat(builder, builder.zext(found, I32), INTS))
+        return builder.extract_element(number, ir.Constant(I32, 0))
+
+    return types.float32(array, types.intp), generate
+
+
+def _widened(builder: Any, bits: Any) -> Any:
+    """float32 numbers from the bits of float16.
+
+    By whole numbers, as not every processor has an instruction for it: the exponent is moved and its bias changed; the
+    smallest numbers, which have no leading bit, get one that is subtracted again; infinity and NaN stay.
+    """
+    most, step = 0x7C00 << 13, 1 << 23
+    shifted = builder.shl(builder.and_(bits, _constant(0x7FFF, INTS)), _constant(13, INTS))
+    exponent = builder.and_(shifted, _constant(most, INTS))
+    number = builder.add(shifted, _constant(112 * step, INTS))
+    endless = builder.icmp_unsigned("==", exponent, _constant(most, INTS))
+    number = builder.select(endless, builder.add(number, _constant(112 * step, INTS)), number)
+    small = builder.bitcast(builder.add(number, _constant(step, INTS)), FLOATS)
+    small = builder.bitcast(builder.fsub(small, _constant(2.0**-14)), INTS)
+    tiny = builder.icmp_unsigned("==", exponent, _constant(0, INTS))
+    number = builder.select(tiny, small, number)
+    sign = builder.shl(builder.and_(bits, _constant(0x8000, INTS)), _constant(16, INTS))
+    return builder.bitcast(builder.or_(number, sign), FLOATS)

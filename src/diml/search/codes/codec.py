@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from diml.matching import CodeLayout
+from diml.matching.kernels.coded_maps import NIBBLE, places
 from diml.search.codes.pooling import pooled_parts
+from diml.search.codes.product import Product
 from diml.search.codes.vectors import VectorCode
 
-# Vectors that half a byte can name.
-NIBBLE = 16
 # Images whose maps are held in float32 at once.
 BLOCK = 1024
 
 
 class Decoder(Protocol):
     """What reads codes."""
+
+    @property
+    def layout(self) -> CodeLayout:
+        """The same for a kernel that reads codes itself."""
 
     def decode(self, codes: UInt8[Tensor, "n bytes"]) -> Float[Tensor, "n r d"]:
         """The maps that codes stand for."""
@@ -61,12 +67,17 @@ class Codec:
     def fitted(self) -> bool:
         return self.vectors.fitted
 
+    @cached_property
+    def layout(self) -> CodeLayout:
+        """How a kernel reads the codes; of a codec that is fitted."""
+        centroids = self.vectors.centroids if isinstance(self.vectors, Product) else None
+        tables = None if centroids is None else centroids[None]
+        return CodeLayout(self.vectors.form, self.parts, self.kept, self.vectors.dim, tables)
+
     @property
     def _places(self) -> int:
         """Bytes that say which vector each part has; two parts share one where half a byte is enough."""
-        if self.kept == self.parts:
-            return 0
-        return self.parts if self.kept > NIBBLE else (self.parts + 1) // 2
+        return places(self.parts, self.kept)
 
     def fit(self, local: Float[Tensor, "n r d"], weights: Float[Tensor, "n r"], on: str) -> Codec:
         """The same codec, fitted on maps.

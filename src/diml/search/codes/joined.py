@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from diml.matching import CodeLayout
+from diml.matching.kernels.coded_maps import TAG
 from diml.search.codes.codec import Codec
-
-# Bytes of the number, least significant first.
-TAG = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,13 @@ class JoinedCodec:
     """
 
     codecs: Sequence[Codec]
+
+    @cached_property
+    def layout(self) -> CodeLayout:
+        """How a kernel reads the codes."""
+        layouts = [codec.layout for codec in self.codecs]
+        tables = [layout.centroids for layout in layouts if layout.centroids is not None]
+        return replace(layouts[0], centroids=torch.cat(tables) if tables else None, tagged=True)
 
     @torch.no_grad()
     def decode(self, codes: UInt8[Tensor, "n bytes"]) -> Float[Tensor, "n r d"]:

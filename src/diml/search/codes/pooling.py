@@ -6,6 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from diml.matching.kernels import is_compiled
+
+# Cells of no weight have a mean as well.
+LEAST_MASS = 1e-6
+
 
 def pooled_parts(
     local: Float[Tensor, "n r d"], weights: Float[Tensor, "n r"], kept: int
@@ -21,11 +26,14 @@ def pooled_parts(
     >>> vectors[0, :, 0].tolist(), which[0].tolist()
     ([0.25, 4.0], [0, 1, 0, 1])
     """
+    if is_compiled() and local.dtype == torch.float32:
+        from diml.search.codes import pooling_kernel  # loads numba
+
+        return pooling_kernel.pooled_parts(local, weights, kept)
     n, parts, _ = local.shape
     images = torch.arange(n)
     vectors = local.clone()
-    # Cells of no weight have a mean as well.
-    mass = weights.to(local.dtype).clamp(min=1e-6)
+    mass = weights.to(local.dtype).clamp(min=LEAST_MASS)
     which = torch.arange(parts).expand(n, parts).clone()
     closed = torch.eye(parts, dtype=torch.bool).expand(n, parts, parts).clone()
     for _ in range(parts - kept):

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from diml.errors import UsageError
+from diml.matching.kernels import is_compiled
 
 # Centroids of each piece: as many as a byte can name.
 CENTROIDS = 256
@@ -33,6 +34,8 @@ class Product:
     >>> code.encode(vectors[:2]).shape, bool((code.decode(code.encode(vectors)) - vectors).square().mean() < 0.02)
     (torch.Size([2, 4]), True)
     """
+
+    form = "product"
 
     def __init__(self, pieces: int, dim: int, centroids: Float[Tensor, "m 256 w"] | None = None) -> None:
         if not 1 <= pieces <= dim:
@@ -110,6 +113,10 @@ def k_means(points: Float[Tensor, "m n w"], k: int, steps: int = STEPS) -> Float
 
 def nearest(points: Float[Tensor, "m n w"], centroids: Float[Tensor, "m k w"]) -> Int[Tensor, "m n"]:
     """The nearest centroid of each point, in each of m sets."""
+    if is_compiled() and points.dtype == torch.float32:
+        from diml.search.codes import nearest_kernel  # loads numba
+
+        return nearest_kernel.nearest(points, centroids)
     half = centroids.square().sum(dim=2)[:, None] / 2
     found = [(piece @ centroids.mT - half).argmax(dim=2) for piece in torch.split(points, HELD, dim=1)]
     return torch.cat(found, dim=1) if found else torch.zeros(len(points), 0, dtype=torch.int64)

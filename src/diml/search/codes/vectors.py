@@ -19,11 +19,18 @@ class VectorCode(Protocol):
 
     Attributes:
         name: as in `parse_codes`.
+        form: as in `CodeLayout`.
         bytes: of a vector.
         fitted: whether it is ready; codes with centroids are fitted on a sample first.
     """
 
     name: str
+
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
 
     @property
     def bytes(self) -> int: ...
@@ -47,11 +54,11 @@ def as_halves(data: UInt8[Tensor, "n bytes"]) -> Float[Tensor, "n numbers"]:
 class Half:
     """Float16 numbers, as an index without codes has them."""
 
-    name = "float16"
+    name = form = "float16"
     fitted = True
 
     def __init__(self, dim: int) -> None:
-        self.bytes = 2 * dim
+        self.dim, self.bytes = dim, 2 * dim
 
     def fit(self, vectors: Float[Tensor, "n d"]) -> Half:
         return self
@@ -78,7 +85,7 @@ class Whole:
 
     def __init__(self, bits: int, dim: int) -> None:
         self.bits, self.dim = bits, dim
-        self.name = f"int{bits}"
+        self.name = self.form = f"int{bits}"
         self.bytes = 2 + (dim if bits == 8 else (dim + 1) // 2)
 
     def fit(self, vectors: Float[Tensor, "n d"]) -> Whole:
