@@ -7,9 +7,10 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
-from diml.search.codes import parse_codes
+from diml.search.codes import parse_codes, vectors
 from diml.search.codes.pooling import pooled_parts
 from diml.search.codes.product import Product, k_means, nearest
+from diml.search.codes.vectors import Whole
 
 NAMES = ["float16", "int8", "int4", "pq7", "pq5", "pool3+float16", "pool4+int8", "pool2+pq5", "pool5+int4", "pool1+pq1"]
 
@@ -189,3 +190,16 @@ def test_pooling_of_any_numbers_ends():
     vectors, which = pooled_parts(local, uniform(local), 2)
     assert vectors.shape == (4, 2, 5)
     assert which.amax() == 1
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("kept", "dim"), [(1, 1), (3, 7), (16, 128), (5, 33)])
+def test_compiled_code_decodes_whole_numbers_to_the_same_bits(bits, kept, dim, monkeypatch):
+    code = Whole(bits, dim)
+    rows = code.encode(random(900 * kept, dim)).reshape(900, -1)
+    rows = torch.cat([rows, torch.full((900, 3), 255, dtype=torch.uint8)], dim=1)  # something else behind them
+    compiled = code.decode_rows(rows, kept)
+    monkeypatch.setattr(vectors, "is_compiled", lambda: False)
+    assert torch.equal(compiled, code.decode_rows(rows, kept))
+    assert compiled.shape == (900, kept, dim)
+    assert code.decode_rows(rows[:0], kept).shape == (0, kept, dim)

@@ -19,6 +19,8 @@ from diml.search.stored_rows import StoredRows
 
 # Rows that are read together.
 BATCH = 4096
+# Sketches that are decoded together: few enough to stay in the processor's cache.
+DECODED = 256
 # Maps that are read first, to compare bounds with the best of them.
 FIRST = 128
 
@@ -110,14 +112,15 @@ def _bounds(
     columns = ["id", "pooled", SKETCH, *([WEIGHTS] if manifest.weighted else [])]
     for rows in store.batches(columns, where, BATCH):
         cosine = _cosine(matrix(rows, "pooled"), vector)
-        sketch = sketches.decode(torch.from_numpy(matrix(rows, SKETCH).copy()))
-        weights = stored_weights(rows)
+        stored, weights = torch.from_numpy(matrix(rows, SKETCH).copy()), stored_weights(rows)
         if weights is None:
-            weights = torch.full_like(sketch.radius, 1 / sketches.parts)
-        bounds = query.upper_bounds(torch.from_numpy(cosine) + sketch.slack, sketch.likeness(units), weights)
+            weights = torch.full((len(rows), sketches.parts), 1 / sketches.parts)
         ids += rows["id"].to_pylist()
-        upper.append(bounds.numpy())
         cosines.append(cosine)
+        for at in range(0, len(rows), DECODED):
+            sketch, piece = sketches.decode(stored[at : at + DECODED]), slice(at, at + DECODED)
+            pooled = torch.from_numpy(cosine[piece]) + sketch.slack
+            upper.append(query.upper_bounds(pooled, sketch.likeness(units), weights[piece]).numpy())
     return ids, np.concatenate(upper), np.concatenate(cosines)
 
 

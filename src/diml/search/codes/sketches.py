@@ -57,10 +57,8 @@ class Sketches:
         return torch.cat([codes.reshape(n, -1), lengths.view(torch.uint8)], dim=1)
 
     def decode(self, sketches: UInt8[Tensor, "n bytes"]) -> Sketch:
-        n, at = len(sketches), self.parts * self.code.bytes
-        vectors = self.code.decode(sketches[:, :at].reshape(n * self.parts, self.code.bytes))
-        lengths = as_halves(sketches[:, at:]).float()
-        return Sketch(vectors.reshape(n, self.parts, -1), lengths[:, :-1], lengths[:, -1])
+        lengths = as_halves(sketches[:, self.parts * self.code.bytes :]).float()
+        return Sketch(self.code.decode_rows(sketches, self.parts), lengths[:, :-1], lengths[:, -1])
 
 
 def _rounded_up(lengths: Tensor) -> Tensor:

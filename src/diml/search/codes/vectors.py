@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from diml.matching.kernels import is_compiled
+
 # Smaller numbers than float16 has, in place of the largest of a vector of zeros.
 TINY = 1e-12
 # Shares of a vector's largest number that 4-bit numbers may end at: cutting off the largest leaves finer steps.
@@ -116,10 +118,19 @@ class Whole:
         return torch.cat([best[:, :1].half().view(torch.uint8), packed], dim=1)
 
     def decode(self, codes: UInt8[Tensor, "n bytes"]) -> Float[Tensor, "n d"]:
+        return self.decode_rows(codes, 1)[:, 0]
+
+    def decode_rows(self, rows: UInt8[Tensor, "n size"], kept: int) -> Float[Tensor, "n kept d"]:
+        """The vectors whose codes each row begins with."""
+        if is_compiled():
+            from diml.search.codes import whole_kernel  # loads numba
+
+            return whole_kernel.vectors(rows, kept, self.dim, self.bits)
+        codes = rows[:, : kept * self.bytes].reshape(-1, self.bytes)
         scale = as_halves(codes[:, :2]).float()
         packed = codes[:, 2:].contiguous()
         if self.bits == 4:
             numbers = torch.stack([packed & 15, packed >> 4], dim=2).flatten(1)[:, : self.dim].float() - 8
         else:
             numbers = packed.view(torch.int8).float()
-        return numbers * scale
+        return (numbers * scale).reshape(len(rows), kept, self.dim)
