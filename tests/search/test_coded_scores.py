@@ -10,7 +10,8 @@ from diml.matching import CodedMaps, CodeLayout, Matcher, prepare, top_k
 from diml.matching.kernels import BackendSettings, compiling, cpu_scores
 from diml.matching.kernels.code_rows import new_scratch, read_rows
 from diml.matching.kernels.lanes_codes import halves
-from diml.search.codes import parse_codes
+from diml.search import Index
+from diml.search.codes import Codec, parse_codes
 from diml.search.codes.joined import JoinedCodec
 
 # float32 rounds the numbers of a code, its length and its products; measured 2e-7 in maps of 128 numbers.
@@ -254,6 +255,17 @@ def test_damaged_codes_and_memory(name):
     how = BackendSettings("uniform", transport="one-sided")
     query = prepare(maps[:1]).rows
     assert cpu_scores.score_pairs(query, some, torch.zeros(300).long(), torch.arange(300), how).pooled.shape == (300,)
+
+
+@pytest.mark.parametrize("shortlist", [50, "all"])
+def test_a_search_decodes_its_hits_only(shortlist, tmp_path, monkeypatch):
+    maps = maps_of(200)
+    index = Index.create(tmp_path / "i.diml", codes="pool8+int8")
+    index.add_maps(maps, paths=[f"{i}" for i in range(200)], sizes=[(64, 64)] * 200)
+    decoded, original = [], Codec.decode
+    monkeypatch.setattr(Codec, "decode", lambda codec, codes: decoded.append(len(codes)) or original(codec, codes))
+    assert index.search(maps[3], k=5, shortlist=shortlist)[0].path == "3"
+    assert decoded == [6]  # one more than shown, for the margin of the last
 
 
 def test_what_does_not_fit():
