@@ -7,10 +7,13 @@ also which of them that backend runs, with the maps of PyTorch.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import re
 import sys
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import pytest
 import timm
@@ -166,23 +169,29 @@ def summary(families: list[Family]) -> str:
     return "\n".join(lines)
 
 
+def print_line(found: Family) -> None:
+    shown = "x".join(map(str, found.shape)) or found.refusal
+    cells = (found.name, found.model, f"{found.parameters / 1e6:.1f} M", shown, found.by, found.follows, found.engine)
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def examined(family: str, backend: str | None) -> Family:
+    found = examine(family)
+    return replace(found, engine=run_by(backend, found)) if backend and found.shape else found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=("openvino", "onnx"))
     backend = parser.parse_args().backend
     print("| family | model | parameters | map | by | follows | engine |\n|---|---|---:|---|---|---|---|")
     families = []
-    for name in timm.list_modules():
-        found = examine(name)
-        if backend and found.shape:
-            found = replace(found, engine=run_by(backend, found))
-        families.append(found)
-        shown = "x".join(map(str, found.shape)) or found.refusal
-        print(
-            f"| {name} | {found.model} | {found.parameters / 1e6:.1f} M | {shown} | {found.by} | {found.follows} | "
-            f"{found.engine} |",
-            flush=True,
-        )
+    # In processes of a few families each: PyTorch keeps what it traces for another engine.
+    context, names = multiprocessing.get_context("spawn"), timm.list_modules()
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=4) as pool:
+        for found in pool.map(examined, names, repeat(backend)):
+            families.append(found)
+            print_line(found)
     print(f"\n{summary(families)}\n\ntimm {timm.__version__}.")
     if backend:
         others = [found for found in families if found.engine != "yes"]
