@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from diml.data import NamedBytes, open_image, original_of, to_rgb
+from diml.data import NamedBytes, image_size, open_image, original_of, to_rgb
 from diml.data.drafts import SPARE
 from diml.errors import ImageError
 from diml.image_sizes import Original, Wanted, note_original
@@ -186,3 +186,11 @@ def test_a_text_in_a_file_is_not_taken_for_it(tmp_path: Path) -> None:
         assert key in opened.info
         assert original_of(opened).size == original_of(to_rgb(opened)).size == (8, 6)
     assert original_of(open_image(tmp_path / "x.png")).size == (8, 6)
+
+
+@pytest.mark.parametrize("orientation", [1, 4, 5, 6, 8, 9])
+def test_the_size_of_the_file_is_told_without_decoding(photo: Image.Image, tmp_path: Path, orientation: int) -> None:
+    """9 is no orientation."""
+    (tmp_path / "x.jpg").write_bytes(turned(photo, orientation).data)
+    found = open_image(tmp_path / "x.jpg", wanted=Wanted(20, 20))
+    assert image_size(tmp_path / "x.jpg") == original_of(found).size == open_image(tmp_path / "x.jpg").size

@@ -10,8 +10,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from diml.image_sizes import Original, Size
 
-# Pixels that are decoded for one that is wanted, at least, on both axes: resizing by half or more hides how libjpeg
-# averages, see docs/performance.md.
+# Pixels that are decoded for one that is wanted, at least, on both axes: resizing them hides how libjpeg averages. With
+# as many as are wanted, maps of photographs are clearly further from those of all pixels.
 SPARE = 2
 _TURNED = (5, 6, 7, 8)
 _FROM_THE_RIGHT, _FROM_THE_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)
@@ -34,17 +34,18 @@ def draft(image: Image.Image, wanted: Callable[[Size], Size], orientation: int) 
     if not isinstance(image, JpegImageFile):
         return None
     stored = image.size
-    least = [SPARE * side for side in _turned(wanted(_turned(stored, orientation)), orientation)]
+    least = [SPARE * side for side in turned(wanted(turned(stored, orientation)), orientation)]
     if any(side < 2 * needed for side, needed in zip(stored, least, strict=True)):
         return None
     drafted = image.draft(None, (least[0], least[1]))
     if drafted is None:
         return None
-    (width, height), (right, bottom) = _turned(image.size, orientation), _turned(drafted[1][2:], orientation)
+    (width, height), (right, bottom) = turned(image.size, orientation), turned(drafted[1][2:], orientation)
     left = width - right if orientation in _FROM_THE_RIGHT else 0.0
     top = height - bottom if orientation in _FROM_THE_BOTTOM else 0.0
-    return Original(_turned(stored, orientation), (left, top, left + right, top + bottom), (width, height))
+    return Original(turned(stored, orientation), (left, top, left + right, top + bottom), (width, height))
 
 
-def _turned(size: tuple[T, T], orientation: int) -> tuple[T, T]:
+def turned(size: tuple[T, T], orientation: int) -> tuple[T, T]:
+    """Width and height of the upright image that is stored with an EXIF orientation, or the other way round."""
     return (size[1], size[0]) if orientation in _TURNED else size

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diml.data.bit_depth import Samples, colours, grey, png_bits_of, samples_of
 from diml.data.colour_profiles import to_srgb
-from diml.data.drafts import draft
+from diml.data.drafts import draft, turned
 from diml.data.first_decoding import first_rgb
 from diml.data.located import Located, NamedBytes
 from diml.data.numbers import scaled_numbers
@@ -123,8 +123,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         ImageError: as `open_image`, as far as the file's header tells.
     """
     with opened(path) as source:
-        width, height = source.image.size
-        return (height, width) if _orientation(source.image) >= 5 else (width, height)
+        return turned(source.image.size, _orientation(source.image))
 
 
 def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
