@@ -194,3 +194,23 @@ def test_the_size_of_the_file_is_told_without_decoding(photo: Image.Image, tmp_p
     (tmp_path / "x.jpg").write_bytes(turned(photo, orientation).data)
     found = open_image(tmp_path / "x.jpg", wanted=Wanted(20, 20))
     assert image_size(tmp_path / "x.jpg") == original_of(found).size == open_image(tmp_path / "x.jpg").size
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_damage_is_read_or_refused_as_by_version_2(photo: Image.Image, progressive: bool) -> None:
+    whole = jpeg(photo, progressive=progressive).data
+    outcomes = set()
+    for seed in range(30):
+        random, data = np.random.default_rng(seed), bytearray(whole)
+        for _ in range(5):
+            data[random.integers(len(data) if seed % 2 else 700)] = random.integers(256)
+        found = []
+        for version in (2, 3):
+            try:
+                image = open_image(NamedBytes(bytes(data), "x.jpg"), version, wanted=Wanted(60, 60))
+                found.append(original_of(image).size)
+            except ImageError as error:
+                found.append(str(error))
+        assert found[0] == found[1]
+        outcomes.add(type(found[0]))
+    assert outcomes == {tuple, str}
