@@ -31,7 +31,7 @@ from benchmarks.codes import MATCHER, WEIGHTS, CodedRanking
 from benchmarks.defaults.compare import percent
 from benchmarks.defaults.scores import Quality, Ranking
 from benchmarks.defaults.tasks import NAMES, Fitted, Raw, raw_maps
-from diml.data import Located, open_image, open_table
+from diml.data import Located, open_table
 from diml.embedding import REDUCED, Inference, lite0
 from diml.embedding.inference.onnx_format import onnx_bytes
 from diml.feature_maps import FeatureMaps
@@ -79,7 +79,7 @@ def quantised(pixels: Tensor) -> Run:
 
 
 def pixels_of(model: StructuralModel, files: list[Path | Located]) -> Tensor:
-    shown = [model.encoder.preprocessing(open_image(file)).values for file in files]
+    shown = [model.encoder.preprocessing(model.read(file)).values for file in files]
     return model.encoder.preprocessing.normalise(torch.stack(shown))
 
 

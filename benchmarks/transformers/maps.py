@@ -153,7 +153,7 @@ class Transformer:
     def maps(self, files: Sequence[Source]) -> dict[int, tuple[Tensor, dict[int, Tensor]]]:
         """By block: (n, r, c) float16 maps, and the shares of the cells by rollouts of the last blocks up to it."""
         ready = self.preprocessing
-        pixels = ready.normalise(torch.stack([ready(read_image(file)).values for file in files]))
+        pixels = ready.normalise(torch.stack([ready(read_image(file, wanted=ready.wanted)).values for file in files]))
         outputs, attentions = self._outputs(pixels)
         found = {}
         for block, output in outputs.items():

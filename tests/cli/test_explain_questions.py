@@ -181,9 +181,12 @@ def test_each_image_is_decoded_once(diml, tmp_path, monkeypatch, ending, part):
     opened = []
     for module in (data, sources):
         real = module.open_image
-        monkeypatch.setattr(
-            module, "open_image", lambda path, *how, real=real: opened.append(Path(path)) or real(path, *how)
-        )
+
+        def counting(path, *how, real=real, **more):
+            opened.append(Path(path))
+            return real(path, *how, **more)
+
+        monkeypatch.setattr(module, "open_image", counting)
     assert diml("explain", CAT, VIEW, "--out", tmp_path / f"why.{ending}", *part).code == 0
     assert sorted(opened) == sorted([CAT, VIEW])
 

@@ -49,7 +49,7 @@ def test_an_index_keeps_its_bit_depth(diml, deep):
     into = deep / "x.diml"
     assert diml("index", deep / "deep", "--into", into, "--bit-depth", 12).err == ""
     stats = json.loads(diml("info", into, "--json").out)
-    assert (stats["decoding"], stats["bit_depth"]) == (2, 12)
+    assert (stats["decoding"], stats["bit_depth"]) == (3, 12)
     found = json.loads(diml("search", into, deep / "plain" / "2.png", "--json").out)
     assert (found["hits"][0]["path"], found["hits"][0]["pooled"]) == ("2.png", pytest.approx(1, abs=1e-3))
     assert diml("index", deep / "deep", "--into", into, "--bit-depth", 12).code == 0

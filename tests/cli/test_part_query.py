@@ -118,3 +118,19 @@ def test_an_index_of_features_from_elsewhere(diml, refused, shapes, query, tmp_p
     refused(2, "has no model to embed images", "search", index.path, query)
     refused(1, "make another index to embed images", "index", shapes, "--into", index.path)
     assert json.loads(diml("info", index.path, "--json").out)["model"] == "none"
+
+
+def test_regions_and_masks_of_a_large_photograph_are_in_its_own_pixels(diml, refused, shapes_index, tmp_path):
+    """The model sees it at half of its size."""
+    photo = Image.radial_gradient("L").resize((1403, 1051))
+    photo.save(tmp_path / "large.jpg")
+    mask = Image.new("L", photo.size)
+    mask.paste(255, (1052, 788, 1403, 1051))
+    mask.save(tmp_path / "mask.png")
+    by_region = diml("search", shapes_index, tmp_path / "large.jpg", "--region", "1053,789,1403,1051", "--json")
+    by_mask = diml("search", shapes_index, tmp_path / "large.jpg", "--mask", tmp_path / "mask.png", "--json")
+    cells = [np.array(json.loads(each.out)["part"]["cells"]) for each in (by_region, by_mask)]
+    for each in cells:
+        assert each[3, 3] == pytest.approx(1, abs=0.02)
+    said = "0,0,1404,9 extends beyond the image of 1403x1051"
+    refused(2, said, "search", shapes_index, tmp_path / "large.jpg", "--region", "0,0,1404,9")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from diml.data import open_image
 from diml.embedding import Preprocessing
 from diml.errors import ImageError, UsageError
 
@@ -68,3 +69,29 @@ def test_wrong_tensors_are_refused(tensor, said):
 def test_wrong_settings_are_refused(settings):
     with pytest.raises(UsageError):
         Preprocessing(**settings)
+
+
+@pytest.mark.parametrize("fit", ["whole", "crop"])
+def test_a_drafted_image_is_seen_as_the_complete_one(fit, tmp_path):
+    """In pixels of the original, and nearly the same values, although the scale divides neither side."""
+    gradient(1003, 701).save(tmp_path / "x.jpg", quality=95)
+    preprocessing = Preprocessing(size=(64, 96), fit=fit, crop=0.8)
+    full, drafted = open_image(tmp_path / "x.jpg"), open_image(tmp_path / "x.jpg", wanted=preprocessing.wanted)
+    assert drafted.size == (251, 176)
+    expected, found = preprocessing(full), preprocessing(drafted)
+    assert (found.size, found.visible) == (expected.size, expected.visible) == ((1003, 701), found.visible)
+    assert (found.values.int() - expected.values.int()).abs().max() <= 3
+
+
+@pytest.mark.parametrize("fit", ["whole", "crop"])
+def test_what_is_wanted_is_what_is_resized_to(fit, monkeypatch):
+    preprocessing, sizes = Preprocessing(size=(64, 96), fit=fit, crop=0.8), []
+
+    def resize(self, size, *arguments):
+        sizes.append(size)
+        return Image.new("RGB", size)
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    for size in [(300, 200), (120, 500), (64, 96), (5000, 40)]:
+        preprocessing(Image.new("RGB", size))
+        assert sizes[-1] == preprocessing.wanted(size)

@@ -26,26 +26,27 @@ def old(tmp_path):
 
 
 def old_model(index):
-    """The model that the index was made with, as a new version makes it: with decoding 2."""
+    """The model that the index was made with, as a new version makes it: with decoding 3."""
     backbone = nn.Sequential(nn.Conv2d(3, 6, 16, 16), nn.ReLU())
-    return StructuralModel.from_pretrained(index, backbone=backbone).with_decoding(2)
+    return StructuralModel.from_pretrained(index, backbone=backbone).with_decoding(3)
 
 
-def test_new_models_have_decoding_2_and_say_so(tmp_path):
+def test_new_models_have_decoding_3_and_say_so(tmp_path):
     model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
     model.save_pretrained(tmp_path / "model")
-    stored = json.loads((tmp_path / "model" / "config.json").read_text())["preprocessing"]
-    assert (stored["decoding"], "bit_depth" in stored) == (2, False)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    stored = config["preprocessing"]
+    assert (config["version"], stored["decoding"], "bit_depth" in stored) == (5, 3, False)
     again = StructuralModel.from_pretrained(tmp_path / "model", backbone=nn.Conv2d(3, 8, 32, 32))
     assert again.fingerprint == model.fingerprint
-    assert StructuralModel.from_pretrained("lite0").encoder.preprocessing.decoding == 2
+    assert StructuralModel.from_pretrained("lite0").encoder.preprocessing.decoding == 3
 
 
 def test_the_decoding_is_part_of_the_fingerprint():
     model = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
-    prints = {m.fingerprint for m in (model, model.with_decoding(1), model.with_decoding(2, 12))}
-    assert len(prints) == 3
-    assert model.with_decoding(1).with_decoding(2).fingerprint == model.fingerprint
+    others = model.with_decoding(1), model.with_decoding(2), model.with_decoding(2, 12), model.with_decoding(3, 12)
+    assert len({m.fingerprint for m in (model, *others)}) == 5
+    assert model.with_decoding(1).with_decoding(3).fingerprint == model.fingerprint
 
 
 def test_an_old_index_accepts_its_model_in_a_new_version_and_keeps_its_decoding(old):
@@ -63,7 +64,7 @@ def test_a_bit_depth_is_recorded_and_kept(tmp_path):
     bare = StructuralModel.wrap(nn.Conv2d(3, 8, 32, 32))
     folder = SAMPLE / "1f345-tomato"
     index, _ = index_folder(folder, tmp_path / "deep.diml", model=bare.with_decoding(bit_depth=12), dim=0)
-    assert (index.stats().decoding, index.stats().bit_depth) == (2, 12)
+    assert (index.stats().decoding, index.stats().bit_depth) == (3, 12)
     assert Index.open(tmp_path / "deep.diml", model=bare).model.encoder.preprocessing.bit_depth == 12
     with pytest.raises(StoreError, match=r"was made with the bit depth 12, got 10; leave it out, or make another"):
         Index.open(tmp_path / "deep.diml", model=bare.with_decoding(bit_depth=10))
@@ -86,9 +87,9 @@ def test_an_old_index_refuses_a_bit_depth(old):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"decoding": 3}, "expected decoding to be 1 or 2, got 3"),
+        ({"decoding": 4}, "expected decoding to be 1, 2 or 3, got 4"),
         ({"bit_depth": 17}, "expected bit_depth to be a whole number from 1 to 16, got 17"),
-        ({"bit_depth": 12, "decoding": 1}, "expected decoding 2 for a bit_depth, got decoding 1"),
+        ({"bit_depth": 12, "decoding": 1}, "expected decoding 2 or 3 for a bit_depth, got decoding 1"),
     ],
 )
 def test_wrong_settings(settings, message):
@@ -98,4 +99,4 @@ def test_wrong_settings(settings, message):
 
 def test_info_says_how_to_renew(old):
     shown = CliRunner().invoke(app, ["info", str(old)])
-    assert "decoding     1, that of diml 0.1.0; make a new index to use decoding 2" in shown.output
+    assert "decoding     1, that of diml 0.1.0; make a new index to use decoding 3" in shown.output

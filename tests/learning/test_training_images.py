@@ -1,5 +1,6 @@
 """Training images: reproducible, cropped as by torchvision, and normalised for the model."""
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -125,3 +126,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_every_image_needs_a_label(tmp_path):
     with pytest.raises(DatasetError, match="has no label"):
         TrainingImages(Collection(tmp_path, ["a.png"], None), PIXELS, DataSettings(spec="x"), 0)
+
+
+def test_crops_are_of_all_pixels_also_where_the_model_needs_fewer(tmp_path):
+    with Image.open(SAMPLE / "photos" / "coffee.jpg") as opened:
+        opened.resize((1200, 900)).save(tmp_path / "x.jpg")
+    collection = Collection(tmp_path, ["x.jpg"], ["a"], name="large")
+    data = DataSettings(spec="large", crop_scale=(0.1, 0.2))
+    assert PIXELS.decoding == 3
+    images, complete = (
+        TrainingImages(collection, pixels, data, seed=3) for pixels in (PIXELS, dataclasses.replace(PIXELS, decoding=2))
+    )
+    assert torch.equal(images[0][0], complete[0][0])

@@ -17,8 +17,9 @@ CAT, CUP = PHOTOS / "chelsea.jpg", PHOTOS / "coffee.jpg"
 
 @pytest.fixture(scope="module")
 def model():
+    """Decodes all pixels, as they are in images that a caller has opened."""
     torch.manual_seed(0)
-    return StructuralModel.wrap(torch.nn.Conv2d(3, 12, 8, 8), Preprocessing(size=(32, 32)))
+    return StructuralModel.wrap(torch.nn.Conv2d(3, 12, 8, 8), Preprocessing(size=(32, 32), decoding=2))
 
 
 def kinds(path):

@@ -74,7 +74,8 @@ def test_a_saved_model_keeps_its_block_and_its_size(tmp_path, options, spec, ver
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["backbone"] == {"kind": "timm", "architecture": "test_vit", **spec}
-    assert config["version"] == version
+    assert config["version"] == 5
+    assert model.with_decoding(2).config()["version"] == version
     again = StructuralModel.from_pretrained(tmp_path)
     assert again.fingerprint == model.fingerprint
     assert (again.config(), again.name) == (model.config(), model.name)

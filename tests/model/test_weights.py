@@ -32,7 +32,8 @@ def images(n=5, seed=0):
 
 
 def test_models_without_weights_are_what_they_were():
-    assert StructuralModel.from_pretrained("lite0").with_weights(None).fingerprint == LITE0
+    lite0 = StructuralModel.from_pretrained("lite0").with_weights(None)
+    assert lite0.with_decoding(2).fingerprint == LITE0
     folder = FORMATS / "v2" / "model"
     model = StructuralModel.from_pretrained(folder, backbone=nn.Sequential(nn.Conv2d(3, 6, 16, 16), nn.ReLU()))
     config, written = (json.dumps(each, indent=2) for each in (model.config(), json.loads(text(folder))))
@@ -60,7 +61,8 @@ def test_a_saved_model_has_its_weights(name, head, tmp_path):
     maps, same = model.encode(images(2)), again.encode(images(2))
     assert torch.equal(maps.weights, same.weights)
     assert torch.equal(maps.pooled, same.pooled)
-    assert json.loads(text(tmp_path))["version"] == 3
+    assert json.loads(text(tmp_path))["version"] == 5
+    assert model.with_decoding(2).config()["version"] == 3
 
 
 def test_weights_change_the_fingerprint_and_uniform_ones_do_not():
@@ -69,7 +71,7 @@ def test_weights_change_the_fingerprint_and_uniform_ones_do_not():
     assert weighted.fingerprint != model.fingerprint
     assert weighted.with_weights("uniform").fingerprint == model.fingerprint
     assert weighted.with_weights(None).config() == model.config()
-    assert model.config()["version"] == 2
+    assert model.with_decoding(2).config()["version"] == 2
     one, other = (model.with_weights("rarity").fit_weights(images(seed=seed)) for seed in (0, 1))
     assert one.fingerprint != other.fingerprint
 
@@ -158,7 +160,7 @@ def test_a_mask_as_weights():
 
 
 def test_a_model_without_weights_and_transport_is_written_as_older_versions_read_it(tmp_path):
-    model = StructuralModel.wrap(torch.nn.Conv2d(3, 8, 32, 32))
+    model = StructuralModel.wrap(torch.nn.Conv2d(3, 8, 32, 32)).with_decoding(2)
     config = model.config()
     assert config["version"] == 2
     assert set(config["matching"]) == {"marginals", "weight", "eps", "tolerance", "max_iterations", "mass"}

@@ -36,9 +36,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     decoded: list[Any] = []
     original = sources.open_image
 
-    def counting(file: Any, *how: Any) -> Image.Image:
+    def counting(file: Any, *how: Any, **more: Any) -> Image.Image:
         decoded.append(file)
-        return original(file, *how)
+        return original(file, *how, **more)
 
     monkeypatch.setattr(sources, "open_image", counting)
     return decoded

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diml.data import NamedBytes, open_image, open_mask
+from diml.data import NamedBytes, open_image, open_mask, original_of
 from diml.errors import DimlError, ImageError
+from diml.image_sizes import Wanted
 from diml.service.decoding import Decoders
 from diml.service.decoding_worker import READY, Request, decoded, end_with_parent, limit_memory, serve
 from diml.service.problems import RequestError
@@ -28,9 +29,25 @@ from tests.service.in_a_loop import run_async
 pytestmark = pytest.mark.slow
 
 SAMPLE = Path(__file__).parents[2] / "sample"
+WANTED = Wanted(50, 20)
 
 
-ANSWER = json.dumps({"mode": "RGB", "size": [1, 1], "palette": None}).encode()
+ANSWER = {"mode": "RGB", "size": [1, 1], "palette": None, "original": [1, 1], "box": [0, 0, 1, 1]}
+# Of a decoder that something has taken over.
+IMPOSSIBLE = [
+    {"original": None},
+    {"original": [1, 9]},
+    {"original": [1, 0]},
+    {"original": [1, 1, 1]},
+    {"original": [1, 1e300]},
+    {"original": [1, float("inf")]},
+    {"original": ["1", "1"]},
+    {"box": [0, 0, 1, 2]},
+    {"box": [0, 0, 0, 1]},
+    {"box": [-1, 0, 1, 1]},
+    {"box": [0, 0, 1]},
+    {"box": [0, 0, 1, float("nan")]},
+]
 
 
 def answering(pipe, max_pixels):
@@ -45,7 +62,8 @@ def answering(pipe, max_pixels):
             os._exit(11)
         if name == "foreign":
             pipe.send_bytes(b"no answer")
-        pipe.send_bytes(ANSWER)
+        wrong = IMPOSSIBLE[int(name.removeprefix("impossible"))] if name.startswith("impossible") else {}
+        pipe.send_bytes(json.dumps(ANSWER | wrong).encode())
         if name == "half":  # of the pixels: a message of 3 bytes that does not come
             os.write(pipe.fileno(), struct.pack("!i", 3) + b"a")
             time.sleep(60)
@@ -88,31 +106,34 @@ def run(use, processes=2, seconds=20.0, max_pixels=40_000_000, target=serve):
 
 
 def outcome(source, decoding):
-    """The pixels of an image, of a mask for decoding 0, or the sentence of its error."""
+    """The pixels of an image and its original, of a mask for decoding 0, or the sentence of its error."""
     try:
-        image = open_image(source, decoding) if decoding else open_mask(source)
+        image = open_image(source, decoding, wanted=WANTED) if decoding else open_mask(source)
     except DimlError as error:
         return str(error)
-    return image.mode, image.size, image.tobytes()
+    return image.mode, image.size, image.tobytes(), original_of(image)
 
 
 def test_pixels_are_those_of_the_library():
     files = {file.name: file.read_bytes() for file in sorted(SAMPLE.glob("photos/*.*"))}
     files |= {file.name: file.read_bytes() for file in sorted(SAMPLE.glob("emoji/*/twemoji.png"))[:5]}
     files |= images()
+    large = io.BytesIO()
+    Image.linear_gradient("L").resize((403, 302)).save(large, "JPEG")
+    files["large.jpg"] = large.getvalue()
 
     async def use(decoders):
         found = {}
         for name, data in files.items():
-            for decoding in (1, 2):
+            for decoding in (1, 2, 3):
                 try:
-                    image = await decoders.decode(data, name, decoding)
-                    found[name, decoding] = (image.mode, image.size, image.tobytes())
+                    image = await decoders.decode(data, name, decoding, wanted=WANTED)
+                    found[name, decoding] = (image.mode, image.size, image.tobytes(), original_of(image))
                 except ImageError as error:
                     found[name, decoding] = str(error)
             try:
                 mask = await decoders.decode_mask(data, name)
-                found[name, 0] = (mask.mode, mask.size, mask.tobytes())
+                found[name, 0] = (mask.mode, mask.size, mask.tobytes(), original_of(mask))
             except ImageError as error:
                 found[name, 0] = str(error)
         return found
@@ -121,6 +142,8 @@ def test_pixels_are_those_of_the_library():
     for (name, decoding), value in found.items():
         assert value == outcome(NamedBytes(files[name], name), decoding), (name, decoding)
     assert sum(isinstance(value, tuple) for value in found.values()) > len(files)
+    assert [found["large.jpg", decoding][1] for decoding in (2, 3)] == [(403, 302), (101, 76)]
+    assert found["large.jpg", 3][3].size == (403, 302)
 
 
 def chunk(name, data):
@@ -177,7 +200,7 @@ def test_more_than_a_pipe_holds_is_sent_within_time_too():
     run(use, processes=1, seconds=0.5, target=deaf)
 
 
-@pytest.mark.parametrize("name", ["dying", "foreign"])
+@pytest.mark.parametrize("name", ["dying", "foreign", *(f"impossible{k}" for k in range(len(IMPOSSIBLE)))])
 def test_a_process_that_dies_or_says_something_else_is_replaced(name):
     async def use(decoders):
         for _ in range(2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,28 @@ def test_regions_and_masks(client, library, files):
     expected["part"]["mask"] = "half.png"
     sent = {"image": ("noto.png", files[0].read_bytes()), "mask": ("half.png", mask.getvalue())}
     assert client.post(SEARCH, files=sent, data={"k": 5}).json() == expected
+
+
+def test_a_large_photograph_is_decoded_as_by_the_library(client, library, tmp_path):
+    """At a part of its size, with regions and an account in pixels of the original."""
+    photo = Path(__file__).parents[2] / "sample" / "photos" / "coffee.jpg"
+    with Image.open(photo) as opened:
+        opened.resize((1803, 1351)).save(tmp_path / "large.jpg")
+    assert library.model.read(tmp_path / "large.jpg").size == (902, 676)
+    expected = library.search(tmp_path / "large.jpg", k=5)
+    assert posted(client, tmp_path / "large.jpg") == expected.to_dict(index="emoji", query="large.jpg")
+    region = (1000.0, 700.0, 1803.0, 1351.0)
+    expected = library.search(tmp_path / "large.jpg", k=3, regions=[(region, 1.0)])
+    found = posted(client, tmp_path / "large.jpg", k=3, region="1000,700,1803,1351", explain=1)
+    account = found["hits"][0].pop("account")
+    assert found == expected.to_dict(index="emoji", query="large.jpg")
+    assert account == {**explain_hit(expected, expected[0]).to_dict(), "a": "large.jpg"}
+    ends = [each["a_box"][2:] for each in account["matches"]]
+    assert [max(each) for each in zip(*ends, strict=True)] == [1803, 1351]
+    with open(tmp_path / "large.jpg", "rb") as opened:
+        sent = {"a": ("large.jpg", opened), "b": ("large.jpg", photo.read_bytes())}
+        answer = client.post("/v1/explain", files=sent, headers={"accept": "text/html"})
+    assert f'viewBox="0 0 1000.0 {1000 * 1351 / 1803:.1f}"' in answer.text
 
 
 def test_accounts_of_the_first_hits(client, library, files):

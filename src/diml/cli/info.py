@@ -22,7 +22,7 @@ def info(
         return
     shown = {**stats, "grid": "x".join(map(str, stats["grid"])), "columns": ", ".join(stats["columns"]) or "none"}
     if stats["decoding"] == 1:
-        shown["decoding"] = "1, that of diml 0.1.0; make a new index to use decoding 2"
+        shown["decoding"] = "1, that of diml 0.1.0; make a new index to use decoding 3"
     held = {name: number for name, number in stats["row_bytes"].items() if number}
     shown["row_bytes"] = ", ".join(f"{name} {number:,.0f}" for name, number in held.items()) or None
     if "shards" in stats:

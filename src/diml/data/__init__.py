@@ -9,6 +9,7 @@ from diml.data.masks import open_mask
 from diml.data.opening import MAX_PIXELS
 from diml.data.packed import open_packed
 from diml.data.printable import printable
+from diml.image_sizes import original_of
 
 __all__ = [
     "ENDINGS",
@@ -24,6 +25,7 @@ __all__ = [
     "open_mask",
     "open_packed",
     "open_table",
+    "original_of",
     "printable",
     "to_rgb",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from diml.data.bit_depth import Samples, colours, grey, png_bits_of, samples_of
 from diml.data.colour_profiles import to_srgb
+from diml.data.drafts import draft, turned
 from diml.data.first_decoding import first_rgb
 from diml.data.located import Located, NamedBytes
 from diml.data.numbers import scaled_numbers
@@ -17,6 +19,7 @@ from diml.data.opening import check_size, explained, opened
 from diml.data.printable import printable
 from diml.data.transparency import on_ground
 from diml.files import AnyPath
+from diml.image_sizes import Size, note_original, original_of
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -32,9 +35,10 @@ _UPRIGHT = {
 
 def open_image(
     path: AnyPath | NamedBytes | Located,
-    decoding: int = 2,
+    decoding: int = 3,
     bit_depth: int | None = None,
     max_pixels: int | None = None,
+    wanted: Callable[[Size], Size] | None = None,
 ) -> Image.Image:
     """The image in a file, as 8-bit RGB in sRGB, upright.
 
@@ -49,12 +53,15 @@ def open_image(
         path: the file, its content in memory, or where the content lies in a larger file, a table or a store; the
             content decides on the format, not the ending.
         decoding: 1 decodes as diml 0.1.0 did: colour profiles are ignored, the ground is always white, and all 16 bits
-            of a sample count.
+            of a sample count. 2 always decodes all pixels; 3 takes account of `wanted`.
         bit_depth: bits of the samples in 16-bit images, 1 to 16; None for what the file says, or else 16.
         max_pixels: larger images are refused before a pixel is decoded; `MAX_PIXELS` by default.
+        wanted: from the width and height of the upright image to those that it will be resized to. A JPEG is then
+            decoded at the smallest of 1/2, 1/4 and 1/8 of its size that leaves at least twice as many pixels on both
+            axes, or else completely. None decodes all pixels.
 
     Returns:
-        An image of mode RGB without an open file.
+        An image of mode RGB without an open file. `diml.data.original_of` says what size it has in the file.
 
     Raises:
         ImageError: there is no such file, it is not a regular file, or it cannot be decoded completely. The message is
@@ -70,18 +77,23 @@ def open_image(
             image.info["icc_profile"] = metadata.profile
         if decoding == 1:
             return _upright(image, first_rgb(image))
+        original = draft(image, wanted, _orientation(image)) if decoding >= 3 and wanted is not None else None
         samples = samples_of(image, metadata.bits)
-        return _upright(image, _rgb(image, samples, bit_depth, source.file, printable(path)))
+        rgb = _upright(image, _rgb(image, samples, bit_depth, source.file, printable(path)))
+        if original is not None:
+            note_original(rgb, original)
+        return rgb
 
 
-def to_rgb(image: Image.Image, decoding: int = 2, bit_depth: int | None = None) -> Image.Image:
+def to_rgb(image: Image.Image, decoding: int = 3, bit_depth: int | None = None) -> Image.Image:
     """An opened Pillow image as 8-bit RGB, upright, converted as `open_image` converts a file.
 
     16-bit integers are scaled by the range of their samples: that of `bit_depth`; or what the file states (sBIT of PNG,
     BitsPerSample or MaxSampleValue of TIFF), unless a value exceeds it; or else 0 to 65535. Floating point values are
     scaled from 0 to 1 if all lie in that range, from 0 to 255 if all lie in that one, and otherwise from the smallest
     to the largest; 32-bit integers likewise, from 0 to 65535 or from the smallest to the largest. The result has no
-    EXIF data, so that its orientation cannot be applied twice.
+    EXIF data, so that its orientation cannot be applied twice. An image that `open_image` returned keeps what it was
+    decoded from.
 
     Args:
         image: of any mode.
@@ -105,14 +117,13 @@ def to_rgb(image: Image.Image, decoding: int = 2, bit_depth: int | None = None) 
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height of the image that `open_image` returns, without decoding it.
+    """Width and height of the image in a file, upright, without decoding it.
 
     Raises:
         ImageError: as `open_image`, as far as the file's header tells.
     """
     with opened(path) as source:
-        width, height = source.image.size
-        return (height, width) if _orientation(source.image) >= 5 else (width, height)
+        return turned(source.image.size, _orientation(source.image))
 
 
 def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
@@ -121,7 +132,9 @@ def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
         rgb = rgb.transpose(turn)
     elif rgb is image:
         rgb = rgb.copy()
+    original = original_of(image)
     rgb.info = {}
+    note_original(rgb, original)
     return rgb
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from diml.errors import ImageError, UsageError
+from diml.image_sizes import Wanted, original_of
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -47,7 +48,7 @@ class Preprocessing:
             take this into account; `"crop"` resizes the shorter side to `size / crop` and takes the centre, as in the
             paper's protocol (256, then 224).
         crop: share of the resized image that the centre crop keeps, for `fit="crop"`.
-        decoding: version of the decoding of image files, 1 or 2, see `diml.data.open_image`. Models that were saved
+        decoding: version of the decoding of image files, 1 to 3, see `diml.data.open_image`. Models that were saved
             before there were versions have 1.
         bit_depth: bits of the samples in 16-bit images, 1 to 16, where the files do not say it; None for 16.
     """
@@ -58,7 +59,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     fit: Literal["whole", "crop"] = "whole"
     crop: float = 0.875
-    decoding: int = 2
+    decoding: int = 3
     bit_depth: int | None = None
 
     def __post_init__(self) -> None:
@@ -74,12 +75,14 @@ class Preprocessing:
             raise UsageError(f"expected fit to be whole or crop, got {self.fit!r}")
         if not 0 < self.crop <= 1:
             raise UsageError(f"expected crop to be a share above 0 and up to 1, got {self.crop}")
-        if self.decoding not in (1, 2):
-            raise UsageError(f"expected decoding to be 1 or 2, got {self.decoding!r}")
+        if self.decoding not in (1, 2, 3):
+            raise UsageError(f"expected decoding to be 1, 2 or 3, got {self.decoding!r}")
         self._check_bit_depth()
 
     def __call__(self, image: Image.Image | Shaped[Tensor, "c h w"]) -> Pixels:
         """Resize one image (RGB and upright, or a tensor) and record which part of it is visible.
+
+        Of an image that was decoded smaller than it is (`diml.data.original_of`), this is in pixels of the original.
 
         >>> Preprocessing(size=(8, 8))(Image.new("RGB", (100, 50))).visible
         (0.0, 0.0, 100.0, 50.0)
@@ -90,7 +93,7 @@ class Preprocessing:
             image = _checked(image)
             width, height = image.shape[2], image.shape[1]
         else:
-            width, height = image.size
+            width, height = original_of(image).size
         to_width, to_height, left, top = self._plan(width, height)
         resized = self._resize(image, to_width, to_height)
         rows, columns = self.size
@@ -98,21 +101,24 @@ class Preprocessing:
         x, y = width / to_width, height / to_height
         return Pixels(values, (width, height), (left * x, top * y, (left + columns) * x, (top + rows) * y))
 
+    @property
+    def wanted(self) -> Wanted:
+        """What images are resized to, for `diml.data.open_image`."""
+        rows, columns = self.size
+        return Wanted(columns, rows, None if self.fit == "whole" else self.crop)
+
     def _check_bit_depth(self) -> None:
         if self.bit_depth is None:
             return
         if not isinstance(self.bit_depth, int) or not 1 <= self.bit_depth <= 16:
             raise UsageError(f"expected bit_depth to be a whole number from 1 to 16, got {self.bit_depth!r}")
         if self.decoding == 1:
-            raise UsageError("expected decoding 2 for a bit_depth, got decoding 1; leave bit_depth out")
+            raise UsageError("expected decoding 2 or 3 for a bit_depth, got decoding 1; leave bit_depth out")
 
     def _plan(self, width: int, height: int) -> tuple[int, int, int, int]:
         """The size to resize to, and the left and top of the input in it."""
         rows, columns = self.size
-        if self.fit == "whole":
-            return columns, rows, 0, 0
-        scale = max(columns / width, rows / height) / self.crop
-        to_width, to_height = max(columns, round(width * scale)), max(rows, round(height * scale))
+        to_width, to_height = self.wanted((width, height))
         return to_width, to_height, (to_width - columns) // 2, (to_height - rows) // 2
 
     def _resize(self, image: Image.Image | Tensor, width: int, height: int) -> Tensor:
@@ -120,7 +126,7 @@ class Preprocessing:
             mode = self.interpolation if self.interpolation in ("bilinear", "bicubic") else "bicubic"
             resized = F.interpolate(image[None], size=(height, width), mode=mode, antialias=True)[0]
             return resized.clamp(0, 1)
-        resized_image = image.resize((width, height), _FILTERS[self.interpolation])
+        resized_image = image.resize((width, height), _FILTERS[self.interpolation], original_of(image).box)
         flat = torch.frombuffer(bytearray(resized_image.tobytes()), dtype=torch.uint8)
         return flat.reshape(height, width, 3).permute(2, 0, 1)
 

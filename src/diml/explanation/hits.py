@@ -53,7 +53,7 @@ class SearchedImage:
     @classmethod
     def of(cls, result: SearchResult) -> SearchedImage:
         query = result.query
-        size = original_size(query.maps, None if query.image is None else query.image.size)
+        size = original_size(query.maps, query.image)
         named = NamedImage.of(query.source, "the query", query.model.read)
         picture = named.picture if query.image is None else query.image
         chosen = chosen_boxes(result[0].match, size) if len(result) else []

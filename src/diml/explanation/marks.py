@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from diml.explanation.numbers import cell_boxes, check_parts, one_pair
+from diml.image_sizes import original_of
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from diml.feature_maps import FeatureMaps
     from diml.matching import Match, PartPair
 
@@ -163,16 +166,16 @@ def chosen_boxes(match: Match, size: Size) -> list[Box]:
     return [cell_of(match.maps_a, i, size) for i in match.chosen or ()]
 
 
-def original_size(maps: FeatureMaps, size: Size | None) -> Size:
+def original_size(maps: FeatureMaps, picture: Image | None) -> Size:
     """Width and height of the original that the maps were made of.
 
     Args:
         maps: of one image.
-        size: of its picture, which may show the original at another scale (a thumbnail, say); used where the geometry
-            is unknown. Without a picture cells are taken to be squares of 100 pixels.
+        picture: of it, which may show the original at another scale (a thumbnail, say); used where the geometry is
+            unknown. Without a picture cells are taken to be squares of 100 pixels.
     """
     if maps.geometry is None:
-        return size or (100 * maps.grid[1], 100 * maps.grid[0])
+        return original_of(picture).size if picture else (100 * maps.grid[1], 100 * maps.grid[0])
     width, height = maps.geometry.size[0].tolist()
     return int(width), int(height)
 

@@ -144,6 +144,6 @@ def _shuffled_pairs(
 
 
 def file_image(collection: Collection, i: int) -> LazyImage:
-    """Image i of a collection."""
+    """Image i of a collection, with all its pixels: warps are computed, and points known, at this size."""
     file = collection.file(i)
     return LazyImage(str(file), lambda: open_image(file))

@@ -15,9 +15,9 @@ from diml.errors import ModelError
 from diml.matching import Matcher
 
 # Version 2 may have a decoding and a bit depth in its preprocessing, version 3 weights of parts and a transport,
-# version 4 a block, a norm and a size of its timm backbone. A model is written as the oldest of these that holds all
-# it has, so that older versions of diml can read it.
-FORMAT, VERSION = "diml-model", 4
+# version 4 a block, a norm and a size of its timm backbone, version 5 decoding 3. A model is written as the oldest of
+# these that holds all it has, so that older versions of diml can read it.
+FORMAT, VERSION = "diml-model", 5
 
 
 def embedding_config(encoder: Encoder) -> dict[str, Any]:
@@ -65,6 +65,8 @@ def model_config(
 
 def _version(encoder: Encoder, weighted: bool) -> int:
     backbone = encoder.backbone
+    if encoder.preprocessing.decoding > 2:
+        return 5
     if isinstance(backbone, TimmBackbone) and set(backbone.spec) != {"kind", "architecture"}:
         return 4
     return 3 if weighted else 2

@@ -16,6 +16,7 @@ from torch import Tensor
 from diml.embedding import Rollout
 from diml.errors import UsageError
 from diml.feature_maps import FeatureMaps
+from diml.image_sizes import original_of
 from diml.matching import (
     CodedMaps,
     Match,
@@ -44,7 +45,7 @@ class Query(ABC):
     Attributes:
         model: embeds and compares images.
         maps: feature maps of the image, n = 1; a coarse ranking uses their pooled vector.
-        image: the decoded image (RGB, upright); None where a tensor or feature maps were given.
+        image: as `StructuralModel.read` decodes it; None where a tensor or feature maps were given.
         source: the image as the caller gave it.
         part: the part of the image that is looked for; None for the whole image.
     """
@@ -259,7 +260,7 @@ def make_query(
         opened = model.read(source)
         image = opened if isinstance(opened, Image.Image) else None
         if image is not None:
-            choice.check(image.size)
+            choice.check(original_of(image).size)
         maps = model.encode(opened)
     _check_one(maps)
     if rollout is not None and not isinstance(source, FeatureMaps):

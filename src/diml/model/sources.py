@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -13,18 +13,24 @@ from torch import Tensor
 
 from diml.data.images import open_image, to_rgb
 from diml.errors import ImageError
+from diml.image_sizes import Size
 
 Source = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8] | Tensor
 EXPECTED = "a path, a PIL image, an array (H, W, 3) of uint8 or a tensor (3, H, W)"
 
 
-def read_image(source: Source, decoding: int = 2, bit_depth: int | None = None) -> Image.Image | Tensor:
+def read_image(
+    source: Source,
+    decoding: int = 3,
+    bit_depth: int | None = None,
+    wanted: Callable[[Size], Size] | None = None,
+) -> Image.Image | Tensor:
     """Open an image as RGB, upright; a tensor is returned as it is.
 
     Args:
         source: a path (`~` is expanded), a PIL image of any mode, an array (H, W, 3) of uint8, or a tensor (3, H, W) of
             uint8 0..255 or floats 0..1.
-        decoding, bit_depth: see `diml.data.open_image`.
+        decoding, bit_depth, wanted: see `diml.data.open_image`; only files are decoded smaller than they are.
 
     Raises:
         ImageError: the file cannot be read, or the value is not an image.
@@ -39,7 +45,7 @@ def read_image(source: Source, decoding: int = 2, bit_depth: int | None = None) 
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, str | os.PathLike):
-        return open_image(source, decoding, bit_depth)
+        return open_image(source, decoding, bit_depth, wanted=wanted)
     raise ImageError(f"expected {EXPECTED} as an image, got {type(source).__name__}")
 
 

@@ -178,7 +178,7 @@ class StructuralModel(nn.Module):
         """A model that shares these weights and decodes image files in another way.
 
         Args:
-            decoding: version 1 or 2, see `diml.data.open_image`; None keeps the model's.
+            decoding: version 1, 2 or 3, see `diml.data.open_image`; None keeps the model's.
             bit_depth: bits of the samples in 16-bit images, where the files do not say it; None for 16.
 
         Raises:
@@ -254,11 +254,14 @@ class StructuralModel(nn.Module):
     def read(self, image: Source) -> Image.Image | Tensor:
         """An image as the model decodes it: RGB and upright; a tensor is returned as it is.
 
+        A large JPEG is decoded at a half, a quarter or an eighth of its size, see `diml.data.open_image`;
+        `diml.data.original_of` gives its size in the file, in whose pixels regions and boxes are.
+
         Raises:
             ImageError: the file cannot be read, or the value is not an image.
         """
         used = self.encoder.preprocessing
-        return read_image(image, used.decoding, used.bit_depth)
+        return read_image(image, used.decoding, used.bit_depth, used.wanted)
 
     def encode(
         self,

@@ -20,6 +20,7 @@ from diml.data.located import Located, NamedBytes
 from diml.embedding import Encoder
 from diml.errors import ImageError
 from diml.feature_maps import FeatureMaps
+from diml.image_sizes import original_of
 from diml.model import StructuralModel, storable
 from diml.search.items import Examined, FileState, Item
 from diml.search.row_form import RowForm, fixed_lists
@@ -114,10 +115,12 @@ def given_block(items: Sequence[Item], maps: FeatureMaps) -> Block:
 
 def thumbnail(image: Image.Image) -> bytes:
     """JPEG bytes, longest side at most 160 pixels."""
-    scale = min(1.0, THUMBNAIL / max(image.size))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    original = original_of(image)
+    scale = min(1.0, THUMBNAIL / max(original.size))
+    width, height = (max(1, round(side * scale)) for side in original.size)
     file = io.BytesIO()
-    image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).save(file, "JPEG", quality=85)
+    small = image.resize((width, height), Image.Resampling.BICUBIC, original.box, reducing_gap=2.0)
+    small.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 

@@ -159,7 +159,7 @@ class Answering:
             ImageError: it cannot be read.
         """
         used = index.model.encoder.preprocessing
-        return await self._decode(lambda: self._decoders.decode(data, name, used.decoding, used.bit_depth))
+        return await self._decode(lambda: self._decoders.decode(data, name, used.decoding, used.bit_depth, used.wanted))
 
     async def decode_mask(self, data: bytes, name: str) -> Image.Image:
         """A mask.

@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from operator import index
 from typing import Any
 
 from PIL import Image
 
 from diml.errors import ImageError
+from diml.image_sizes import Original, Size, Wanted, note_original
 from diml.service.decoding_worker import READY, Request, serve
 from diml.service.problems import RequestError
 
@@ -59,13 +61,20 @@ class Decoders:
         for worker in self._all:
             worker.stop()
 
-    async def decode(self, data: bytes, name: str, decoding: int = 2, bit_depth: int | None = None) -> Image.Image:
+    async def decode(
+        self,
+        data: bytes,
+        name: str,
+        decoding: int = 3,
+        bit_depth: int | None = None,
+        wanted: Wanted | None = None,
+    ) -> Image.Image:
         """The image in the content of a file, RGB and upright; see `diml.data.open_image`.
 
         Raises:
             ImageError: it cannot be read, or its decoder failed.
         """
-        return await self._ask(Request(data, name, False, decoding, bit_depth))
+        return await self._ask(Request(data, name, False, decoding, bit_depth, wanted))
 
     async def decode_mask(self, data: bytes, name: str) -> Image.Image:
         """The mask in the content of a file; see `diml.data.open_mask`.
@@ -203,4 +212,18 @@ def _image(answer: dict[str, Any], pixels: bytes) -> Image.Image:
     image = Image.frombytes(answer["mode"], tuple(answer["size"]), pixels)
     if answer["palette"] is not None:
         image.putpalette(answer["palette"])
+    note_original(image, _original(answer, image.size))
     return image
+
+
+def _original(answer: dict[str, Any], decoded: Size) -> Original:
+    """What the answer says of the original, on which later stages rely.
+
+    Raises:
+        KeyError, TypeError, ValueError: it says nothing, or what cannot be.
+    """
+    size, box = tuple(map(index, answer["original"])), tuple(map(float, answer["box"]))
+    for k, side in enumerate(decoded):
+        if not (len(size) == 2 and len(box) == 4 and side <= size[k] <= 8 * side and 0 <= box[k] < box[k + 2] <= side):
+            raise ValueError(f"expected the original of an image of {decoded}, got {size} at {box}")
+    return Original((size[0], size[1]), (box[0], box[1], box[2], box[3]), decoded)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from diml.data import NamedBytes, open_image, open_mask
 from diml.errors import DimlError
+from diml.image_sizes import Wanted, original_of
 
 READY = b"ready"
 # Beyond the memory that an image of the largest size takes several times over.
@@ -27,15 +28,17 @@ class Request(NamedTuple):
     data: bytes
     name: str
     mask: bool = False
-    decoding: int = 2
+    decoding: int = 3
     bit_depth: int | None = None
+    wanted: Wanted | None = None
 
 
 def serve(pipe: Connection, max_pixels: int) -> None:
     """Answer requests until the pipe is closed, first of all with `READY`.
 
-    An answer is a JSON document: `{"error": sentence}`, or `{"mode", "size", "palette"}` followed by the pixels. What a
-    decoder sends is never unpickled: it has read the bytes of strangers.
+    An answer is a JSON document: `{"error": sentence}`, or `{"mode", "size", "palette", "original", "box"}` followed by
+    the pixels, with what `original_of` knows of the image. What a decoder sends is never unpickled: it has read the
+    bytes of strangers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent closes the pipe
     end_with_parent()
@@ -57,8 +60,10 @@ def decoded(request: Request, max_pixels: int) -> tuple[dict[str, Any], bytes]:
         if request.mask:
             image = open_mask(source, max_pixels)
         else:
-            image = open_image(source, request.decoding, request.bit_depth, max_pixels)
-        return {"mode": image.mode, "size": image.size, "palette": image.getpalette()}, image.tobytes()
+            image = open_image(source, request.decoding, request.bit_depth, max_pixels, request.wanted)
+        original = original_of(image)
+        answer = {"mode": image.mode, "size": image.size, "palette": image.getpalette()}
+        return {**answer, "original": original.size, "box": original.box}, image.tobytes()
     except DimlError as error:
         return {"error": str(error)}, b""
     except MemoryError:

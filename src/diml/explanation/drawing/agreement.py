@@ -22,6 +22,7 @@ from diml.explanation.outlines import Cell, CellGrid
 from diml.explanation.region_marks import RegionMark, region_marks
 from diml.explanation.shared_regions import SharedRegion, counterparts
 from diml.explanation.words import number
+from diml.image_sizes import original_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,7 +181,7 @@ def _draw_other(
 ) -> None:
     other = agreement.others[k] if agreement.others else NamedImage("", "an image")
     picture, grid = other.picture, agreement.sums.grid
-    size = agreement.sums.sizes[k] or (picture.size if picture else (100 * grid[1], 100 * grid[0]))
+    size = agreement.sums.sizes[k] or (original_of(picture).size if picture else (100 * grid[1], 100 * grid[0]))
     panel = page.image(picture, cell, size)
     if regions:
         known = agreement.sums.boxes[k]

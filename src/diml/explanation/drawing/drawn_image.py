@@ -39,6 +39,6 @@ class DrawnImage:
             ImageError: it cannot be read.
         """
         picture = image.picture
-        size = original_size(maps, None if picture is None else picture.size)
+        size = original_size(maps, picture)
         shown = None if picture is None else enough(picture)
         return cls(shown, prefix + image.title, size, visible_box(maps, size))

@@ -39,7 +39,7 @@ class EmbeddedImage:
 
     def __init__(self, image: NamedImage, maps: FeatureMaps) -> None:
         self.picture, self.title, self.grid = image.picture, image.title, maps.grid
-        self.original = original_size(maps, None if self.picture is None else self.picture.size)
+        self.original = original_size(maps, self.picture)
         scale = SIDE / max(self.original)
         # Extreme shapes keep a visible side.
         self.width, self.height = (max(each * scale, 4.0) for each in self.original)

@@ -100,6 +100,7 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
             ImageError: the image cannot be read.
         """
         used = self._preprocessing
+        # With all its pixels, whatever the model wants: a crop of a small share of the image needs them.
         image = open_image(self._collection.file(index if shown is None else shown), used.decoding, used.bit_depth)
         with torch.random.fork_rng(devices=()):
             place = (self._epoch, index, CROPS, *([before] if before else []))
