@@ -11,9 +11,8 @@ import multiprocessing
 import re
 import sys
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import repeat
+from functools import partial
 
 import pytest
 import timm
@@ -187,9 +186,8 @@ def main() -> None:
     print("| family | model | parameters | map | by | follows | engine |\n|---|---|---:|---|---|---|---|")
     families = []
     # In processes of a few families each: PyTorch keeps what it traces for another engine.
-    context, names = multiprocessing.get_context("spawn"), timm.list_modules()
-    with ProcessPoolExecutor(1, context, max_tasks_per_child=4) as pool:
-        for found in pool.map(examined, names, repeat(backend)):
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=4) as pool:
+        for found in pool.imap(partial(examined, backend=backend), timm.list_modules()):
             families.append(found)
             print_line(found)
     print(f"\n{summary(families)}\n\ntimm {timm.__version__}.")
