@@ -13,8 +13,8 @@ ALONE = 512
 
 def in_threads(piece: Callable[[int], None], pieces: Iterable[int], pairs: int) -> None:
     """Do each piece. The threads end with the call, so it may be called from several threads and after a fork."""
-    threads = torch.get_num_threads()
-    if threads == 1 or pairs < ALONE:
+    threads, pieces = torch.get_num_threads(), list(pieces)
+    if threads == 1 or len(pieces) < 2 or pairs < ALONE:
         for at in pieces:
             piece(at)
         return
