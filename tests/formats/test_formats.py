@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from diml.model import StructuralModel
-from diml.search import Index
+from diml.model import StructuralModel, config
+from diml.search import Index, manifest
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parents[1] / "sample" / "emoji"
@@ -74,7 +74,22 @@ def test_an_index_keeps_its_numbers_when_it_is_added_to(written, tmp_path):
 
 def test_a_model_makes_the_maps_that_it_made(written):
     folder, expected = written
-    model = StructuralModel.from_pretrained(folder / "model", backbone=backbone())
+    assert_model(StructuralModel.from_pretrained(folder / "model", backbone=backbone()), expected)
+
+
+def test_a_model_of_an_inner_block_makes_the_maps_that_it_made():
+    model = StructuralModel.from_pretrained(HERE / "v5" / "model")
+    assert_model(model, json.loads((HERE / "v5" / "model.json").read_text()))
+
+
+def test_every_format_has_files():
+    configs = [json.loads(file.read_text()) for file in HERE.glob("v*/model/config.json")]
+    assert {each["version"] for each in configs} == set(range(1, config.VERSION + 1))
+    manifests = [json.loads(file.read_text()) for file in HERE.glob("v*/index.diml/manifest.json")]
+    assert {each["version"] for each in manifests} == set(range(1, manifest.VERSION + 1))
+
+
+def assert_model(model, expected):
     assert model.fingerprint == expected["fingerprint"]
     maps = model.encode([CAT, DOG])
     torch.testing.assert_close(maps.local, torch.tensor(expected["maps"]), atol=1e-6, rtol=1e-5)
