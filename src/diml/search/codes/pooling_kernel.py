@@ -11,11 +11,10 @@ from torch import Tensor
 from diml.matching.kernels.compiling import BORDER, FLOATS, INTS, Array, aligned, compiled
 from diml.matching.kernels.lanes import WIDTH, every, fma, load, store, total, wide
 from diml.matching.kernels.threads import in_threads
+from diml.search.codes.pooling import LEAST_MASS
 
 # Images in one call of a thread.
 PIECE = 256
-# As `pooling.LEAST_MASS`.
-LEAST_MASS = 1e-6
 
 
 def pooled_parts(
