@@ -1,13 +1,14 @@
 """What an index of N images costs: time to store, build, open, search, add and delete; disk and memory.
 
-    python -m benchmarks.scale --images 10000 [--codes pq64] [--into scale.jsonl]
+    python -m benchmarks.scale --images 10000 [--codes pq64] [--sketches] [--into scale.jsonl]
     python -m benchmarks.scale --table scale.jsonl --picture docs/scale.png
 
 No data set is needed: the maps of the N images are made of those of the sample's drawings (see scale_maps.py), so that
 nothing is embedded, and the images are more alike than those of a real collection. Thumbnails are left out. Searches
-are for 10 hits on a shortlist of 100, by maps that were made the same way; recall@10 is against `--shortlist all`. The
-first searches are cold: the index was opened by a new process, and its files are not in memory (where that can be had:
-it takes root on Linux). Prints, and appends to a file, one line of JSON; `--table` prints such lines as a table and
+are for 10 hits on a shortlist of 100, by maps that were made the same way; recall@10, of that and of wider
+ones, is against `--shortlist all`. With `--sketches` the same queries are asked by `--shortlist proven` too. The first
+searches are cold: the index was opened by a new process, and its files are not in memory (where that can be had: it
+takes root on Linux). Prints, and appends to a file, one line of JSON; `--table` prints such lines as a table and
 draws how costs grow.
 """
 
@@ -22,7 +23,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,16 @@ import diml
 from benchmarks.scale_maps import mixed, put, real_maps
 from benchmarks.scale_tables import draw, printed
 from diml.feature_maps import FeatureMaps
+from diml.search.hits import SearchResult
+from diml.search.limits import SearchShortlist
 from diml.search.places import sizes
 
 QUERIES, COLD, CHANGED = 200, 5, 1000
 # Small commits that are compacted, and the images of each.
 COMMITS, FEW = 32, 100
 K = 10
+# The wider shortlists whose recall is given.
+WIDER = (1000, 10_000)
 
 
 def timed(action: Callable[[], Any]) -> tuple[float, Any]:
@@ -62,14 +67,14 @@ def cool() -> bool:
     return True
 
 
-def built(folder: Path, images: int, codes: str) -> dict[str, Any]:
+def built(folder: Path, images: int, codes: str, sketches: bool) -> dict[str, Any]:
     """Make the index; in a process of its own, whose peak memory is that of indexing."""
     with tempfile.TemporaryDirectory() as place:
         real = real_maps(Path(place))
     torch.save(real.local, folder / "real.pt")
     torch.save(real.weights_or_uniform, folder / "weights.pt")
     model = diml.StructuralModel.from_pretrained("lite0")
-    index = diml.Index.create(folder / "i.diml", codes=codes, thumbnails=False)
+    index = diml.Index.create(folder / "i.diml", codes=codes, thumbnails=False, sketches=sketches)
     first = mixed(real, 512, torch.Generator().manual_seed(1))
     index.add_maps(first, paths=[f"first/{k}" for k in range(len(first))])
     state = index._state.for_writing()
@@ -87,23 +92,39 @@ def built(folder: Path, images: int, codes: str) -> dict[str, Any]:
     }
 
 
-def searched(folder: Path, matcher: dict[str, Any], exact: int) -> dict[str, Any]:
+def median(seconds: Sequence[float], scale: float = 1) -> float | None:
+    """Times `scale`; None without any."""
+    return scale * statistics.median(seconds) if seconds else None
+
+
+def recall(found: Sequence[SearchResult], best: Sequence[SearchResult]) -> float | None:
+    """The share of the best hits of each query that are among those found; None without queries."""
+    shares = [
+        len({hit.id for hit in hits} & {hit.id for hit in exact}) / K for hits, exact in zip(found, best, strict=False)
+    ]
+    return statistics.mean(shares) if shares else None
+
+
+def searched(folder: Path, matcher: dict[str, Any], exact: int, sketches: bool) -> dict[str, Any]:
     """Open and search it, in a process of its own."""
     real = FeatureMaps(torch.load(folder / "real.pt"), (4, 4), weights=torch.load(folder / "weights.pt"))
     queries = mixed(real, QUERIES + COLD, torch.Generator().manual_seed(2)).replace(geometry=None)
     opening, index = timed(lambda: diml.Index.open(folder / "i.diml").with_matcher(**matcher))
     cold = [timed(lambda q=q: index.search(q, k=K))[0] for q in (queries[k] for k in range(COLD))]
-    warm, found = [], []
-    for k in range(COLD, len(queries)):
-        query = queries[k]
-        seconds, result = timed(lambda query=query: index.search(query, k=K))
-        warm.append(seconds)
-        found.append({hit.id for hit in result})
+
+    def asked(count: int, shortlist: SearchShortlist) -> tuple[list[float], list[SearchResult]]:
+        """The seconds and the answers of so many queries."""
+        timings = [timed(lambda k=k: index.search(queries[COLD + k], k=K, shortlist=shortlist)) for k in range(count)]
+        return [seconds for seconds, _ in timings], [result for _, result in timings]
+
+    warm, first = asked(QUERIES, 100)
     memory = peak_mb()
-    every = [
-        timed(lambda q=q: index.search(q, k=K, shortlist="all")) for q in (queries[COLD + k] for k in range(exact))
-    ]
-    right = [len(found[k] & {hit.id for hit in result}) / K for k, (_, result) in enumerate(every)]
+    wider = {shortlist: asked(exact, shortlist) for shortlist in WIDER}
+    every_s, every = asked(exact, "all")
+    proven_s, proven = asked(exact if sketches else 0, "proven")
+    for hits, best in zip(proven, every, strict=False):
+        assert [hit.to_dict() for hit in hits] == [hit.to_dict() for hit in best]
+    read = [(result.maps_read or 0) / len(index) for result in proven]
     p50, p95, p99 = np.percentile(warm, [50, 95, 99])
     return {
         "open_s": opening,
@@ -113,8 +134,12 @@ def searched(folder: Path, matcher: dict[str, Any], exact: int) -> dict[str, Any
         "p95_ms": 1000 * p95,
         "p99_ms": 1000 * p99,
         "search_mb": memory,
-        "all_s": statistics.median(seconds for seconds, _ in every) if every else None,
-        "recall@10": statistics.mean(right) if right else None,
+        "all_s": median(every_s),
+        "proven_s": median(proven_s),
+        "proven_read": statistics.mean(read) if read else None,
+        "recall@10": recall(first, every),
+        **{f"p50_ms of {wide}": median(seconds, 1000) for wide, (seconds, _) in wider.items()},
+        **{f"recall@10 of {wide}": recall(found, every) for wide, (_, found) in wider.items()},
         "exact_queries": exact,
     }
 
@@ -164,20 +189,21 @@ def alone(action: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, A
         return result
 
 
-def measured(images: int, codes: str, exact: int, place: Path | None) -> dict[str, Any]:
+def measured(images: int, codes: str, sketches: bool, exact: int, place: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=place) as name:
         folder = Path(name)
-        made = alone(built, folder, images, codes)
+        made = alone(built, folder, images, codes, sketches)
         matcher = made.pop("matcher")
         disk = sum(sizes(folder / "i.diml").values())
         is_cold = cool()
         return {
             "images": images,
             "codes": codes,
+            "sketches": sketches,
             **made,
             "disk_gb": disk / 1e9,
             "is_cold": is_cold,
-            **alone(searched, folder, matcher, exact),
+            **alone(searched, folder, matcher, exact, sketches),
             **alone(changed, folder, matcher),
         }
 
@@ -186,6 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="*", default=[])
     parser.add_argument("--codes", nargs="+", default=["float16"])
+    parser.add_argument("--sketches", action="store_true", help="store sketches, and search by --shortlist proven too")
     parser.add_argument("--exact", type=int, default=100, help="queries that are also matched with every image")
     parser.add_argument("--place", type=Path, help="where the index is made for the time of the run")
     parser.add_argument("--into", type=Path, help="append the numbers to this file")
@@ -194,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     for images in options.images:
         for codes in options.codes:
-            line = json.dumps(measured(images, codes, options.exact, options.place))
+            line = json.dumps(measured(images, codes, options.sketches, options.exact, options.place))
             print(line, flush=True)
             if options.into is not None:
                 with options.into.open("a") as file:

@@ -22,7 +22,13 @@ ROWS = (
     ("p95, ms", "p95_ms", "{:,.1f}"),
     ("p99, ms", "p99_ms", "{:,.1f}"),
     ("recall@10 of the exhaustive answer", "recall@10", "{:.3f}"),
+    ("shortlist of 1,000, p50, ms", "p50_ms of 1000", "{:,.0f}"),
+    ("its recall@10", "recall@10 of 1000", "{:.3f}"),
+    ("shortlist of 10,000, p50, ms", "p50_ms of 10000", "{:,.0f}"),
+    ("its recall@10", "recall@10 of 10000", "{:.3f}"),
     ("exhaustive search, s", "all_s", "{:,.2f}"),
+    ("the same by `proven`, s", "proven_s", "{:,.2f}"),
+    ("maps that it reads", "proven_read", "{:.2%}"),
     ("adding 1,000, s", "add_1000_s", "{:,.1f}"),
     ("deleting 1,000, s", "delete_1000_s", "{:,.1f}"),
     ("memory of both, MB", "change_mb", "{:,.0f}"),
@@ -45,7 +51,7 @@ SPACES = (
 
 def printed(rows: Sequence[dict[str, Any]]) -> str:
     """A column for each run."""
-    header = ["", *(f"{row['images']:,}, {row['codes']}" for row in rows)]
+    header = ["", *(f"{row['images']:,}, {_form(row)}" for row in rows)]
     cells = []
     for title, name, form in ROWS:
         values = [row.get(name) for row in rows]
@@ -57,7 +63,7 @@ def draw(rows: Sequence[dict[str, Any]], picture: Path) -> None:
     """How the costs of one form of maps grow with the number of images, on logarithmic axes."""
     import matplotlib.pyplot as plt
 
-    plain = sorted((row for row in rows if row["codes"] == rows[0]["codes"]), key=lambda row: row["images"])
+    plain = sorted((row for row in rows if _form(row) == _form(rows[0])), key=lambda row: row["images"])
     images = [row["images"] for row in plain]
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     for panel, drawn, unit in zip(panels, (TIMES, SPACES), ("seconds", "GB"), strict=True):
@@ -67,3 +73,7 @@ def draw(rows: Sequence[dict[str, Any]], picture: Path) -> None:
         panel.grid(alpha=0.3)
         panel.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     figure.savefig(picture, dpi=120)
+
+
+def _form(row: dict[str, Any]) -> str:
+    return f"{row['codes']}{', sketches' if row['sketches'] else ''}"

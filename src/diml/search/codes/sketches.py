@@ -12,6 +12,9 @@ from torch import Tensor
 from diml.feature_maps import FeatureMaps
 from diml.search.codes.vectors import Whole, as_halves
 
+# Images that are encoded at once: memory of this size is used again, where fresh memory takes longer than computing.
+PIECE = 256
+
 
 @dataclass(frozen=True)
 class Sketch:
@@ -49,6 +52,10 @@ class Sketches:
 
     def encode(self, maps: FeatureMaps, pooled: Float[Tensor, "n d"]) -> UInt8[Tensor, "n bytes"]:
         """Of maps as they are stored, and the pooled vectors that are stored beside them."""
+        pieces = [slice(start, start + PIECE) for start in range(0, len(maps), PIECE)] or [slice(0)]
+        return torch.cat([self._encode(maps[piece], pooled[piece]) for piece in pieces])
+
+    def _encode(self, maps: FeatureMaps, pooled: Float[Tensor, "n d"]) -> UInt8[Tensor, "n bytes"]:
         n, units = len(maps), F.normalize(maps.local.float(), dim=2)
         codes = self.code.encode(units.flatten(0, 1))
         radius = (units - self.code.decode(codes).reshape(units.shape)).norm(dim=2)

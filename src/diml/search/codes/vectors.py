@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int8, UInt8
 from torch import Tensor
 
 from diml.matching.kernels import is_compiled
@@ -94,7 +94,22 @@ class Whole:
         return self
 
     def encode(self, vectors: Float[Tensor, "n d"]) -> UInt8[Tensor, "n bytes"]:
+        scale, numbers = self._numbers(vectors)
+        if self.bits == 4:
+            numbers = torch.nn.functional.pad(numbers, (0, self.dim % 2))
+            pairs = (numbers + 8).view(torch.uint8)
+            packed = pairs[:, 0::2] | (pairs[:, 1::2] << 4)
+        else:
+            packed = numbers.view(torch.uint8)
+        return torch.cat([scale.half().view(torch.uint8), packed], dim=1)
+
+    def _numbers(self, vectors: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n 1"], Int8[Tensor, "n d"]]:
+        """The scale of each vector, and its whole numbers."""
         most = 2 ** (self.bits - 1) - 1
+        if is_compiled():
+            from diml.search.codes import whole_kernel  # loads numba
+
+            return whole_kernel.whole_numbers(vectors, most, CUTS[self.bits], TINY)
         peak = vectors.abs().amax(dim=1, keepdim=True).clamp(min=TINY)
         best = least = None
         for cut in CUTS[self.bits]:
@@ -108,14 +123,7 @@ class Whole:
                 best = torch.where(better, torch.cat([scale, whole], 1), best)
                 least = torch.where(better, error, least)
         assert best is not None
-        numbers = best[:, 1:].to(torch.int8)
-        if self.bits == 4:
-            numbers = torch.nn.functional.pad(numbers, (0, self.dim % 2))
-            pairs = (numbers + 8).view(torch.uint8)
-            packed = pairs[:, 0::2] | (pairs[:, 1::2] << 4)
-        else:
-            packed = numbers.view(torch.uint8)
-        return torch.cat([best[:, :1].half().view(torch.uint8), packed], dim=1)
+        return best[:, :1], best[:, 1:].to(torch.int8)
 
     def decode(self, codes: UInt8[Tensor, "n bytes"]) -> Float[Tensor, "n d"]:
         return self.decode_rows(codes, 1)[:, 0]
