@@ -27,6 +27,7 @@ ROWS = (
     ("shortlist of 10,000, p50, ms", "p50_ms of 10000", "{:,.0f}"),
     ("its recall@10", "recall@10 of 10000", "{:.3f}"),
     ("exhaustive search, s", "all_s", "{:,.2f}"),
+    ("the same, 64 queries at once, each, s", "all_together_s", "{:,.2f}"),
     ("the same by `proven`, s", "proven_s", "{:,.2f}"),
     ("maps that it reads", "proven_read", "{:.2%}"),
     ("adding 1,000, s", "add_1000_s", "{:,.1f}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +40,15 @@ class _Found(NamedTuple):
     cosine: float
 
 
-def best_of_all(store: StoredRows, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
-    """The k rows of the largest similarity, ties by id. Memory grows by 4 bytes for each image of the index."""
-    return _rows(store, *store.read(lambda: _streamed(store, query, manifest, k, where)))
+def best_of_all(
+    store: StoredRows, queries: Sequence[Query], manifest: Manifest, k: int, where: str | None
+) -> list[Best]:
+    """For each of several queries the k rows of the largest similarity, ties by id; maps are read once for all of them.
+
+    Memory grows by 4 bytes for each query and image of the index.
+    """
+    found = store.read(lambda: _streamed(store, queries, manifest, k, where))
+    return [_rows(store, best, cosines, len(cosines)) for best, cosines in found]
 
 
 def best_proven(store: StoredRows, query: Query, manifest: Manifest, k: int, where: str | None) -> Best:
@@ -70,16 +76,15 @@ def _rows(store: StoredRows, best: Sequence[_Found], cosines: np.ndarray, maps_r
 
 
 def _streamed(
-    store: StoredRows, query: Query, manifest: Manifest, k: int, where: str | None
-) -> tuple[list[_Found], np.ndarray, int]:
-    best: list[_Found] = []
-    seen = [np.empty(0, np.float32)]
+    store: StoredRows, queries: Sequence[Query], manifest: Manifest, k: int, where: str | None
+) -> list[tuple[list[_Found], np.ndarray]]:
+    best: list[list[_Found]] = [[] for _ in queries]
+    seen = [[np.empty(0, np.float32)] for _ in queries]
     for batch in store.batches(_columns(store, manifest), where, BATCH):
-        found, cosines = _matched(batch, store, query, manifest, k)
-        best = sorted([*best, *found])[:k]
-        seen.append(cosines)
-    cosines = np.concatenate(seen)
-    return best, cosines, len(cosines)
+        for at, (found, cosines) in enumerate(_matched(batch, store, queries, manifest, k)):
+            best[at] = sorted([*best[at], *found])[:k]
+            seen[at].append(cosines)
+    return [(found, np.concatenate(cosines)) for found, cosines in zip(best, seen, strict=True)]
 
 
 def _bounded(
@@ -93,7 +98,8 @@ def _bounded(
         piece, order, size = order[:size], order[size:], min(2 * size, BATCH)
         wanted = [ids[at] for at in piece]
         rows = store.scan_ids(_columns(store, manifest), wanted)
-        best = sorted([*best, *_matched(rows, store, query, manifest, k)[0]])[:k]
+        [(found, _)] = _matched(rows, store, [query], manifest, k)
+        best = sorted([*best, *found])[:k]
         maps_read += len(rows)
         if len(best) == k:
             # Not below: an equal one comes first if its id does.
@@ -129,17 +135,20 @@ def _columns(store: StoredRows, manifest: Manifest) -> list[str]:
 
 
 def _matched(
-    batch: pa.Table, store: StoredRows, query: Query, manifest: Manifest, k: int
-) -> tuple[list[_Found], np.ndarray]:
-    """The k best of some rows, and the pooled similarity of all of them."""
+    batch: pa.Table, store: StoredRows, queries: Sequence[Query], manifest: Manifest, k: int
+) -> Iterator[tuple[list[_Found], np.ndarray]]:
+    """For each query the k best of some rows, and the pooled similarity of all of them."""
     rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
-    pooled = matrix(rows, "pooled")
-    indices, scores = query.best(unread_maps(rows, manifest, store.codec), k)
-    cosines = _cosine(pooled, coarse_vector(query))
-    ids = rows["id"].take(indices.cpu().numpy()).to_pylist()
-    near = cosines[indices.cpu().numpy()].tolist()
-    found = [_Found(-score, id, cosine) for score, id, cosine in zip(scores.tolist(), ids, near, strict=True)]
-    return found, cosines
+    pooled, maps = matrix(rows, "pooled"), unread_maps(rows, manifest, store.codec)
+    for query in queries:
+        indices, scores = query.best(maps, k)
+        cosines = _cosine(pooled, coarse_vector(query))
+        ids = rows["id"].take(indices.cpu().numpy()).to_pylist()
+        near = cosines[indices.cpu().numpy()].tolist()
+        yield (
+            [_Found(-score, id, cosine) for score, id, cosine in zip(scores.tolist(), ids, near, strict=True)],
+            cosines,
+        )
 
 
 def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:

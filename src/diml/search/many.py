@@ -12,12 +12,13 @@ from diml.model import Query
 from diml.search.coarse import coarse_vector, cosine_distances, measured, rounding
 from diml.search.limits import EXHAUSTIVE, SearchShortlist
 from diml.search.manifest import Manifest
-from diml.search.ranking import Counts, Ranked, check_query, rank, rank_rows
+from diml.search.ranking import Counts, Ranked, check_query, rank, rank_all, rank_rows
 from diml.search.stages import stage
 from diml.search.stored_maps import matrix
 from diml.search.stored_rows import StoredRows
 
-# Queries that are ranked together, if the maps of all their shortlists are no more numbers than this.
+# Queries that are ranked together, if the maps of all their shortlists are no more numbers than this; and where every
+# image is matched, their pooled similarities.
 BLOCK, HELD = 64, 2**26
 # Rows whose pooled vectors are read together.
 BATCH = 8192
@@ -45,12 +46,17 @@ def rank_many(
     rows that it cannot tell apart from the last one that is kept are compared as `nearest` compares them. Then the rows
     that were found for any query are read once.
 
-    Queries are ranked one by one where the index is searched by its graph, or every image is matched.
+    If every image is matched, the maps are read once for as many queries as `HELD` allows. Queries are ranked one by
+    one where the index is searched by its graph, or by bounds.
     """
     for query in queries:
         check_query(query.maps, manifest)
     candidates = store.counts(where)
     counts = Counts.of(sum(candidates), k, shortlist)
+    if shortlist == "all" and counts.candidates:
+        size = max(1, HELD // counts.candidates)
+        blocks = (queries[start : start + size] for start in range(0, len(queries), size))
+        return [found for some in blocks for found in rank_all(store, manifest, some, k, counts.shortlist, where)]
     if len(queries) < 2 or shortlist in EXHAUSTIVE or not 0 < max(candidates) <= manifest.exact_limit:
         return [rank(store, manifest, query, k, shortlist, where) for query in queries]
     with stage("coarse"):

@@ -65,15 +65,29 @@ def rank(
     if counts.candidates == 0:
         return Ranked([], 0)
     if shortlist in EXHAUSTIVE:
+        if shortlist == "all":
+            return rank_all(store, manifest, [query], k, counts.shortlist, where)[0]
         with stage("match"):
-            best = best_proven if shortlist == "proven" else best_of_all
-            rows, maps_read = best(store, query, manifest, k + 1, where)
+            rows, maps_read = best_proven(store, query, manifest, k + 1, where)
             hits = _hits(query, rows, stored_maps(rows, manifest, store.codec), k, by_pooled=False)
-            return Ranked(hits, counts.shortlist, maps_read if shortlist == "proven" else None)
+            return Ranked(hits, counts.shortlist, maps_read)
     exact = max(candidates) <= manifest.exact_limit
     with stage("coarse"):
         rows = nearest(store, coarse_vector(query), counts.coarse, where, exact)
     return rank_rows(store, query, rows, manifest, k, counts.shortlist)
+
+
+def rank_all(
+    store: StoredRows, manifest: Manifest, queries: Sequence[Query], k: int, candidates: int, where: str | None
+) -> list[Ranked]:
+    """Steps 2 and 3 of `rank`, for all of so many candidates, which are read once for all queries."""
+    with stage("match"):
+        found = best_of_all(store, queries, manifest, k + 1, where)
+        maps = (stored_maps(best.rows, manifest, store.codec) for best in found)
+        return [
+            Ranked(_hits(query, best.rows, some, k, by_pooled=False), candidates)
+            for query, best, some in zip(queries, found, maps, strict=True)
+        ]
 
 
 def rank_rows(store: StoredRows, query: Query, rows: pa.Table, manifest: Manifest, k: int, shortlist: int) -> Ranked:
