@@ -5,8 +5,8 @@
 
 No data set is needed: the maps of the N images are made of those of the sample's drawings (see scale_maps.py), so that
 nothing is embedded, and the images are more alike than those of a real collection. Thumbnails are left out. Searches
-are for 10 hits on a shortlist of 100, by maps that were made the same way; recall@10, of that and of wider
-ones, is against `--shortlist all`. With `--sketches` some of the queries are asked by `--shortlist proven` too. The first
+are for 10 hits on a shortlist of 100, by maps that were made the same way; recall@10, of that and of wider ones, is
+against `--shortlist all`. With `--sketches` some of the queries are asked by `--shortlist proven` too. The first
 searches are cold: the index was opened by a new process, and its files are not in memory (where that can be had: it
 takes root on Linux). Prints, and appends to a file, one line of JSON; `--table` prints such lines as a table and
 draws how costs grow.

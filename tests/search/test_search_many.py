@@ -14,7 +14,7 @@ from PIL import Image
 from diml.errors import ImageError, UsageError
 from diml.feature_maps import FeatureMaps
 from diml.model import StructuralModel
-from diml.search import FailedQuery, Index, SearchResult, many
+from diml.search import FailedQuery, Index, SearchResult, exhaustive, many
 from diml.search.coarse import cosine_distances, nearest
 from diml.search.many import nearest_of_each
 
@@ -101,6 +101,26 @@ def test_the_index_is_read_once_for_a_block(
     monkeypatch.setattr("diml.search.ranking.nearest", None)
     assert len(index.search_many(queries)) == 11
     assert blocks == [8, 3]
+
+
+def test_every_map_is_read_once_for_a_block(
+    index: Index, queries: FeatureMaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = []
+    original = exhaustive._streamed
+
+    def counting(store: Any, queries: Any, *rest: Any) -> Any:
+        blocks.append(len(queries))
+        return original(store, queries, *rest)
+
+    monkeypatch.setattr(exhaustive, "_streamed", counting)
+    monkeypatch.setattr(exhaustive, "BATCH", 40)
+    assert len(index.search_many(queries, shortlist="all")) == 11
+    assert blocks == [8, 3]
+    blocks.clear()
+    monkeypatch.setattr(many, "COSINES", 3 * IMAGES)
+    assert_same(index, queries, k=4, shortlist="all", where="label <> 'c'")
+    assert blocks == [*11 * [1], 4, 4, 3]  # of eight queries, then of three
 
 
 @pytest.mark.parametrize("matcher", [{"transport": "one-sided"}, {"transport": "dustbin", "weight": 1.0}])

@@ -65,6 +65,8 @@ def top_k(
     gallery_maps: FeatureMaps | CodedMaps | UnitMaps,
     k: int,
     shortlist: Int[Tensor, "q K"] | None = None,
+    *,
+    least: float | None = None,
 ) -> TopK:
     """The k most similar images of the gallery for every query, the same as if all plans were solved.
 
@@ -73,6 +75,8 @@ def top_k(
         gallery_maps: of n images; codes of maps are read as they are, where a kernel can.
         k: how many; if there are fewer candidates, all of them.
         shortlist: (q, K) candidates of each query; by default the whole gallery.
+        least: images of a smaller similarity are not wanted. Where there are fewer than k others, the last places have
+            this similarity, and the size of the gallery as their index.
 
     Raises:
         UsageError: k < 1, a shortlist of another shape or type, maps of different dims or not finite.
@@ -96,7 +100,7 @@ def top_k(
         where = slice(start, start + block)
         given = None if shortlist is None else shortlist[where]
         solver = dispatch.of_images(where, slice(None))
-        results.append(_Search(solver, queries[where], gallery, min(k, width), given).run())
+        results.append(_Search(solver, queries[where], gallery, min(k, width), given, least).run())
     if not results:
         empty = torch.zeros(0, min(k, width), dtype=gallery.dtype, device=gallery.device)
         return TopK(empty.long(), empty, 0)
@@ -111,9 +115,15 @@ class _Search:
     """A block of queries, whose candidates are tried by pooled similarity, largest first."""
 
     def __init__(
-        self, dispatch: Dispatch, queries: UnitMaps, gallery: UnitMaps, k: int, shortlist: Tensor | None
+        self,
+        dispatch: Dispatch,
+        queries: UnitMaps,
+        gallery: UnitMaps,
+        k: int,
+        shortlist: Tensor | None,
+        least: float | None,
     ) -> None:
-        self.dispatch, self.queries, self.gallery = dispatch, queries, gallery
+        self.dispatch, self.queries, self.gallery, self.least = dispatch, queries, gallery, least
         pooled = queries.pooled @ gallery.pooled.mT
         if shortlist is None:
             self.pooled, self.candidates = pooled.sort(dim=1, descending=True)
@@ -123,17 +133,19 @@ class _Search:
         # NaN sorts first and minus infinity last.
         if self.pooled.numel() and not torch.isfinite(self.pooled[:, [0, -1]]).all():
             raise UsageError("expected finite feature maps, got NaN or infinity; check the model that made them")
-        self.best = self.pooled.new_full((len(queries), k), -torch.inf)
+        self.best = self.pooled.new_full((len(queries), k), -torch.inf if least is None else least)
         self.indices = self.candidates.new_full((len(queries), k), len(gallery))
         self.solved = 0
 
     def run(self) -> TopK:
         k = self.best.shape[1]
         active = torch.arange(len(self.queries), device=self.best.device)
-        for piece in self._pieces(max(1, FIRST * k)):
+        # All at once where there is something to compare with: each piece takes a while to start.
+        for piece in self._pieces(max(1, FIRST * k if self.least is None else self.candidates.shape[1])):
             # "Not below" rather than "above": a NaN is passed on to the solver, which reports it.
             possible = ~(self._upper_bound(self.pooled[active, piece], 1.0) < self.best[active, -1:])
-            self._take(active, piece, self._promising(active, piece, possible) if piece.start else possible)
+            is_compared = piece.start or self.least is not None
+            self._take(active, piece, self._promising(active, piece, possible) if is_compared else possible)
             # Pooled similarities only fall from here on, so all candidates after an impossible one are impossible.
             active = active[possible[:, -1]]
             if not len(active):

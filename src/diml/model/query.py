@@ -66,8 +66,13 @@ class Query(ABC):
         """Similarities with n images, float32, solved to the matcher's tolerance, for ranking."""
 
     @abstractmethod
-    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-        """Indices and similarities of the k most similar of n images, ties ordered by index; fewer where n < k."""
+    def best(
+        self, gallery: FeatureMaps | CodedMaps, k: int, least: float | None = None
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        """Indices and similarities of the k most similar of n images, ties ordered by index; fewer where n < k.
+
+        Images whose similarity is below `least` may be left out.
+        """
 
     @property
     @abstractmethod
@@ -128,9 +133,12 @@ class WholeQuery(Query):
         every = torch.arange(len(gallery))[None]
         return self.model.matcher.rerank(self.prepared, gallery.to(self.maps.device), every)[0]
 
-    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-        found = top_k(self.model.matcher, self.prepared, gallery.to(self.maps.device), k)
-        return found.indices[0], found.similarity[0]
+    def best(
+        self, gallery: FeatureMaps | CodedMaps, k: int, least: float | None = None
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        found = top_k(self.model.matcher, self.prepared, gallery.to(self.maps.device), k, least=least)
+        wanted = found.indices[0] < len(gallery)
+        return found.indices[0][wanted], found.similarity[0][wanted]
 
     @property
     def units(self) -> Float[Tensor, "r d"]:
@@ -173,7 +181,9 @@ class PartQuery(Query):
         maps = gallery.maps() if isinstance(gallery, CodedMaps) else gallery
         return part_similarity(self.maps, maps.to(self.maps.device), self.weights, self.model.matcher.eps)
 
-    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    def best(
+        self, gallery: FeatureMaps | CodedMaps, k: int, least: float | None = None
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
         scores, order = self.scores(gallery).sort(descending=True, stable=True)
         return order[:k], scores[:k]
 
@@ -214,7 +224,9 @@ class RolloutQuery(Query):
     def scores(self, gallery: FeatureMaps | CodedMaps) -> Float[Tensor, " n"]:
         raise _needs_images()
 
-    def best(self, gallery: FeatureMaps | CodedMaps, k: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    def best(
+        self, gallery: FeatureMaps | CodedMaps, k: int, least: float | None = None
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
         raise _needs_images()
 
     @property

@@ -81,8 +81,7 @@ def _streamed(
     best: list[list[_Found]] = [[] for _ in queries]
     seen = [[np.empty(0, np.float32)] for _ in queries]
     for batch in store.batches(_columns(store, manifest), where, BATCH):
-        for at, (found, cosines) in enumerate(_matched(batch, store, queries, manifest, k)):
-            best[at] = sorted([*best[at], *found])[:k]
+        for at, cosines in enumerate(_matched(batch, store, queries, manifest, best, k)):
             seen[at].append(cosines)
     return [(found, np.concatenate(cosines)) for found, cosines in zip(best, seen, strict=True)]
 
@@ -98,8 +97,7 @@ def _bounded(
         piece, order, size = order[:size], order[size:], min(2 * size, BATCH)
         wanted = [ids[at] for at in piece]
         rows = store.scan_ids(_columns(store, manifest), wanted)
-        [(found, _)] = _matched(rows, store, [query], manifest, k)
-        best = sorted([*best, *found])[:k]
+        list(_matched(rows, store, [query], manifest, [best], k))
         maps_read += len(rows)
         if len(best) == k:
             # Not below: an equal one comes first if its id does.
@@ -135,20 +133,24 @@ def _columns(store: StoredRows, manifest: Manifest) -> list[str]:
 
 
 def _matched(
-    batch: pa.Table, store: StoredRows, queries: Sequence[Query], manifest: Manifest, k: int
-) -> Iterator[tuple[list[_Found], np.ndarray]]:
-    """For each query the k best of some rows, and the pooled similarity of all of them."""
+    batch: pa.Table,
+    store: StoredRows,
+    queries: Sequence[Query],
+    manifest: Manifest,
+    best: Sequence[list[_Found]],
+    k: int,
+) -> Iterator[np.ndarray]:
+    """Put the k best of some rows among the best of each query so far; gives the pooled similarities of all rows."""
     rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
     pooled, maps = matrix(rows, "pooled"), unread_maps(rows, manifest, store.codec)
-    for query in queries:
-        indices, scores = query.best(maps, k)
+    for query, so_far in zip(queries, best, strict=True):
+        indices, scores = query.best(maps, k, -so_far[-1].below if len(so_far) == k else None)
         cosines = _cosine(pooled, coarse_vector(query))
         ids = rows["id"].take(indices.cpu().numpy()).to_pylist()
         near = cosines[indices.cpu().numpy()].tolist()
-        yield (
-            [_Found(-score, id, cosine) for score, id, cosine in zip(scores.tolist(), ids, near, strict=True)],
-            cosines,
-        )
+        found = (_Found(-score, id, cosine) for score, id, cosine in zip(scores.tolist(), ids, near, strict=True))
+        so_far[:] = sorted([*so_far, *found])[:k]
+        yield cosines
 
 
 def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:

@@ -17,9 +17,10 @@ from diml.search.stages import stage
 from diml.search.stored_maps import matrix
 from diml.search.stored_rows import StoredRows
 
-# Queries that are ranked together, if the maps of all their shortlists are no more numbers than this; and where every
-# image is matched, their pooled similarities.
+# Queries that are ranked together, if the maps of all their shortlists are no more numbers than this.
 BLOCK, HELD = 64, 2**26
+# Pooled similarities that are held at once, where every query is matched with every image.
+COSINES = 2**26
 # Rows whose pooled vectors are read together.
 BATCH = 8192
 # Instead of the distance of a row whose pooled vector, or the query's, is all zero: it follows all others.
@@ -46,7 +47,7 @@ def rank_many(
     rows that it cannot tell apart from the last one that is kept are compared as `nearest` compares them. Then the rows
     that were found for any query are read once.
 
-    If every image is matched, the maps are read once for as many queries as `HELD` allows. Queries are ranked one by
+    If every image is matched, the maps are read once for as many queries as `COSINES` allows. Queries are ranked one by
     one where the index is searched by its graph, or by bounds.
     """
     for query in queries:
@@ -54,7 +55,7 @@ def rank_many(
     candidates = store.counts(where)
     counts = Counts.of(sum(candidates), k, shortlist)
     if shortlist == "all" and counts.candidates:
-        size = max(1, HELD // counts.candidates)
+        size = max(1, COSINES // counts.candidates)
         blocks = (queries[start : start + size] for start in range(0, len(queries), size))
         return [found for some in blocks for found in rank_all(store, manifest, some, k, counts.shortlist, where)]
     if len(queries) < 2 or shortlist in EXHAUSTIVE or not 0 < max(candidates) <= manifest.exact_limit:
