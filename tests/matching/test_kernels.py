@@ -292,6 +292,24 @@ class TestTopK:
         assert torch.equal(found.indices, shortlist.gather(1, best.indices))
         assert torch.equal(found.similarity, best.values)
 
+    @pytest.mark.parametrize("kernel", ["cpu", "torch"])
+    @pytest.mark.parametrize("transport", ["full", "one-sided", "dustbin"])
+    def test_of_a_least_similarity(self, kernel, transport, monkeypatch):
+        monkeypatch.setenv("DIML_KERNEL", kernel)
+        matcher = Matcher(transport=transport)
+        queries, gallery = maps(24, 1), maps(25, 200)
+        gallery.local[7] = gallery.local[3]  # ties
+        every = top_k(matcher, queries, gallery, 200)
+        [scores], [order] = every.similarity, every.indices
+        for reached in (0, 4, 11, 200):
+            least = float(scores[reached - 1]) if reached else 1.0
+            found = top_k(matcher, queries, gallery, 6, least=least)
+            n = min(reached, 6)
+            assert found.indices[0].tolist() == [*order[:n].tolist(), *(6 - n) * [200]]
+            torch.testing.assert_close(found.similarity[0, :n], scores[:n], rtol=0, atol=1e-6)
+            assert (found.similarity[0, n:] == least).all()
+        assert top_k(matcher, queries, gallery, 6, least=float(scores[5])).solved <= every.solved
+
     def test_spares_plans(self):
         queries = maps(22, 5, likeness=0.5)
         gallery = FeatureMaps.cat([queries, maps(23, 300, likeness=0.5)])

@@ -75,8 +75,8 @@ def top_k(
         gallery_maps: of n images; codes of maps are read as they are, where a kernel can.
         k: how many; if there are fewer candidates, all of them.
         shortlist: (q, K) candidates of each query; by default the whole gallery.
-        least: images of a smaller similarity are not wanted. Where there are fewer than k others, the last places have
-            this similarity, and the size of the gallery as their index.
+        least: images of a smaller similarity are not wanted. Where fewer than k reach it, the last places have this
+            similarity, and the size of the gallery as their index.
 
     Raises:
         UsageError: k < 1, a shortlist of another shape or type, maps of different dims or not finite.
