@@ -188,7 +188,7 @@ def main() -> None:
     print("| family | model | parameters | map | by | follows | engine |\n|---|---|---:|---|---|---|---|")
     families = []
     names = timm.list_modules()
-    # In processes of a few families each: PyTorch keeps what it traces for another engine.
+    # In processes of a few families each, so that what a library keeps of one does not add to that of all others.
     for start in range(0, len(names), 4):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             for found in pool.map(partial(examined, backend=backend), names[start : start + 4]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -87,17 +88,22 @@ def test_as_one_by_one(index: Index, queries: FeatureMaps, asked: dict[str, Any]
     assert_same(index, queries, **asked)
 
 
+def blocks_of(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many queries each further call of a function of a module is for."""
+    blocks, original = [], getattr(module, name)
+
+    def counting(store: Any, queries: Any, *rest: Any) -> Any:
+        blocks.append(len(queries))
+        return original(store, queries, *rest)
+
+    monkeypatch.setattr(module, name, counting)
+    return blocks
+
+
 def test_the_index_is_read_once_for_a_block(
     index: Index, queries: FeatureMaps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = []
-    original = many.nearest_of_each
-
-    def counting(store: Any, vectors: Any, *rest: Any) -> Any:
-        blocks.append(len(vectors))
-        return original(store, vectors, *rest)
-
-    monkeypatch.setattr(many, "nearest_of_each", counting)
+    blocks = blocks_of(many, "nearest_of_each", monkeypatch)
     monkeypatch.setattr("diml.search.ranking.nearest", None)
     assert len(index.search_many(queries)) == 11
     assert blocks == [8, 3]
@@ -106,14 +112,7 @@ def test_the_index_is_read_once_for_a_block(
 def test_every_map_is_read_once_for_a_block(
     index: Index, queries: FeatureMaps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = []
-    original = exhaustive._streamed
-
-    def counting(store: Any, queries: Any, *rest: Any) -> Any:
-        blocks.append(len(queries))
-        return original(store, queries, *rest)
-
-    monkeypatch.setattr(exhaustive, "_streamed", counting)
+    blocks = blocks_of(exhaustive, "_streamed", monkeypatch)
     monkeypatch.setattr(exhaustive, "BATCH", 40)
     assert len(index.search_many(queries, shortlist="all")) == 11
     assert blocks == [8, 3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from diml.errors import UsageError
+from diml.matching import CodedMaps
 from diml.model import Query
 from diml.search.coarse import POOLED_RANK, coarse_vector
 from diml.search.manifest import Manifest
@@ -38,6 +39,19 @@ class _Found(NamedTuple):
     below: float
     id: str
     cosine: float
+
+
+class _Rows(NamedTuple):
+    """Some rows, ordered by id, so that equal similarities, which are ordered by index, are ordered by id."""
+
+    ids: pa.ChunkedArray
+    pooled: np.ndarray
+    maps: CodedMaps
+
+    @classmethod
+    def read(cls, rows: pa.Table, store: StoredRows, manifest: Manifest) -> _Rows:
+        rows = rows.sort_by("id")
+        return cls(rows["id"], matrix(rows, "pooled"), unread_maps(rows, manifest, store.codec))
 
 
 def best_of_all(
@@ -81,7 +95,9 @@ def _streamed(
     best: list[list[_Found]] = [[] for _ in queries]
     seen = [[np.empty(0, np.float32)] for _ in queries]
     for batch in store.batches(_columns(store, manifest), where, BATCH):
-        for at, cosines in enumerate(_matched(batch, store, queries, manifest, best, k)):
+        rows = _Rows.read(batch, store, manifest)
+        for at, query in enumerate(queries):
+            best[at], cosines = _joined(best[at], query, rows, k)
             seen[at].append(cosines)
     return [(found, np.concatenate(cosines)) for found, cosines in zip(best, seen, strict=True)]
 
@@ -96,9 +112,9 @@ def _bounded(
     while len(order):
         piece, order, size = order[:size], order[size:], min(2 * size, BATCH)
         wanted = [ids[at] for at in piece]
-        rows = store.scan_ids(_columns(store, manifest), wanted)
-        list(_matched(rows, store, [query], manifest, [best], k))
-        maps_read += len(rows)
+        rows = _Rows.read(store.scan_ids(_columns(store, manifest), wanted), store, manifest)
+        best, _ = _joined(best, query, rows, k)
+        maps_read += len(rows.ids)
         if len(best) == k:
             # Not below: an equal one comes first if its id does.
             order = order[upper[order] >= -best[-1].below]
@@ -132,25 +148,13 @@ def _columns(store: StoredRows, manifest: Manifest) -> list[str]:
     return ["id", "pooled", store.map_column, *([WEIGHTS] if manifest.weighted else [])]
 
 
-def _matched(
-    batch: pa.Table,
-    store: StoredRows,
-    queries: Sequence[Query],
-    manifest: Manifest,
-    best: Sequence[list[_Found]],
-    k: int,
-) -> Iterator[np.ndarray]:
-    """Put the k best of some rows among the best of each query so far; gives the pooled similarities of all rows."""
-    rows = batch.sort_by("id")  # so that equal similarities, which are ordered by index, are ordered by id
-    pooled, maps = matrix(rows, "pooled"), unread_maps(rows, manifest, store.codec)
-    for query, so_far in zip(queries, best, strict=True):
-        indices, scores = query.best(maps, k, -so_far[-1].below if len(so_far) == k else None)
-        cosines = _cosine(pooled, coarse_vector(query))
-        ids = rows["id"].take(indices.cpu().numpy()).to_pylist()
-        near = cosines[indices.cpu().numpy()].tolist()
-        found = (_Found(-score, id, cosine) for score, id, cosine in zip(scores.tolist(), ids, near, strict=True))
-        so_far[:] = sorted([*so_far, *found])[:k]
-        yield cosines
+def _joined(best: list[_Found], query: Query, rows: _Rows, k: int) -> tuple[list[_Found], np.ndarray]:
+    """The k best of those that were found before and of some more rows, and the pooled similarity of all of these."""
+    indices, scores = query.best(rows.maps, k, -best[-1].below if len(best) == k else None)
+    at = indices.cpu().numpy()
+    cosines = _cosine(rows.pooled, coarse_vector(query))
+    found = zip(scores.tolist(), rows.ids.take(at).to_pylist(), cosines[at].tolist(), strict=True)
+    return sorted([*best, *(_Found(-score, id, cosine) for score, id, cosine in found)])[:k], cosines
 
 
 def _cosine(pooled: np.ndarray, vector: np.ndarray) -> np.ndarray:

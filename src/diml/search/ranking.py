@@ -18,7 +18,7 @@ from diml.model import Query
 from diml.search.coarse import POOLED_RANK, coarse_vector, nearest, pooled_ranks
 from diml.search.exhaustive import best_of_all, best_proven
 from diml.search.hits import Hit
-from diml.search.limits import EXHAUSTIVE, SearchShortlist
+from diml.search.limits import SearchShortlist
 from diml.search.manifest import Manifest
 from diml.search.schema import LARGE, PLAIN, SHARD
 from diml.search.stages import stage
@@ -64,9 +64,9 @@ def rank(
     counts = Counts.of(sum(candidates), k, shortlist)
     if counts.candidates == 0:
         return Ranked([], 0)
-    if shortlist in EXHAUSTIVE:
-        if shortlist == "all":
-            return rank_all(store, manifest, [query], k, counts.shortlist, where)[0]
+    if shortlist == "all":
+        return rank_all(store, manifest, [query], k, counts.shortlist, where)[0]
+    if shortlist == "proven":
         with stage("match"):
             rows, maps_read = best_proven(store, query, manifest, k + 1, where)
             hits = _hits(query, rows, stored_maps(rows, manifest, store.codec), k, by_pooled=False)
