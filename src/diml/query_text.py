@@ -30,7 +30,9 @@ def parse_search_shortlist(text: str, name: str = "--shortlist") -> int | Litera
     >>> parse_search_shortlist("proven"), parse_search_shortlist("0")
     ('proven', 0)
     """
-    return "proven" if text.lower() == "proven" else parse_shortlist(text, name)
+    if text.lower() == "proven":
+        return "proven"
+    return _shortlist(text, f"expected {name} to be 0 (no re-ranking), a positive number, all or proven")
 
 
 def parse_shortlist(text: str, name: str = "--shortlist") -> int | Literal["all"]:
@@ -39,8 +41,12 @@ def parse_shortlist(text: str, name: str = "--shortlist") -> int | Literal["all"
     >>> parse_shortlist("100"), parse_shortlist("all")
     (100, 'all')
     """
+    return _shortlist(text, f"expected {name} to be 0 (no re-ranking), a positive number or all")
+
+
+def _shortlist(text: str, expected: str) -> int | Literal["all"]:
     if text.lower() == "all":
         return "all"
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(f"expected {name} to be 0 (no re-ranking), a positive number or all, got {text}")
+        raise UsageError(f"{expected}, got {text}")
     return int(text)

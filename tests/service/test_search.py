@@ -104,7 +104,7 @@ def test_accounts_of_the_first_hits(client, library, files):
 
 def test_concurrent_images_are_embedded_together_and_not_mixed_up(serve, emoji_index, library, emoji):
     client = serve(emoji_index, batch=16)
-    files = sorted(emoji.glob("*/*.png"))
+    files = sorted(emoji.glob("*/*.png"))[::3]
     expected = {file: library.search(file, k=5) for file in files}
     with ThreadPoolExecutor(16) as pool:
         found = dict(zip(files, pool.map(lambda file: posted(client, file), files), strict=True))
@@ -136,7 +136,7 @@ def _ties(result, hits):
         (
             {"id": "ID", "shortlist": "some"},
             422,
-            "expected shortlist to be 0 (no re-ranking), a positive number or all",
+            "expected shortlist to be 0 (no re-ranking), a positive number, all or proven, got some",
         ),
         ({"id": "ID", "shortlist": "20000"}, 422, "expected shortlist from 0 to 10000, got 20000"),
         ({"id": "ID", "where": "length(label) > 1"}, 422, "is not allowed at 'length'"),

@@ -1,12 +1,15 @@
 """How the functions of the CPU backend are compiled, and what they share: types, constants, aligned memory.
 
-numba caches compiled code beside its source file and checks that file alone for changes. After changing a function that
-functions in other files call, touch those files too; otherwise the old code keeps running.
+numba keeps compiled code beside its source file and checks that file alone for changes, although the code contains that
+of functions in other files. What it keeps therefore has a name by which code from other sources is never used, neither
+after a change nor after an upgrade.
 """
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +28,13 @@ FULL, ONE_SIDED, DUSTBIN = 0, 1, 2
 # The largest scaling of a transport without a bound on it.
 UNBOUNDED = 3e38
 # One bit for each lane.
-ALL = 0xFFFF
-# Floats in 64 bytes: registers of sixteen are read fastest from addresses aligned to this.
+ALL = (1 << WIDTH) - 1
+# Floats in 64 bytes: registers are read fastest from addresses aligned to this.
 BORDER = 16
 
 Array = np.ndarray[Any, Any]
 FLOATS, INTS = "float32[::1]", "int64[::1]"
-# Arrays of a block of sixteen pairs; the progress of its lanes; all memory of a call; and where results go.
+# Arrays of a block of pairs; the progress of its lanes; all memory of a call; and where results go.
 BLOCK, PROGRESS = f"UniTuple({FLOATS}, 6)", f"UniTuple({INTS}, 3)"
 WORKSPACE = (
     f"{BLOCK}, {BLOCK}, {PROGRESS}, {PROGRESS}, UniTuple({FLOATS}, 2), UniTuple({FLOATS}, 4), UniTuple({INTS}, 6)"
@@ -41,10 +44,22 @@ WEIGHTS = f"Tuple(({FLOATS}, {FLOATS}, {INTS}, {INTS}))"
 FOUND = f"Tuple(({FLOATS}, {FLOATS}, {INTS}, {INTS}, {FLOATS}, {FLOATS}))"
 
 
+def digest(folder: Path) -> str:
+    """Eight hexadecimal digits that differ for other Python files."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:8]
+
+
+SOURCES = digest(Path(__file__).parent)
+
+
 def compiled(signature: str) -> Any:
     """Compile now or read from the cache on disk; compiled code releases the interpreter lock."""
 
     def decorated(function: Any) -> Any:
+        function.__qualname__ += f"_{SOURCES}"  # a part of the name of the file that numba keeps it in
         options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
         try:
             return njit(signature, cache=True, **options)(function)
@@ -66,7 +81,7 @@ def aligned(size: int) -> Array:
 
 
 def new_block(parts_a: int, parts_b: int) -> tuple[Array, ...]:
-    """Arrays of sixteen pairs: products, kernel, mu_a, mu_b, u, v; `parts` count the pooled row.
+    """Arrays of a block of pairs: products, kernel, mu_a, mu_b, u, v; `parts` count the pooled row.
 
     Behind the last part u has the largest scaling that is allowed in each lane, which is that of v too.
     """

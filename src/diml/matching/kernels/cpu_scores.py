@@ -32,7 +32,7 @@ from diml.matching.kernels.lanes import WIDTH
 from diml.matching.kernels.lanes_kernel import CROSSED, GIVEN, LISTED, score
 from diml.matching.kernels.threads import in_threads
 
-# Work of a thread at a time, some milliseconds: pairs of a list, pairs with plans, and images of a with sixteen of b.
+# Work of a thread at a time, some milliseconds: pairs of a list, pairs with plans, and images of a with a block of b.
 PIECE, PLANS = 2048, 512
 STRIP = 512
 # Numbers of the rows that are read from codes before they are compared: 2 MB, which stay in a cache.

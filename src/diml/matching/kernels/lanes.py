@@ -1,7 +1,7 @@
-"""Sixteen float32 numbers as one SIMD value in compiled code, so that sixteen pairs of images are matched in step.
+"""Sixteen or eight float32 numbers as one SIMD value in compiled code, so that as many pairs are matched in step.
 
 numba vectorises a loop only if it can prove that this is allowed. Here the vector operations are explicit, and running
-sums stay in registers. On AVX-512 a value is one register, elsewhere two or four; the code is the same.
+sums stay in registers. A value is a register of AVX-512 or AVX2, elsewhere two; the code is the same.
 """
 
 from __future__ import annotations
@@ -13,21 +13,30 @@ from typing import Any
 from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import models, overload, register_model
 
-WIDTH = 16
+# What numba compiles for, by which it also tells apart the code that it keeps for other processors.
+_, _, FEATURES = cpu_target.target_context.codegen().magic_tuple()
+AVX512, F16C = (f"+{name}" in FEATURES.split(",") for name in ("avx512f", "f16c"))
+# Numbers of a value. Twice as many as a register has would not leave enough registers for the running sums.
+WIDTH = 16 if AVX512 else 8
+# Steps in which the numbers of a value are halved until one is left.
+HALVINGS = WIDTH.bit_length() - 1
 # In compiled code an intrinsic takes other arguments than its Python function does.
 intrinsic: Any = extending.intrinsic
 
 F32, I8, I16, I32 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32)
 FLOATS, INTS = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
+# One bit for each number.
+MASK, BITS = ir.IntType(WIDTH), ir.VectorType(ir.IntType(1), WIDTH)
 # Pointers are only guaranteed to be aligned to single numbers.
 ALIGN = 4
 
 
 class LanesType(types.Type):
     def __init__(self) -> None:
-        super().__init__(name="Lanes16")
+        super().__init__(name=f"Lanes{WIDTH}")
 
 
 lanes = LanesType()
@@ -39,27 +48,28 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, FLOATS)
 
 
-def _splat(builder: Any, value: Any, shape: Any = FLOATS) -> Any:
+def splat(builder: Any, value: Any, shape: Any = FLOATS) -> Any:
     first = builder.insert_element(ir.Constant(shape, ir.Undefined), value, ir.Constant(I32, 0))
     return builder.shuffle_vector(first, ir.Constant(shape, ir.Undefined), ir.Constant(INTS, [0] * WIDTH))
 
 
-def _constant(value: float, shape: Any = FLOATS) -> Any:
+def constant(value: float, shape: Any = FLOATS) -> Any:
     return ir.Constant(shape, [value] * WIDTH)
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), FLOATS.as_pointer())
 
 
 def _call(builder: Any, name: str, *values: Any) -> Any:
     kind = ir.FunctionType(FLOATS, [FLOATS] * len(values))
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{WIDTH}f32")
+    return builder.call(function, values)
 
 
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _call(builder, "llvm.fma.v16f32", a, b, c)
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return _call(builder, "fma", a, b, c)
 
 
 @intrinsic
@@ -76,20 +86,20 @@ def wide(typing_context: Any) -> Any:
 
 @intrinsic
 def load(typing_context: Any, array: Any, offset: Any) -> Any:
-    """`array[offset : offset + 16]` of a flat contiguous float32 array."""
+    """`array[offset : offset + WIDTH]` of a flat contiguous float32 array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_address(context, builder, signature.args[0], *arguments), align=ALIGN)
+        return builder.load(address(context, builder, signature.args[0], *arguments), align=ALIGN)
 
     return lanes(array, types.intp), generate
 
 
 @intrinsic
 def store(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
-    """`array[offset : offset + 16] = value`."""
+    """`array[offset : offset + WIDTH] = value`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target = _address(context, builder, signature.args[0], *arguments[:2])
+        target = address(context, builder, signature.args[0], *arguments[:2])
         builder.store(arguments[2], target, align=ALIGN)
         return context.get_dummy_value()
 
@@ -102,7 +112,7 @@ def every_at(typing_context: Any, array: Any, offset: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return _splat(builder, builder.load(builder.gep(data, [arguments[1]])))
+        return splat(builder, builder.load(builder.gep(data, [arguments[1]])))
 
     return lanes(array, types.intp), generate
 
@@ -149,7 +159,7 @@ def every(typing_context: Any, value: Any) -> Any:
     """One number in all lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _splat(builder, arguments[0])
+        return splat(builder, arguments[0])
 
     return lanes(types.float32), generate
 
@@ -159,7 +169,7 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """`a * b + c`, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _fma(builder, *arguments)
+        return multiply_add(builder, *arguments)
 
     return lanes(lanes, lanes, lanes), generate
 
@@ -205,7 +215,7 @@ def _of_one(name: str) -> Any:
     return operation
 
 
-magnitude = _of_one("llvm.fabs.v16f32")
+magnitude = _of_one("fabs")
 
 
 def _choice(comparison: str) -> Any:
@@ -228,7 +238,7 @@ def at_most(typing_context: Any, a: Any, b: Any) -> Any:
     """Bit l of the result says whether a <= b in lane l; it is 0 if one of them is NaN."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = builder.bitcast(builder.fcmp_ordered("<=", *arguments), I16)
+        bits = builder.bitcast(builder.fcmp_ordered("<=", *arguments), MASK)
         return builder.zext(bits, I32)
 
     return types.uint32(lanes, lanes), generate
@@ -240,7 +250,7 @@ def select(typing_context: Any, bits: Any, a: Any, b: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits, a, b = arguments
-        mask = builder.bitcast(builder.trunc(bits, I16), ir.VectorType(ir.IntType(1), WIDTH))
+        mask = builder.bitcast(builder.trunc(bits, MASK), BITS)
         return builder.select(mask, a, b)
 
     return lanes(types.uint32, lanes, lanes), generate
@@ -252,15 +262,15 @@ def exponential(typing_context: Any, x: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         [x] = arguments
-        rounding = _constant(12582912.0)  # 1.5 * 2^23: adding it leaves the rounded number in the lowest bits
-        shifted = _fma(builder, x, _constant(1.4426950408889634), rounding)
+        rounding = constant(12582912.0)  # 1.5 * 2^23: adding it leaves the rounded number in the lowest bits
+        shifted = multiply_add(builder, x, constant(1.4426950408889634), rounding)
         whole = builder.fsub(shifted, rounding)
-        rest = _fma(builder, whole, _constant(-0.693359375), x)  # log 2 in two parts, the first exact
-        rest = _fma(builder, whole, _constant(2.12194440e-4), rest)
-        value = _constant(1 / 5040)
+        rest = multiply_add(builder, whole, constant(-0.693359375), x)  # log 2 in two parts, the first exact
+        rest = multiply_add(builder, whole, constant(2.12194440e-4), rest)
+        value = constant(1 / 5040)
         for factorial in (720, 120, 24, 6, 2, 1, 1):
-            value = _fma(builder, value, rest, _constant(1 / factorial))
-        exponent = builder.shl(builder.bitcast(shifted, INTS), _constant(23, INTS))
+            value = multiply_add(builder, value, rest, constant(1 / factorial))
+        exponent = builder.shl(builder.bitcast(shifted, INTS), constant(23, INTS))
         return builder.bitcast(builder.add(builder.bitcast(value, INTS), exponent), FLOATS)
 
     return lanes(lanes), generate
@@ -275,10 +285,10 @@ def inverse(typing_context: Any, x: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         [x] = arguments
-        guess = builder.bitcast(builder.sub(_constant(0x7EF311C3, INTS), builder.bitcast(x, INTS)), FLOATS)
+        guess = builder.bitcast(builder.sub(constant(0x7EF311C3, INTS), builder.bitcast(x, INTS)), FLOATS)
         for _ in range(3):
-            error = _fma(builder, builder.fneg(x), guess, _constant(1.0))
-            guess = _fma(builder, guess, error, guess)
+            error = multiply_add(builder, builder.fneg(x), guess, constant(1.0))
+            guess = multiply_add(builder, guess, error, guess)
         return guess
 
     return lanes(lanes), generate
@@ -290,7 +300,8 @@ def total(typing_context: Any, a: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         [found] = arguments
-        for half in (8, 4, 2, 1):
+        for step in range(1, HALVINGS + 1):
+            half = WIDTH >> step
             order = ir.Constant(INTS, [(lane + half) % WIDTH for lane in range(WIDTH)])
             found = builder.fadd(found, builder.shuffle_vector(found, found, order))
         return builder.extract_element(found, ir.Constant(I32, 0))
@@ -300,9 +311,9 @@ def total(typing_context: Any, a: Any) -> Any:
 
 @intrinsic
 def transposed(typing_context: Any, source: Any, offsets: Any, start: Any, target: Any, to: Any, stride: Any) -> Any:
-    """`target[to + k * stride + l] = source[offsets[l] + start + k]` for k and l in 0..15.
+    """`target[to + k * stride + l] = source[offsets[l] + start + k]` for k and l below WIDTH.
 
-    Interleaving the first half of the registers with the second half, four times, transposes the block.
+    Interleaving the first half of the registers with the second, as often as they can be halved, transposes the block.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -314,96 +325,18 @@ def transposed(typing_context: Any, source: Any, offsets: Any, start: Any, targe
         for lane in range(WIDTH):
             place = builder.load(builder.gep(places, [ir.Constant(index, lane)]))
             rows.append(
-                builder.load(_address(context, builder, source_type, source, builder.add(place, start)), align=ALIGN)
+                builder.load(address(context, builder, source_type, source, builder.add(place, start)), align=ALIGN)
             )
         half = WIDTH // 2
         low = ir.Constant(INTS, [lane // 2 + WIDTH * (lane % 2) for lane in range(WIDTH)])
         high = ir.Constant(INTS, [half + lane // 2 + WIDTH * (lane % 2) for lane in range(WIDTH)])
-        for _ in range(4):
+        for _ in range(HALVINGS):
             pairs = [(rows[k], rows[k + half]) for k in range(half)]
             rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in (low, high)]
         for k, row in enumerate(rows):
             offset = builder.add(to, builder.mul(stride, ir.Constant(index, k)))
-            builder.store(row, _address(context, builder, target_type, target, offset), align=ALIGN)
+            builder.store(row, address(context, builder, target_type, target, offset), align=ALIGN)
         return context.get_dummy_value()
 
     signature = types.void(source, offsets, types.intp, target, types.intp, types.intp)
     return signature, generate
-
-
-def _bytes(context: Any, builder: Any, kind: Any, signature: Any, arguments: Any) -> Any:
-    """A value of this kind from the bytes of an array at any offset."""
-    array, offset = arguments
-    data = context.make_array(signature.args[0])(context, builder, array).data
-    return builder.load(builder.bitcast(builder.gep(data, [offset]), kind.as_pointer()), align=1)
-
-
-@intrinsic
-def bytes_at(typing_context: Any, array: Any, offset: Any) -> Any:
-    """Sixteen whole numbers of 8 bits, with signs, from `array[offset : offset + 16]` of uint8."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = _bytes(context, builder, ir.VectorType(I8, WIDTH), signature, arguments)
-        return builder.sitofp(found, FLOATS)
-
-    return lanes(array, types.intp), generate
-
-
-@intrinsic
-def nibbles_at(typing_context: Any, array: Any, offset: Any) -> Any:
-    """Sixteen whole numbers of 4 bits, less 8, from `array[offset : offset + 8]` of uint8, the lower half first."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        half = WIDTH // 2
-        kind = ir.VectorType(I8, half)
-        found = _bytes(context, builder, kind, signature, arguments)
-        low = builder.and_(found, ir.Constant(kind, [15] * half))
-        high = builder.lshr(found, ir.Constant(kind, [4] * half))
-        order = ir.Constant(INTS, [lane // 2 + half * (lane % 2) for lane in range(WIDTH)])
-        numbers = builder.uitofp(builder.shuffle_vector(low, high, order), FLOATS)
-        return builder.fsub(numbers, _constant(8.0))
-
-    return lanes(array, types.intp), generate
-
-
-@intrinsic
-def halves_at(typing_context: Any, array: Any, offset: Any) -> Any:
-    """Sixteen float16 numbers from `array[offset : offset + 32]` of uint8."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = _bytes(context, builder, ir.VectorType(I16, WIDTH), signature, arguments)
-        return _widened(builder, builder.zext(found, INTS))
-
-    return lanes(array, types.intp), generate
-
-
-@intrinsic
-def half_at(typing_context: Any, array: Any, offset: Any) -> Any:
-    """One float16 number from `array[offset : offset + 2]` of uint8."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        found = _bytes(context, builder, I16, signature, arguments)
-        number = _widened(builder, _splat(builder, builder.zext(found, I32), INTS))
-        return builder.extract_element(number, ir.Constant(I32, 0))
-
-    return types.float32(array, types.intp), generate
-
-
-def _widened(builder: Any, bits: Any) -> Any:
-    """float32 numbers from the bits of float16.
-
-    By whole numbers, as not every processor has an instruction for it: the exponent is moved and its bias changed; the
-    smallest numbers, which have no leading bit, get one that is subtracted again; infinity and NaN stay.
-    """
-    most, step = 0x7C00 << 13, 1 << 23
-    shifted = builder.shl(builder.and_(bits, _constant(0x7FFF, INTS)), _constant(13, INTS))
-    exponent = builder.and_(shifted, _constant(most, INTS))
-    number = builder.add(shifted, _constant(112 * step, INTS))
-    endless = builder.icmp_unsigned("==", exponent, _constant(most, INTS))
-    number = builder.select(endless, builder.add(number, _constant(112 * step, INTS)), number)
-    small = builder.bitcast(builder.add(number, _constant(step, INTS)), FLOATS)
-    small = builder.bitcast(builder.fsub(small, _constant(2.0**-14)), INTS)
-    tiny = builder.icmp_unsigned("==", exponent, _constant(0, INTS))
-    number = builder.select(tiny, small, number)
-    sign = builder.shl(builder.and_(bits, _constant(0x8000, INTS)), _constant(16, INTS))
-    return builder.bitcast(builder.or_(number, sign), FLOATS)

@@ -11,22 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from diml.matching.kernels.coded_maps import CENTROIDS, NIBBLE
 from diml.matching.kernels.compiling import FLOATS, INTS, Array, compiled
-from diml.matching.kernels.lanes import (
-    WIDTH,
-    bytes_at,
-    copy4,
-    copy8,
-    every,
-    fma,
-    half_at,
-    halves_at,
-    load,
-    nibbles_at,
-    store,
-    total,
-    wide,
-)
+from diml.matching.kernels.lanes import WIDTH, copy4, copy8, every, fma, load, store, total, wide
+from diml.matching.kernels.lanes_reading import bytes_at, half_at, halves_at, nibbles_at
 
 HALF, WHOLE8, WHOLE4, PRODUCT = 0, 1, 2, 3
 # Codes may be memory of a file, which is not to be written.
@@ -34,7 +22,6 @@ BYTES = "Array(uint8, 1, 'C', readonly=True)"
 # Shorter and longer vectors are brought to the order of 1 before their length is computed, as in `unit_maps`.
 LEAST_SQUARE, MOST_SQUARE = 1e-18, 1e36
 LEAST_PEAK, LEAST_LENGTH = 1.1754944e-38, 1e-12
-CENTROIDS = 256
 
 
 @compiled(f"void({BYTES}, int64, int64, int64, int64, {FLOATS})")
@@ -114,7 +101,7 @@ def share(
         mass[k] = 0
     for part in range(parts):
         place = np.int64(part)
-        if front and kept <= WIDTH:
+        if front and kept <= NIBBLE:
             place = np.int64(codes[at + part // 2]) >> (part % 2 * 4) & 15
         elif front:
             place = np.int64(codes[at + part])
@@ -161,7 +148,7 @@ def invert(vectors: Array, first: int, end: int, padded: int, inverse: Array) ->
 def scaled(
     vectors: Array, places: Array, first: int, end: int, dim: int, padded: int, inverse: Array, out: Array, to: int
 ) -> None:
-    """Rows of unit length. Sixteen numbers are written at a time: those beyond a row lie where the next is written."""
+    """Rows of unit length. WIDTH numbers are written at a time: those beyond a row lie where the next is written."""
     wide()
     for part in range(first, end):
         start, scale = places[part] * padded, every(inverse[places[part]])

@@ -1,15 +1,16 @@
-"""The compiled part of the CPU backend: sixteen pairs in step, from unit rows to scores or plans.
+"""The compiled part of the CPU backend: pairs in step, from unit rows to scores or plans.
 
-A block of sixteen pairs goes through four stages, all in memory that fits into the second-level cache:
+A block of pairs, sixteen or eight as `lanes` says, goes through four stages, all in memory that fits into the
+second-level cache:
 
-    pack      the maps of the sixteen b side by side, one per lane: `b[k, part, lane]`
+    pack      the maps of its b side by side, one per lane: `b[k, part, lane]`
     product   `s[i, j, lane] = sum_k a[i, k] b[k, j, lane]`; the last row and column hold the correlations, the corner
               the pooled similarity. `take` replaces this stage if the products have been computed already
     marginals and kernel, `exp((s - max s) / eps)`; with a dustbin, the largest scalings
     Sinkhorn  in each lane until its tolerance is met; finished lanes are frozen, so that no pair depends on the others.
-              The last four unfinished lanes move to a pool, which is solved whenever it holds sixteen: on real features
-              the slowest of sixteen pairs takes 2.3 times as many iterations as their mean. A one-sided transport is
-              settled in one half-step instead
+              The last quarter of unfinished lanes moves to a pool, which is solved whenever it is full: on real
+              features the slowest of sixteen pairs takes 2.3 times as many iterations as their mean. A one-sided
+              transport is settled in one half-step instead
 
 Imported only when the CPU backend is first used: numba takes half a second to load, and the first compilation some
 seconds.
@@ -40,10 +41,10 @@ from diml.matching.kernels.lanes_product import pack, product, take
 from diml.matching.kernels.lanes_results import bound, finish, move
 from diml.matching.kernels.lanes_sinkhorn import begin, iterate, settle
 
-# Sources of pairs: two lists of images; every image of a with sixteen of b; or products in a matrix.
+# Sources of pairs: two lists of images; every image of a with a block of b; or products in a matrix.
 LISTED, CROSSED, GIVEN = 0, 1, 2
-# Unfinished lanes that a block leaves to the pool; 2 to 6 cost about the same.
-LEAVE = 4
+# Unfinished lanes that a block leaves to the pool; of sixteen, 2 to 6 cost about the same.
+LEAVE = WIDTH // 4
 
 
 @inlined
@@ -57,7 +58,7 @@ def _find(
     offsets: Any,
     places: Array,
 ) -> bool:
-    """Find the offsets of the next sixteen pairs and of their results; returns whether all have the same image of a.
+    """Find the offsets of the next block of pairs and of their results; returns whether all have the same image of a.
 
     Offsets are those of the maps of a and b, and of their weights.
     """
@@ -80,7 +81,7 @@ def _find(
 def _multiply(
     rows_a: Array, rows_b: Array, offsets: Any, shape: Any, shared: bool, again: bool, packed: Any, products: Array
 ) -> None:
-    """Products of sixteen pairs; b is packed unless it is the same as before."""
+    """Products of a block of pairs; b is packed unless it is the same as before."""
     parts_a, parts_b, dim = shape
     if again:
         pack(rows_b, offsets[1], parts_b, dim, packed[1])
@@ -168,10 +169,10 @@ def score(
     lists: Any,
     found: Any,
 ) -> None:
-    """Score pairs, sixteen at a time; `parts` count the pooled row.
+    """Score pairs, a block at a time; `parts` count the pooled row.
 
-    LISTED: the pairs of two lists of indices. CROSSED: every image of `index_a` with each of the at most sixteen of
-    `index_b`, which are packed once; results are laid out as an array (len(index_a), 16). GIVEN: `rows_a` is a matrix
+    LISTED: the pairs of two lists of indices. CROSSED: every image of `index_a` with each of the block of `index_b`,
+    which are packed once; results are laid out as an array (len(index_a), WIDTH). GIVEN: `rows_a` is a matrix
     with rows of `dim` numbers, and the products of pair k begin at `index_a[k]`.
 
     `images` are the images of the pairs, which are the indices where those are of images, and `weights` those of the

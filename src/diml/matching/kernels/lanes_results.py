@@ -1,4 +1,4 @@
-"""The results of sixteen solved pairs: scores, plans, bounds; and moving lanes from one block to another."""
+"""The results of a block of solved pairs: scores, plans, bounds; and moving lanes from one block to another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sinkhorn's iterations for sixteen pairs, one in each lane: marginals, kernel, and scalings until all are done."""
+"""Sinkhorn's iterations for a block of pairs, one in each lane: marginals, kernel, and scalings until all are done."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _bounds(transport: int, high: Any, low: Any, price: Any, scale: Any) -> Any:
 
 @compiled(f"uint32({BLOCK}, int64, int64, boolean, float32, int64, float32, {WEIGHTS})")
 def begin(block: Any, r_a: int, r_b: int, cross: bool, eps: float, transport: int, price: float, weights: Any) -> Any:
-    """Set marginals, kernel and first scalings of sixteen pairs; bit l of the result: lane l is out of range."""
+    """Set marginals, kernel and first scalings of a block of pairs; bit l of the result: lane l is out of range."""
     wide()
     products, kernel, mu_a, mu_b, u, v = block
     weights_a, weights_b, offsets_a, offsets_b = weights
@@ -209,13 +209,13 @@ def iterate(
                     s6, s7 = fma(load(kernel, b + 2 * row + j), x, s6), fma(load(kernel, b + 3 * row + j), x, s7)
                 n = i * WIDTH
                 e0, u0 = _scaled(u, mu_a, n, s0, largest, done)
-                e1, u1 = _scaled(u, mu_a, n + 16, s1, largest, done)
-                e2, u2 = _scaled(u, mu_a, n + 32, s2, largest, done)
-                e3, u3 = _scaled(u, mu_a, n + 48, s3, largest, done)
-                e4, u4 = _scaled(u, mu_a, n + 64, s4, largest, done)
-                e5, u5 = _scaled(u, mu_a, n + 80, s5, largest, done)
-                e6, u6 = _scaled(u, mu_a, n + 96, s6, largest, done)
-                e7, u7 = _scaled(u, mu_a, n + 112, s7, largest, done)
+                e1, u1 = _scaled(u, mu_a, n + WIDTH, s1, largest, done)
+                e2, u2 = _scaled(u, mu_a, n + 2 * WIDTH, s2, largest, done)
+                e3, u3 = _scaled(u, mu_a, n + 3 * WIDTH, s3, largest, done)
+                e4, u4 = _scaled(u, mu_a, n + 4 * WIDTH, s4, largest, done)
+                e5, u5 = _scaled(u, mu_a, n + 5 * WIDTH, s5, largest, done)
+                e6, u6 = _scaled(u, mu_a, n + 6 * WIDTH, s6, largest, done)
+                e7, u7 = _scaled(u, mu_a, n + 7 * WIDTH, s7, largest, done)
                 error = error + ((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7))
                 for j in range(0, row, WIDTH):
                     x, y = fma(load(kernel, a + j), u0, load(sums, j)), load(kernel, b + j) * u4

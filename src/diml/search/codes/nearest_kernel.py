@@ -1,4 +1,4 @@
-"""The compiled search of the nearest centroid, sixteen centroids in step."""
+"""The compiled search of the nearest centroid, as many centroids in step as a SIMD value has numbers."""
 
 from __future__ import annotations
 
