@@ -104,7 +104,7 @@ def test_what_is_refused(refused, shapes, shapes_index, tmp_path):
     refused(1, "holds no images", "search", shapes_index, tmp_path / "empty", "--jsonl")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_reader_that_leaves(shapes_index, shapes):
     command = f"{sys.executable} -c 'from diml.cli import main; main()' search {shapes_index} {shapes} --jsonl -k 8"
     ran = subprocess.run(

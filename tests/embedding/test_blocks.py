@@ -115,8 +115,15 @@ def test_a_rollout_ends_at_the_block(weights, pixels, block, last):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["openvino", "onnx"])
-@pytest.mark.parametrize("size", [None, (96, 128)])
+@pytest.mark.parametrize(
+    ("backend", "size"),
+    [
+        ("openvino", None),
+        ("openvino", (96, 128)),
+        ("onnx", (96, 128)),
+        pytest.param("onnx", None, marks=pytest.mark.long),
+    ],
+)
 def test_other_engines_agree(weights, backend, size):
     backbone, runs = loaded(weights, block=3, size=size), Inference(backend)
     some = torch.randn(3, 3, *backbone.preprocessing().size)

@@ -103,8 +103,8 @@ def test_two_processes_take_the_step_of_one_with_the_joint_batch(tmp_path):
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["lightning", pytest.param("torchrun", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
 def test_the_command_on_two_processes_trains_what_one_does(tiny, tiny_settings, tmp_path, launcher, without_curves):
     """Two processes, started by Lightning or by torchrun, against this one; one of the images cannot be read."""
     damaged = shutil.copytree(tiny().data.spec, tmp_path / "data")

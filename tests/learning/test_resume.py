@@ -305,7 +305,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_bytes(colours, tiny_settings, tmp_path, one_thread):
     """kill -9 of a real command with a process that loads images, somewhere in its second or third epoch."""
     changes = [*tiny_settings, *MORE, "optim.batches_per_epoch=12"]

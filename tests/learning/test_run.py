@@ -271,7 +271,7 @@ def test_ctrl_c_says_how_to_go_on(tiny, tmp_path):
         train(tiny(), tmp_path / "run", observer=Impatient())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_gets_better_on_classes_never_seen(tmp_path):
     """Trained on twenty-four emoji with an untrained head; six and thirty others get better."""
     chosen = """data.size=96 data.batch=40 data.per_class=4 data.workers=0 model.head=random model.dim=64 model.grid=3x3

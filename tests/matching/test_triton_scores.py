@@ -6,6 +6,7 @@ masks and the indices; it computes every product in float32, cannot multiply bfl
 cores, registers or time.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ SCHEMES = ["uniform", "cross_correlation"]
 TRANSPORTS = ["full", "one-sided", "dustbin"]
 # Few iterations, for what does not depend on how many there are: each takes the interpreter long.
 BLUNT = 0.3
+slow = pytest.mark.slow
 
 
 def maps(seed, n=3, parts=16, dim=40, dtype=torch.float32, own=False):
@@ -110,10 +112,23 @@ def agree(scores, expected, within=1e-5):
     assert scores.converged.dtype == torch.bool
 
 
+QUICK = {
+    (16, 16, torch.float32, "cross_correlation"),
+    (1, 1, torch.float16, "uniform"),
+    (9, 4, torch.float16, "cross_correlation"),
+    (25, 16, torch.float32, "uniform"),
+}
+
+
 @runs
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize(("parts_a", "parts_b"), [(16, 16), (1, 1), (9, 4), (25, 16)])
+@pytest.mark.parametrize(
+    ("parts_a", "parts_b", "dtype", "scheme"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else slow)
+        for shape in ((16, 16), (1, 1), (9, 4), (25, 16))
+        for case in itertools.product(*([side] for side in shape), (torch.float32, torch.float16), SCHEMES)
+    ],
+)
 def test_a_matrix_agrees_with_float64(scheme, dtype, parts_a, parts_b):
     # 5 images of b: the last tile is half empty. 40 numbers: the second block of float32 is not full.
     a, b, how = maps(0, 3, parts_a, dtype=dtype), maps(1, 5, parts_b, dtype=dtype), settings(scheme)
@@ -174,7 +189,7 @@ def test_indices_are_checked():
 
 
 @runs
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [pytest.param("uniform", marks=slow), "cross_correlation"])
 @pytest.mark.parametrize(("parts_a", "parts_b"), [(9, 5), (1, 1)])
 def test_bounds_are_those_of_the_cpu(scheme, parts_a, parts_b):
     from diml.matching.kernels import cpu_scores
@@ -220,6 +235,7 @@ class TestMatcher:
             assert rows_b.parts.data_ptr() == b.local.data_ptr()
 
     @runs
+    @slow
     def test_what_it_hands_back_is_solved(self, matcher):
         a, b = maps(27, 2, 4, 64, torch.float16), maps(28, 3, 4, 64, torch.float16)
         a.local[0, 1] = -a.local[0, 0]
@@ -233,7 +249,9 @@ class TestMatcher:
         torch.testing.assert_close(found.similarity.double(), expected.similarity, atol=1e-4, rtol=0)
 
     @runs
-    @pytest.mark.parametrize("transport", TRANSPORTS)
+    @pytest.mark.parametrize(
+        "transport", [pytest.param("full", marks=slow), "one-sided", pytest.param("dustbin", marks=slow)]
+    )
     def test_weights_of_maps_reach_it(self, matcher, transport, monkeypatch):
         a, b = maps(34, 2, 4), maps(35, 3, 9)
         given = weights(36, a, b)
@@ -250,6 +268,7 @@ class TestMatcher:
         assert torch.equal(best, top_k(matcher, a, b, 2).indices)
 
     @runs
+    @slow
     def test_the_best_by_bounds(self, matcher):
         a, b = maps(29, 2, 4, dtype=torch.float16), maps(30, 20, 4, dtype=torch.float16)
         found = top_k(matcher, a, b, 3)
@@ -360,8 +379,15 @@ def test_rows_come_as_maps_or_as_tensors():
 
 @runs
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("scheme", "weighted"),
+    [
+        ("cross_correlation", True),
+        pytest.param("cross_correlation", False, marks=slow),
+        pytest.param("uniform", True, marks=slow),
+        pytest.param("uniform", False, marks=slow),
+    ],
+)
 def test_weights_and_transports(transport, scheme, weighted):
     a, b = maps(40, 3, 4, own=True), maps(41, 5, 9, own=True)
     how = settings(scheme, 0.1, transport=transport, bin_similarity=0.2)
@@ -388,7 +414,7 @@ def test_weights_and_transports(transport, scheme, weighted):
 
 
 @runs
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", [pytest.param("full", marks=slow), "one-sided", "dustbin"])
 def test_small_eps_and_weights_of_zero(transport):
     """Where the largest similarity of each pair is searched, and parts without weight stand beside the best ones."""
     a, b = maps(43, 2, 4), maps(44, 3, 4)
@@ -424,6 +450,7 @@ def test_a_set_with_itself_is_symmetric_under_one_set_of_weights(transport):
 
 
 @runs
+@slow
 def test_a_dustbin_stops_like_the_reference():
     a, b = maps(49, 2, 9), maps(50, 4, 9)
     a.local[0], b.local[1] = a.local[0] * 0.2 + 1, b.local[1] * 0.2 + 1
@@ -502,15 +529,18 @@ def test_many_pairs_on_the_gpu(scheme, dtype):
 
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
-@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
 @pytest.mark.parametrize(
-    ("parts", "cross", "narrow", "transport", "weighted"),
+    ("parts", "cross", "narrow", "transport", "weighted", "dtype"),
     [
-        (16, True, True, "full", False),
-        (16, False, False, "full", True),
-        (49, True, False, "full", False),
-        (16, True, False, "dustbin", True),
-        (16, False, True, "one-sided", True),
+        pytest.param(*case, dtype, marks=() if dtype == usual else pytest.mark.long)
+        for *case, usual in (
+            (16, True, True, "full", False, "fp16"),
+            (16, False, False, "full", True, "bf16"),
+            (49, True, False, "full", False, "fp16"),
+            (16, True, False, "dustbin", True, "bf16"),
+            (16, False, True, "one-sided", True, "fp32"),
+        )
+        for dtype in ("fp16", "bf16", "fp32")
     ],
 )
 def test_it_compiles_for_an_h200_without_one(dtype, parts, cross, narrow, transport, weighted, tmp_path, monkeypatch):
@@ -566,7 +596,7 @@ def test_the_arithmetic_through_the_interpreter():
     _interpreted("not slow")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(INTERPRETED or DEVICE == "cuda", reason="runs the others through the interpreter")
 def test_the_slow_ones_through_the_interpreter():
     _interpreted("slow")

@@ -1,5 +1,7 @@
 """Codes that are compared as they are stored: the scores of float64 on the maps that they stand for."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,11 @@ def coded(name, maps, codec=None):
     return CodedMaps(codes, codec.layout, maps.grid, codec.decode, maps.own_pooled, maps.weights)
 
 
+@functools.cache
+def some_coded(name, weighted):
+    return coded(name, maps_of(300, weighted=weighted))
+
+
 def exact(matcher, query, gallery, shortlist):
     twice = torch.float64
     exactly = matcher.replace(tolerance=1e-9, max_iterations=20_000)
@@ -88,7 +95,7 @@ def test_unit_rows_are_those_of_the_decoded_maps(name, weighted, own):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_scores_are_those_of_float64(name, transport, scheme, weighted):
     matcher = Matcher(scheme, transport=transport, tolerance=1e-6, weight=0.85)
-    gallery = coded(name, maps_of(300, weighted=weighted))
+    gallery = some_coded(name, weighted)
     query = maps_of(2, seed=1, weighted=weighted)
     shortlist = torch.tensor([[0, 299, 17, 17, 4], [1, 2, 3, 250, 0]])
     found = matcher.rerank(query, gallery, shortlist)

@@ -161,7 +161,7 @@ def test_second_writer_begins_at_the_other_end(tmp_path: Path, model: Structural
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dim", [0, 4])
+@pytest.mark.parametrize("dim", [pytest.param(0, marks=pytest.mark.long), 4])
 def test_two_processes_on_an_index_that_does_not_exist(
     tmp_path: Path, model: StructuralModel, make_folder: Make, start: Start, dim: int
 ) -> None:
@@ -174,7 +174,7 @@ def test_two_processes_on_an_index_that_does_not_exist(
     assert stored_paths(Index.open(into, model=model)) == open_folder(photos).paths
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_with_different_folders(
     tmp_path: Path, model: StructuralModel, make_folder: Make, start: Start
 ) -> None:
@@ -225,16 +225,33 @@ def test_killed_while_it_is_made(tmp_path: Path, model: StructuralModel, make_fo
     assert (report.added, index.stats().dim) == (20, 4)
 
 
-@pytest.mark.slow
-def test_readers_are_not_broken_by_a_writer_that_tidies_up(
+@pytest.mark.long
+def test_readers_are_not_broken_by_a_process_that_tidies_up(
     tmp_path: Path, model: StructuralModel, make_folder: Make, start: Start
 ) -> None:
     photos, into = make_folder(60), tmp_path / "busy.diml"
     index = index_folder(make_folder(3, "first", prefix="f"), into, model=model, dim=0)[0]
     process = start(photos, into)
     go(process)
+    check_reading(index, photos, lambda: process.poll() is None)
+
+
+@pytest.mark.slow
+def test_readers_are_not_broken_by_a_writer_that_tidies_up(
+    tmp_path: Path, model: StructuralModel, make_folder: Make
+) -> None:
+    photos, into = make_folder(60), tmp_path / "busy.diml"
+    index = index_folder(make_folder(3, "first", prefix="f"), into, model=model, dim=0)[0]
+    writer = Index.open(into, model=model.with_grid(model.grid))
+    thread = threading.Thread(target=lambda: writer.add(photos, batch_size=2, commit_seconds=0))
+    thread.start()
+    check_reading(index, photos, thread.is_alive)
+
+
+def check_reading(index: Index, photos: Path, at_work: Callable[[], bool]) -> None:
+    """Searches while 60 images are added."""
     sizes = [len(index)]
-    while process.poll() is None:
+    while at_work():
         hits = index.search(photos / "a" / "0000.png", k=1000).hits
         assert len({hit.id for hit in hits}) == len(hits)
         sizes.append(len(hits))

@@ -31,8 +31,9 @@ def assert_numbers(index, query, k=5):
             assert match.contributions.sum().item() + match.residual.item() == pytest.approx(hit.similarity, abs=1e-9)
 
 
-@pytest.mark.parametrize("codes", NAMES)
-@pytest.mark.parametrize("weights", [None, "norm*rarity"])
+@pytest.mark.parametrize(
+    ("codes", "weights"), [*((codes, "norm*rarity") for codes in NAMES), ("int8", None), ("pool7+pq3", None)]
+)
 def test_hits_have_the_numbers_of_an_explanation(codes, weights, tmp_path, model, many, backbone_class):
     made = Index.create(tmp_path / "i.diml", model.with_weights(weights), codes=codes, dim=8)
     made.add(many)
@@ -166,7 +167,7 @@ def test_centroids_that_are_not_those_of_the_index(damage, tmp_path, model, many
         Index.open(tmp_path / "i.diml")
 
 
-@pytest.mark.parametrize("codes", NAMES)
+@pytest.mark.parametrize("codes", ["int4", "pq4", "pool7+pq3"])
 def test_pairs_and_many_queries(codes, tmp_path, model, many):
     index = Index.create(tmp_path / "i.diml", model.with_weights("norm"), codes=codes)
     index.add(many)

@@ -100,18 +100,32 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-def named(settings: dict[str, Any]) -> str:
+# Each setting at several weights; the last ones at one between the two similarities, and at that of plans alone.
+WEIGHED = [
+    *itertools.product(SETTINGS[:4], (0.0, 0.3, 0.5, 1.0)),
+    *itertools.product(SETTINGS[4:], (0.3, 1.0)),
+]
+
+
+def named(settings: dict[str, Any] | float) -> str:
     """The same in every test process."""
+    if not isinstance(settings, dict):
+        return str(settings)
     return " ".join(f"{name} {getattr(value, '__name__', value)}" for name, value in settings.items()) or "default"
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
-@pytest.mark.parametrize("settings", SETTINGS, ids=named)
-def test_the_pairs_of_a_loop(tmp_path: Path, settings: dict[str, Any], weight: float) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[Index]:
+    """Of both kinds; not to be changed."""
+    kinds = (("random", False), ("alike", True))
+    return [an_index(tmp_path_factory.mktemp(kind), some_maps(kind, weighted=weighted)) for kind, weighted in kinds]
+
+
+@pytest.mark.parametrize(("settings", "weight"), WEIGHED, ids=named)
+def test_the_pairs_of_a_loop(made: list[Index], settings: dict[str, Any], weight: float) -> None:
     found = 0
-    for kind, weighted in (("random", False), ("alike", True)):
-        index = an_index(tmp_path / kind, some_maps(kind, weighted=weighted)).with_matcher(weight=weight, **settings)
-        found += assert_same(index, 0.5, 0.9, 0.97)
+    for index in made:
+        found += assert_same(index.with_matcher(weight=weight, **settings), 0.5, 0.9, 0.97)
     assert found > 5
 
 

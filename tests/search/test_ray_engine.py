@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -247,8 +248,9 @@ class Progress:
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine(tmp_path_factory):
     ray = pytest.importorskip("ray")
+    tmp_path_factory.getbasetemp()  # is made now, not in the place below, which does not last
     environment = dict(os.environ)
     # Of its own, as other test processes start clusters too; short, as the names of sockets in it have to be.
     with tempfile.TemporaryDirectory(prefix="dr-", dir="/tmp") as place, pytest.MonkeyPatch.context() as patch:
@@ -282,13 +284,49 @@ def check_equal(found: Index, wanted: Index) -> None:
     torch.testing.assert_close(maps.weights_or_uniform, expected.weights_or_uniform, atol=1e-3, rtol=0)
 
 
+class WorkerHere(RayEngine):
+    """Without a cluster: one worker, in this process, answers all tasks."""
+
+    def __enter__(self):
+        self.pool, self._open = Pool(2, 1, 0), ExitStack()
+        return self
+
+    def _answers(self, work, tasks):
+        worker = embedder(Setup.of(work, 1))
+        for number, part in enumerate(tasks):
+            hashes = [work.stored_hash(item) for item in part]
+            (row,) = worker(pa.table({"number": [number], "task": [task(part, hashes)]})).to_pylist()
+            yield row["number"], Answer(row["about"], row["columns"])
+
+
+@pytest.fixture(params=["here", pytest.param("cluster", marks=pytest.mark.long)])
+def any_engine(request):
+    """The tests in which this process, the driver, does the work run without a cluster; with one they take long."""
+    if request.param == "cluster":
+        yield request.getfixturevalue("engine")
+    else:
+        pytest.importorskip("ray")
+        with WorkerHere() as running:
+            yield running
+
+
+PLAIN = {"dim": 0}
+# All that workers have to be told.
+FULL = {"dim": 4, "weights": "norm*rarity", "codes": "pool8+int8", "thumbnails": False}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "made",
-    [{"dim": 0}, {"dim": 4, "weights": "norm*rarity", "codes": "pool8+int8", "thumbnails": False}],
-    ids=["plain", "head, weights and codes"],
-)
-def test_it_makes_the_index_that_one_process_makes(made, engine, make_folder, tmp_path, monkeypatch):
+def test_it_makes_the_index_that_one_process_makes(engine, make_folder, tmp_path, monkeypatch):
+    check_made(FULL, engine, make_folder, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [PLAIN, FULL], ids=["plain", "head, weights and codes"])
+def test_its_driver_makes_the_index_that_one_process_makes(made, any_engine, make_folder, tmp_path, monkeypatch):
+    check_made(made, any_engine, make_folder, tmp_path, monkeypatch)
+
+
+def check_made(made, engine, make_folder, tmp_path, monkeypatch):
     folder, settings = make_folder(40), dict(made)
     (folder / "a" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     monkeypatch.chdir(folder.parent)  # reasons name files as they were given
@@ -310,7 +348,7 @@ def test_it_makes_the_index_that_one_process_makes(made, engine, make_folder, tm
 
 
 @pytest.mark.slow
-def test_it_goes_on_prunes_and_relabels_as_one_process(engine, make_folder, tmp_path, write_image):
+def test_it_goes_on_prunes_and_relabels_as_one_process(any_engine, make_folder, tmp_path, write_image):
     folder, model = make_folder(20), small_model()
     indices = [Index.create(tmp_path / f"{name}.diml", model, dim=0) for name in ("local", "ray")]
     for index in indices:
@@ -321,7 +359,7 @@ def test_it_goes_on_prunes_and_relabels_as_one_process(engine, make_folder, tmp_
     (folder / "b" / "0001.png").unlink()
     reports = [
         index.add(folder, labels_from="folder", prune=True, batch_size=2, engine=by)
-        for index, by in zip(indices, (None, engine), strict=True)
+        for index, by in zip(indices, (None, any_engine), strict=True)
     ]
     counts = [(r.added, r.changed, r.unchanged, r.removed, r.relabelled, r.skipped) for r in reports]
     assert counts[0] == counts[1] == (1, 1, 18, 1, 18, [])
@@ -329,17 +367,20 @@ def test_it_goes_on_prunes_and_relabels_as_one_process(engine, make_folder, tmp_
 
 
 @pytest.mark.slow
-def test_errors_leave_what_was_embedded_and_free_the_workers(engine, make_folder, tmp_path):
-    import ray
-
+def test_errors_leave_what_was_embedded_and_free_the_workers(any_engine, make_folder, tmp_path):
     folder, model = make_folder(20), small_model()
     (folder / "c" / "zzz.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     index = Index.create(tmp_path / "x.diml", model, dim=0)
     with pytest.raises(ImageError, match=r"zzz\.png"):
-        index.add(folder, strict=True, batch_size=1, engine=engine)
+        index.add(folder, strict=True, batch_size=1, engine=any_engine)
     (folder / "c" / "zzz.png").unlink()
     known = {row["path"] for row in rows(index)} if (tmp_path / "x.diml" / "manifest.json").exists() else set()
     assert index.add(folder).unchanged == len(known)
+    if isinstance(any_engine, WorkerHere):
+        assert known
+        return
+    import ray
+
     end = time.monotonic() + 30
     while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"] and time.monotonic() < end:
         time.sleep(0.1)
@@ -371,14 +412,14 @@ def test_an_index_that_is_up_to_date_needs_no_worker(engine, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_index_on_an_object_store(engine, make_folder, s3, tmp_path):
+def test_an_index_on_an_object_store(any_engine, make_folder, s3, tmp_path):
     folder, model, place = make_folder(20), small_model(), f"{s3({})}/x.diml"
     local = Index.create(tmp_path / "local.diml", model, dim=0)
     local.add(folder, labels_from="folder")
     index = Index.create(place, model, dim=0)
-    assert index.add(folder, labels_from="folder", batch_size=4, engine=engine).added == 20
+    assert index.add(folder, labels_from="folder", batch_size=4, engine=any_engine).added == 20
     check_equal(Index.open(place, backbone=model.encoder.backbone), local)
-    assert index.add(folder, labels_from="folder", engine=engine).unchanged == 20
+    assert index.add(folder, labels_from="folder", engine=any_engine).unchanged == 20
 
 
 @pytest.mark.long

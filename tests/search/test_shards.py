@@ -133,8 +133,7 @@ def queries() -> FeatureMaps:
 
 
 class TestSearch:
-    @pytest.mark.parametrize("parts", [2, 3])
-    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize(("form", "parts"), [("float16", 2), *((form, 3) for form in FORMS)])
     def test_every_shortlist(self, made: Any, queries: FeatureMaps, form: str, parts: int) -> None:
         whole, shards = made(form, parts)
         for i, shortlist in itertools.product(range(len(queries)), SHORTLISTS):
@@ -147,8 +146,8 @@ class TestSearch:
         monkeypatch.setattr(coarse, "AT_ONCE", 0)
         whole, shards = made(form, 3)
         for i, shortlist in itertools.product(range(len(queries)), (0, 1, 2, 20, IMAGES - 1, IMAGES)):
-            assert_same(whole, shards, queries[i], k=1, shortlist=shortlist)
-            assert_same(whole, shards, queries[i], k=5, shortlist=shortlist, where="label = 'a'")
+            where = None if i % 2 else "label = 'a'"
+            assert_same(whole, shards, queries[i], k=1 if where is None else 5, shortlist=shortlist, where=where)
 
     @pytest.mark.parametrize("settings", SETTINGS, ids=str)
     def test_every_matcher(self, made: Any, queries: FeatureMaps, settings: dict[str, Any]) -> None:
@@ -201,17 +200,19 @@ class TestSearch:
             assert found[0].pooled_rank == found[1].pooled_rank == 1
 
     @pytest.mark.parametrize("at_once", [0, 1024])
-    @pytest.mark.parametrize("limit", range(1, 12))
     def test_the_end_of_a_shortlist_among_copies(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, at_once: int
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
     ) -> None:
         monkeypatch.setattr(coarse, "AT_ONCE", at_once)
         maps = some_maps(4).local[[0, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 3]]
         whole = index_of(tmp_path / "whole.diml", FeatureMaps(maps, GRID))
-        shards = Index.open(divided(whole, 3))
+        # Plans are not what is tested here, so that they need not be solved to the end.
+        shards = Index.open(divided(whole, 3)).with_matcher(max_iterations=1)
+        whole = whole.with_matcher(max_iterations=1)
         assert_same(whole, shards, FeatureMaps(maps[[7]], GRID), k=12, shortlist=0)
-        assert_same(whole, shards, FeatureMaps(maps[[1]], GRID), k=1, shortlist=limit)
-        assert_same(whole, shards, FeatureMaps(maps[[1]], GRID), k=limit, shortlist=0)
+        for limit in range(1, 12):
+            assert_same(whole, shards, FeatureMaps(maps[[1]], GRID), k=1, shortlist=limit)
+            assert_same(whole, shards, FeatureMaps(maps[[1]], GRID), k=limit, shortlist=0)
 
     def test_proven_reads_no_more_maps(self, made: Any, queries: FeatureMaps) -> None:
         _, shards = made("sketches")
@@ -255,24 +256,23 @@ class TestSearch:
         assert documents(shards.search_many(queries)) == documents(whole.search_many(queries))
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("at_once", [0, 1024])
-    def test_graphs_find_the_nearest_of_each_shard(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
-    ) -> None:
-        monkeypatch.setattr(coarse, "AT_ONCE", at_once)
+    def test_graphs_find_the_nearest_of_each_shard(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         maps = some_maps(600)
-        whole = index_of(tmp_path / "whole.diml", maps)
+        # Plans are not what is tested here, so that they need not be solved to the end.
+        whole = index_of(tmp_path / "whole.diml", maps).with_matcher(max_iterations=1)
         paths = divided(whole, 2)
         for path in paths:
             Manifest(**{**vars(Manifest.read(path)), "exact_limit": 100}).write(path)
             opened = Index.open(path)
             opened._state.for_writing().finish(0)
-        shards = Index.open(paths)
+        shards = Index.open(paths).with_matcher(max_iterations=1)
         assert shards.stats().graph
-        found = [shards.search(maps[i], k=10, shortlist=0) for i in range(40)]
-        expected = [whole.search(maps[i], k=10, shortlist=0) for i in range(40)]
-        both = sum(len({hit.id for hit in a} & {hit.id for hit in b}) for a, b in zip(found, expected, strict=True))
-        assert both >= 0.99 * 400
+        expected = [whole.search(maps[i], k=10, shortlist=0) for i in range(20)]
+        for at_once in (0, 1024):
+            monkeypatch.setattr(coarse, "AT_ONCE", at_once)
+            found = [shards.search(maps[i], k=10, shortlist=0) for i in range(20)]
+            both = sum(len({hit.id for hit in a} & {hit.id for hit in b}) for a, b in zip(found, expected, strict=True))
+            assert both >= 0.99 * 200
 
 
 class TestPairs:
@@ -499,28 +499,28 @@ class TestAlike:
 
 def test_centroids_of_their_own(tmp_path: Path) -> None:
     """Each image has the numbers that it has in its own index; codes with other centroids cannot be in one index."""
-    maps = some_maps(200)
+    maps = some_maps(100)  # half of them have parts enough to fit centroids on
     opened = []
-    for name, part in (("a", range(100)), ("b", range(100, 200))):
+    for name, part in (("a", range(50)), ("b", range(50, 100))):
         index = Index.create(tmp_path / f"{name}.diml", codes="pq4")
-        index.add_maps(maps[list(part)], paths=[f"{at}.png" for at in part], sizes=[(60, 40)] * 100)
+        index.add_maps(maps[list(part)], paths=[f"{at}.png" for at in part], sizes=[(60, 40)] * 50)
         opened.append(index)
     shards = Index.open([index.path for index in opened])
     assert isinstance(shards._state.require().store, Shards)
     query = some_maps(1, 5)
-    for shortlist in (0, 150, "all"):
-        alone = [hit for index in opened for hit in index.search(query, k=100, shortlist=shortlist)]
+    for shortlist in (0, 75, "all"):
+        alone = [hit for index in opened for hit in index.search(query, k=50, shortlist=shortlist)]
         known = {hit.id: (hit.similarity, hit.structural, hit.pooled, hit.concentration) for hit in alone}
-        found = shards.search(query, k=200, shortlist=shortlist)
+        found = shards.search(query, k=100, shortlist=shortlist)
         numbers = [(hit.similarity, hit.structural, hit.pooled, hit.concentration) for hit in found]
         assert numbers == [known[hit.id] for hit in found]
         ranked_by = [hit.pooled if shortlist == 0 else hit.similarity for hit in found]
         assert ranked_by == sorted(ranked_by, reverse=True)
-        assert len(found) == 200
-    assert torch.equal(shards.maps(["3.png", "150.png"]).local[0], opened[0].maps("3.png").local[0])
-    assert torch.equal(shards.maps(["3.png", "150.png"]).local[1], opened[1].maps("150.png").local[0])
+        assert len(found) == 100
+    assert torch.equal(shards.maps(["3.png", "75.png"]).local[0], opened[0].maps("3.png").local[0])
+    assert torch.equal(shards.maps(["3.png", "75.png"]).local[1], opened[1].maps("75.png").local[0])
     for shortlist in (0, 20, "all"):  # of which one index has none
-        (hit,) = shards.search(query, shortlist=shortlist, where="path = '150.png'")
+        (hit,) = shards.search(query, shortlist=shortlist, where="path = '75.png'")
         assert hit.similarity == known[hit.id][0]
         assert not shards.search(query, shortlist=shortlist, where="path = 'none'").hits
     again = shards.search_many(FeatureMaps.cat([query, some_maps(1, 6)]), k=5)

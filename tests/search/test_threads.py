@@ -18,7 +18,7 @@ THREADS = 8
 
 @pytest.fixture
 def photos(make_folder: Make) -> Path:
-    return make_folder(24)
+    return make_folder(16)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_while_others_add(index: Index, photos: Path, make_folder: Make) -> None
         assert [done.result().added for done in adding] == [12, 12]
     assert found == serial
     assert before <= set(listed.result()) <= set(index.paths)
-    assert len(index) == 48
+    assert len(index) == 40
 
 
 def test_threads_that_make_it(tmp_path: Path, model: StructuralModel, make_folder: Make) -> None:

@@ -133,23 +133,22 @@ def test_uploads_leave_nothing_behind(writable, emoji, tmp_path, monkeypatch):
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("names", "labels", "sentence"),
-    [
-        (["../a.png"], [], "expected the name of an image such as cats/tom.jpg, got '../a.png'"),
-        (["a/../../b.png"], [], "expected the name of an image"),
-        (["a.png", "a.png"], [], "two images have the name a.png"),
-        (["a.png", "./a.png"], [], "two images have the name a.png"),
-        (["a", "a/b.png"], [], "one name is the folder of another image"),
-        (["a.png", "b.png"], ["x"], "expected a label for each of the 2 images, or none, got 1"),
-    ],
-    ids=str,
-)
-def test_names_and_labels_that_are_refused(writable, copy, names, labels, sentence):
-    answer = writable.post(IMAGES, files=[("image", (name, b"x")) for name in names], data={"label": labels})
-    assert answer.status_code == 422
-    assert sentence in answer.json()["detail"]
-    assert len(Index.open(copy)) == 48
+REFUSED = [
+    (["../a.png"], [], "expected the name of an image such as cats/tom.jpg, got '../a.png'"),
+    (["a/../../b.png"], [], "expected the name of an image"),
+    (["a.png", "a.png"], [], "two images have the name a.png"),
+    (["a.png", "./a.png"], [], "two images have the name a.png"),
+    (["a", "a/b.png"], [], "one name is the folder of another image"),
+    (["a.png", "b.png"], ["x"], "expected a label for each of the 2 images, or none, got 1"),
+]
+
+
+def test_names_and_labels_that_are_refused(writable, copy):
+    for names, labels, sentence in REFUSED:
+        answer = writable.post(IMAGES, files=[("image", (name, b"x")) for name in names], data={"label": labels})
+        assert answer.status_code == 422, names
+        assert sentence in answer.json()["detail"]
+        assert len(Index.open(copy)) == 48
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", "..", "a/..", "a\x00.png", "a\n.png", "x" * 300, "/".join("a" * 20)])

@@ -12,13 +12,14 @@ import time
 import httpx
 import pytest
 
+from diml.cli import main
 from tests.service.running import running
 
 pytestmark = pytest.mark.slow
 
 
 def test_it_stops_with_requests_in_flight(emoji_index, emoji, tmp_path):
-    files = sorted(emoji.glob("*/*.png"))[:12]
+    files = sorted(emoji.glob("*/*.png"))[:6]
     with running(emoji_index, log=tmp_path / "log") as server:
         answers = []
 
@@ -53,6 +54,7 @@ def test_it_stops_before_it_is_ready(emoji_index, tmp_path):
         assert server.process.wait(15) == 0
 
 
+@pytest.mark.long  # test_decoding has it for one process
 def test_no_process_is_left(emoji_index, tmp_path):
     with running(emoji_index, log=tmp_path / "log") as server:
         children = _children(server.process.pid)
@@ -91,14 +93,18 @@ def _lives(pid):
     ],
     ids=str,
 )
-def test_wrong_arguments(arguments, sentence, tmp_path):
+def test_wrong_arguments(arguments, sentence, tmp_path, monkeypatch, capsys):
+    """In this process: what is refused starts nothing."""
     token = tmp_path / "token"
     token.write_text("0123456789abcdef0123")
     token.chmod(0o600)
     given = [str(token) if each == "TOKEN" else each for each in arguments]
-    command = [sys.executable, "-c", "from diml.cli import main; main()", "serve", *given]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("diml: ")
-    assert sentence in done.stderr
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr("diml.service.server._share_memory", lambda: None)  # a setting of the whole process
+    monkeypatch.setattr(sys, "argv", ["diml", "serve", *given])
+    with pytest.raises(SystemExit) as left:
+        main()
+    out, err = capsys.readouterr()
+    assert (left.value.code, out) == (2, "")
+    assert err.startswith("diml: ")
+    assert sentence in err
+    assert err.count("\n") == 1

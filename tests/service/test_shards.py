@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from diml.cli import main
 from diml.errors import UsageError
 from diml.search import Index, index_folder
 from diml.service import ServiceSettings
@@ -52,10 +53,10 @@ def hits_of(client: TestClient, name: str, **asked):
     return answer.json()["hits"]
 
 
-@pytest.mark.parametrize("shortlist", ["0", "5", "100", "all"])
+@pytest.mark.parametrize("shortlist", ["0", "5", "all"])
 @pytest.mark.parametrize("more", [{}, {"where": "label > '1f4'"}, {"region": "10,10,90,70"}], ids=str)
 def test_the_hits_of_one_index(client, library, shortlist, more):
-    for path in library.paths[::9]:
+    for path in library.paths[::18]:
         asked = {"id": library.entry(path).id, "k": 6, "shortlist": shortlist, **more}
         found = hits_of(client, "parts", **asked)
         assert {hit.pop("shard") for hit in found} <= {"part-0", "part-1", "part-2"}
@@ -167,7 +168,17 @@ class TestSettings:
             assert ServiceSettings.of(indexes=["photos.diml"], shards=["photos=a.diml,b.diml"]).named
 
 
-@pytest.mark.slow
+def test_the_command_takes_shards(parts, monkeypatch):
+    served = []
+    monkeypatch.setattr("diml.service.server.serve", lambda settings, ready: served.append(settings))
+    monkeypatch.setattr("sys.argv", ["diml", "serve", "--shards", f"all={parts[0].parent}/part-*.diml"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code in (None, 0)
+    assert served[0].named == {"all": tuple(parts)}
+
+
+@pytest.mark.long  # the page's tests and those above ask several indices as well, without a process of their own
 def test_over_a_socket(parts, tmp_path):
     """The command itself, asked over HTTP."""
     with running("--shards", f"all={parts[0].parent}/part-*.diml", log=tmp_path / "log") as service:

@@ -1,18 +1,20 @@
 """A service in this process, and a browser that opens its page: nothing may be asked of anyone else, or go wrong."""
 
-import re
 import shutil
-import subprocess
-import sys
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import uvicorn
 
 import diml
+from diml.service import ServiceSettings, create_app
 from tests.service.page.names import NAMES, SAMPLE
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -55,43 +57,56 @@ def index(folder):
     return diml.Index.open(folder / "photos.diml")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unchecked_service():
+    """The shapes in signatures are checked by other tests; here it would take half of the time of a search."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @contextmanager
-def serving(*options):
-    """The address of `diml serve` with these options, in a process of its own, once it is ready."""
-    command = [sys.executable, "-c", "from diml.cli import main; main()", "serve", "--port", "0", *map(str, options)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+def serving(*indexes, **settings):
+    """The address of a service over these indices, in threads of this process, once it is ready."""
+    app = create_app(ServiceSettings.of(indexes=indexes, backend="torch", decoders=1, **settings))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
         try:
-            address = re.match(r"(http://\S+) serves", process.stdout.readline())[1] + "/"
+            address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
             while not is_ready(address):
-                time.sleep(0.1)
+                assert thread.is_alive()
+                time.sleep(0.02)
             yield address
         finally:
-            process.terminate()
+            server.should_exit = True
+            thread.join(10)
 
 
 def is_ready(address):
     try:
-        with urllib.request.urlopen(address + "health") as answer:
+        with urllib.request.urlopen(address + "health", timeout=30) as answer:
             return answer.status == 200
     except urllib.error.URLError:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(folder):
-    """The address of a service with both indices."""
+    """The address of a service with both indices; only while the tests of a file run."""
     with serving(folder / "photos.diml", folder / "few.diml") as address:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def locked_service(folder):
     """The address of a service that asks for a token, and the token."""
     token = "4f0d2c1b6a7e98d3-of-these-tests"
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token + "\n")
-    with serving(folder / "few.diml", "--token-file", token_file, "--decoders", 1) as address:
+    with serving(folder / "few.diml", token_file=token_file) as address:
         yield address, token
 
 
@@ -99,7 +114,12 @@ def locked_service(folder):
 def browser():
     """A browser that reaches this machine alone, whatever a page asks for; only while the tests of a file run."""
     sync_api = pytest.importorskip("playwright.sync_api")
-    arguments = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    arguments = [
+        "--no-sandbox",
+        "--in-process-gpu",
+        "--disable-gpu-compositing",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ]
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
         yield chromium
@@ -147,11 +167,12 @@ class Visitor:
 
 
 @pytest.fixture
-def visit(contexts, service):
+def visit(contexts, request):
     """Opens the page, with settings of the browser's context; at the end nothing must have gone wrong or elsewhere."""
     visitors = []
 
-    def visit_page(address=service, **settings):
+    def visit_page(address=None, **settings):
+        address = address or request.getfixturevalue("service")
         visitors.append(Visitor(contexts(**settings), address))
         return visitors[-1]
 

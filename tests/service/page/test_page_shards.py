@@ -19,7 +19,7 @@ def test_hits_say_which_index_they_are_in(visit, folder, index, tmp_path):
     both = diml.Index.open(parts)
     wanted = index.entries(limit=1)[0].id
     found = both.search(index.maps(wanted), k=12)
-    with serving("--shards", f"both={parts[0]},{parts[1]}") as address:
+    with serving(shards=[f"both={parts[0]},{parts[1]}"]) as address:
         page = visit(address).go(f"#index=both&id={wanted}")
         paths = page.locator("#hits > li .path")
         expect(paths).to_have_text([f"{hit.path} in {hit.shard}" for hit in found])

@@ -36,3 +36,15 @@ def test_without_a_token_the_page_says_what_to_do(visit, locked_service):
     expect(visitor.page.locator("#problem-text")).to_contain_text("The service needs a token")
     visitor.page.click("#again")
     expect(visitor.page.locator("#token")).to_be_visible()
+
+
+def test_with_one_index_there_is_nothing_to_choose(visit, locked_service):
+    address, token = locked_service
+    visitor = visit(address)
+    visitor.expected = ("status of 401",)
+    visitor.page.goto(address)
+    visitor.page.fill("#token-field", token)
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.page.locator("#browse img")).to_have_count(28)
+    expect(visitor.page.locator("#index")).to_be_hidden()
+    expect(visitor.page.locator("#index-about")).to_contain_text("few: 28")
