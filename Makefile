@@ -18,7 +18,8 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || ec
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 # pip is quiet when all is well; when it fails, the log shows all that it printed. A comma would end the argument of a call.
 comma := ,
-pip = $(BIN)/python -m pip install --editable '.$(1)' >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
+# Only what is imported is compiled, when it is: all of it takes longer than the tests of a module.
+pip = $(BIN)/python -m pip install --no-compile --editable '.$(1)' >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
 
 .PHONY: demo quick test test-long lint format docs wheel clean
 

@@ -1,6 +1,7 @@
 """Bounds the number of threads, so that test processes do not compete for cores, and keeps model hubs offline."""
 
 import os
+from pathlib import Path
 
 # pytest-xdist starts one process per core: one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
@@ -27,6 +28,20 @@ jaxtyping.install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+# Where those signatures are tested. Tests of what uses them would take a third longer with the checks.
+CHECKED = {"matching", "embedding", "evaluation", "model", "test_feature_maps.py"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checked_shapes(request):
+    """The checks are on in the tests of `CHECKED` and in docstrings."""
+    tests = Path(__file__).parent
+    inside = request.path.relative_to(tests).parts[0] if request.path.is_relative_to(tests) else None
+    jaxtyping.config.update("jaxtyping_disable", inside is not None and inside not in CHECKED)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture
@@ -98,7 +113,6 @@ def one_cell():
 def emoji(tmp_path_factory):
     """A folder of 48 emoji in 12 classes."""
     import shutil
-    from pathlib import Path
 
     sample = Path(__file__).parents[1] / "sample" / "emoji"
     folder = tmp_path_factory.mktemp("emoji") / "emoji"

@@ -127,7 +127,7 @@ def test_errors_are_sentences(index, tool, arguments, sentence, monkeypatch, tmp
     assert "\n" not in found.content[0].text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_over_pipes(index, emoji):
     command = ["-c", "from diml.cli import main; main()", "mcp", str(index.path)]
     parameters = StdioServerParameters(

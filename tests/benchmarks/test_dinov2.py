@@ -116,7 +116,7 @@ def test_effective_rank_and_cosine():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("blocks", "norm"), [([4, 9], False), ([9], True)])
+@pytest.mark.parametrize(("blocks", "norm"), [([4, 9], False), pytest.param([9], True, marks=pytest.mark.long)])
 def test_blocks_in_one_pass_are_those_of_the_model(state, tmp_path, blocks, norm):
     save_file(state, tmp_path / "vit.safetensors")
     settings = Settings(tmp_path, tmp_path, 2, tmp_path / "vit.safetensors", 56, norm, False, 0)

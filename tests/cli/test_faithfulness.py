@@ -46,7 +46,7 @@ def test_the_options_of_matching_are_of_the_model_that_is_measured(diml, photogr
     assert "cross_correlation marginals, weight 0.25, eps 0.1, mass 0.8\n" in done.out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_masks_and_interactions_of_a_labelled_collection(diml, shapes, tmp_path):
     import shutil
 

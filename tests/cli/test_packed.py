@@ -7,7 +7,9 @@ from diml.search import Index
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("kind", ["tars", "parquet", "lance", "folder"])
+@pytest.mark.parametrize(
+    "kind", ["tars", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("parquet", "lance", "folder"))]
+)
 def test_an_index_of_packed_images(diml, packing, emoji, emoji_index, tmp_path, kind):
     packing = packing(emoji)
     if kind in ("tars", "folder"):

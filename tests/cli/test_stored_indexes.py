@@ -25,7 +25,7 @@ def done(result):
     return result.out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_commands(diml, refused, pair, s3, tmp_path):
     photos, here = pair
     there = s3({}) + "/x.diml"

@@ -50,7 +50,7 @@ def test_a_wrong_call_keeps_its_exit_code_without_standard_error():
         assert ran.stdout == ran.stderr == ""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_real_answer_with_its_streams_closed(tmp_path):
     cat = "sample/photos/chelsea.jpg"
     model = "-m timm:test_vit?weights=random"

@@ -231,7 +231,7 @@ def check_answered(seen: Counter[tuple[str, int]]) -> None:
     assert not [(label, status) for label, status in ANSWERED.items() if not seen[label, status]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_few_requests(tmp_path):
     with start(tmp_path) as server:
         check_answered(requests(server, cases=6, seed=SEED))

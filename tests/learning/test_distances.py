@@ -440,7 +440,7 @@ def test_names_are_loaded_when_they_are_used():
         _ = diml.learning.TripletLoss
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_distributed_wrapper_of_the_library(tmp_path, free_port):
     torch.save(embeddings(dtype=torch.float64, gradient=False), tmp_path / "maps.pt")
     code = Path(__file__).with_name("wrapped_process.py")

@@ -222,7 +222,7 @@ def truncated(colours, folder, *names):
     return data
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_images_that_cannot_be_read_are_listed_once_and_left_out(tiny, colours, tmp_path, workers):
     """One training image, one validation image and one test image; the head is fitted on the others."""
     run = PreparedRun.of(tiny())

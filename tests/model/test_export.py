@@ -34,9 +34,18 @@ def pixels_of(model, images):
     return (values.float() / 255).numpy()
 
 
-@pytest.mark.slow
-def test_lite0_with_head_and_rarity(images, tmp_path):
-    model = StructuralModel.from_pretrained("lite0").eval()
+def small():
+    """A model of few layers, with parts of several numbers each."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 8, 16, 16), nn.SiLU(), nn.Conv2d(8, 8, 3, 2, 1))
+    return StructuralModel.wrap(layers, name="own").with_weights("norm*rarity")
+
+
+@pytest.mark.parametrize(
+    "source", [small, pytest.param(lambda: StructuralModel.from_pretrained("lite0"), marks=pytest.mark.long)]
+)
+def test_head_and_rarity(source, images, tmp_path):
+    model = source().eval()
     model.fit_head(images, dim=3)
     model.fit_weights(images)
     apart = export_onnx(model, tmp_path / "model.onnx")

@@ -211,7 +211,7 @@ def test_killed_while_it_adds(
     assert stored_paths(index) == open_folder(photos).paths
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_while_it_is_made(tmp_path: Path, model: StructuralModel, make_folder: Make, start: Start) -> None:
     photos, into = make_folder(20), tmp_path / "killed.diml"
     process = start(photos, into, 4, 0.5)

@@ -18,6 +18,7 @@ from tests.service.running import running
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_it_stops_with_requests_in_flight(emoji_index, emoji, tmp_path):
     files = sorted(emoji.glob("*/*.png"))[:6]
     with running(emoji_index, log=tmp_path / "log") as server:

@@ -9,7 +9,6 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import uvicorn
 
@@ -55,14 +54,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def index(folder):
     return diml.Index.open(folder / "photos.diml")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def unchecked_service():
-    """The shapes in signatures are checked by other tests; here it would take half of the time of a search."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def findings(page, axe):
     ]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), pytest.param(1280, "light", marks=pytest.mark.long)])
 def test_axe_has_no_serious_findings(visit, axe, cat, width, scheme):
     visitor = visit(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = visitor.go()
@@ -69,7 +69,7 @@ def test_axe_has_no_serious_findings(visit, axe, cat, width, scheme):
     assert findings(page, axe) == []
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.long)])
 def test_nothing_is_cut_off_or_lies_over_something(visit, cat, width):
     visitor = visit(viewport={"width": width, "height": 800})
     page = visitor.go()
