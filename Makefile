@@ -13,9 +13,10 @@ RUN := $(VENV)/.run-installed
 TEST := $(VENV)/.test-installed
 LINT := $(VENV)/.lint-installed
 DOCS := $(VENV)/.docs-installed
-# One test process per core, up to four, with one thread each; the tests of a file share their fixtures.
+# One test process per core, up to four, with one thread each; the tests of a file share their fixtures. When a process
+# dies the run ends: the others would wait for its tests.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 # pip is quiet when all is well; when it fails, the log shows all that it printed. A comma would end the argument of a call.
 comma := ,
 # Only what is imported is compiled, when it is: all of it takes longer than the tests of a module.

@@ -58,6 +58,7 @@ def test_an_index_of_a_folder(diml, s3, stored, emoji, emoji_index, tmp_path, mo
     assert [line["query"] for line in lines] == [f"{url}/{name}" for name in kept]
 
 
+@pytest.mark.long
 def test_shards_and_evaluation(diml, s3, stored, emoji, tmp_path):
     packing, url = stored
     for i in range(2):

@@ -63,7 +63,7 @@ def test_a_real_answer_with_its_streams_closed(tmp_path):
     assert full.stderr == "diml: No space left on device; free some space or check the permissions, and run again\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_long_answer_to_a_reader_that_leaves(tmp_path):
     cat = "sample/photos/chelsea.jpg"
     ran = shell(f"diml explain {cat} {cat} -m 'timm:test_vit?weights=random' --grid 10 --json | head -c 100")

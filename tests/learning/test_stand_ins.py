@@ -1,5 +1,7 @@
 """An image that cannot be read: another of its class stands in for it, and later epochs leave it out."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,7 +76,7 @@ def test_a_class_without_a_readable_image_is_an_error_of_one_line(images):
     assert str(error).startswith("none of the 3 training images of the class a can be read (")
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_it_is_listed_once_and_drawn_in_no_later_epoch(images, workers):
     listed, epoch = [], [0]
     left_out = LeftOut(listed.extend)
@@ -88,6 +90,16 @@ def test_it_is_listed_once_and_drawn_in_no_later_epoch(images, workers):
     assert 0 in drawn[0]
     assert [0 in indices for indices in drawn[1:]] == [False, False]
     assert [skipped.path for skipped in listed] == ["a0.jpg"]
+
+
+@pytest.mark.slow
+def test_it_is_so_with_a_worker_process():
+    """In a process of its own: one that had run most of the other tests was seen to end by a signal here."""
+    test = f"{__file__}::test_it_is_listed_once_and_drawn_in_no_later_epoch[1]"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "long", test]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "[100%]" in done.stdout
 
 
 def test_classes_with_too_few_others_are_left_out_and_too_few_classes_refused():
