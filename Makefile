@@ -19,7 +19,7 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || ec
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 # pip is quiet when all is well; when it fails, the log shows all that it printed. A comma would end the argument of a call.
 comma := ,
-# Only what is imported is compiled, when it is: all of it takes longer than the tests of a module.
+# Python compiles what is imported; pip would compile all that is installed, most of which never is.
 pip = $(BIN)/python -m pip install --no-compile --editable '.$(1)' >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; exit 1; }
 
 .PHONY: demo quick test test-long lint format docs wheel clean

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.long
 def test_it_stops_with_requests_in_flight(emoji_index, emoji, tmp_path):
-    files = sorted(emoji.glob("*/*.png"))[:6]
+    files = sorted(emoji.glob("*/*.png"))[:12]
     with running(emoji_index, log=tmp_path / "log") as server:
         answers = []
 
